@@ -1,0 +1,163 @@
+//! Writing a plan, on the host.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::{GuestError, NameError, Plan, PlanError, RamPlan, format};
+
+/// What a plan is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanSpec {
+    /// How many physical CPUs it needs.
+    pub cpus: u32,
+    /// After how many milliseconds EL2 stops everything and reports; not zero.
+    pub deadline_ms: Option<u32>,
+    /// The guests.
+    pub guests: Vec<GuestSpec>,
+}
+
+/// What one guest is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestSpec {
+    /// Its name.
+    pub name: String,
+    /// Its RAM.
+    pub ram: RamPlan,
+    /// Where lane 0 starts.
+    pub entry: u64,
+    /// Where its device tree is.
+    pub dtb: u64,
+    /// The CPU of each lane.
+    pub cpus: Vec<u32>,
+    /// The files to load.
+    pub segments: Vec<SegmentSpec>,
+}
+
+/// One file and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentSpec {
+    /// Its name in the bundle.
+    pub file: String,
+    /// Where its first byte goes.
+    pub ipa: u64,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// Writes a plan.
+///
+/// # Errors
+/// What [`Plan::decode`] says against it: nothing leaves here that EL2 would refuse.
+pub fn encode(spec: &PlanSpec) -> Result<Vec<u8>, PlanError> {
+    let mut out = Blob {
+        bytes: Vec::new(),
+        sections: 0,
+    };
+    out.bytes.resize(format::HEADER, 0);
+    out.section(format::KIND_MACHINE, format::NOBODY, |bytes| {
+        bytes.extend(spec.cpus.to_le_bytes());
+        bytes.extend(spec.deadline_ms.unwrap_or(0).to_le_bytes());
+    })?;
+    for (nth, guest) in spec.guests.iter().enumerate() {
+        out.guest(u16::try_from(nth).unwrap_or(format::NOBODY), guest)?;
+    }
+    let mut blob = out.bytes;
+    seal(&mut blob, out.sections);
+    Plan::decode(&blob)?;
+    Ok(blob)
+}
+
+/// Writes the header over the first bytes of `blob`, with its length and checksum. Tests use it to
+/// damage a plan behind a checksum that is right.
+pub fn seal(blob: &mut [u8], sections: u32) {
+    let length = u32::try_from(blob.len()).unwrap_or(u32::MAX);
+    let mut header = Vec::with_capacity(format::HEADER);
+    header.extend(format::MAGIC);
+    for number in [format::VERSION, length, 0, sections] {
+        header.extend(number.to_le_bytes());
+    }
+    if let Some(place) = blob.get_mut(..format::HEADER) {
+        place.copy_from_slice(&header);
+    }
+    let checksum = format::checksum(blob).unwrap_or(0);
+    if let Some(place) = blob
+        .get_mut(format::CHECKSUM_AT..)
+        .and_then(|rest| rest.first_chunk_mut())
+    {
+        *place = checksum.to_le_bytes();
+    }
+}
+
+struct Blob {
+    bytes: Vec<u8>,
+    sections: u32,
+}
+
+impl Blob {
+    fn guest(&mut self, owner: u16, guest: &GuestSpec) -> Result<(), PlanError> {
+        let number = u32::from(owner);
+        let name_long = PlanError::Guest {
+            guest: number,
+            error: GuestError::Name(NameError::TooLong),
+        };
+        let name = field::<{ format::NAME_FIELD }>(&guest.name).ok_or(name_long)?;
+        self.section(format::KIND_GUEST, owner, |bytes| {
+            bytes.extend(guest.entry.to_le_bytes());
+            bytes.extend(guest.dtb.to_le_bytes());
+            bytes.extend(name);
+        })?;
+        self.section(format::KIND_LANES, owner, |bytes| {
+            bytes.extend(guest.cpus.iter().flat_map(|cpu| cpu.to_le_bytes()));
+        })?;
+        self.section(format::KIND_MEMORY, owner, |bytes| {
+            bytes.extend(guest.ram.ipa.to_le_bytes());
+            bytes.extend(guest.ram.size.to_le_bytes());
+            bytes.extend(guest.ram.host.unwrap_or(format::HOST_ANY).to_le_bytes());
+        })?;
+        let mut content = Vec::new();
+        for (segment, nth) in guest.segments.iter().zip(0u32..) {
+            let no_name = PlanError::Guest {
+                guest: number,
+                error: GuestError::FileName(nth),
+            };
+            content.extend(segment.ipa.to_le_bytes());
+            content.extend(segment.len.to_le_bytes());
+            content.extend(field::<{ format::FILE_FIELD }>(&segment.file).ok_or(no_name)?);
+        }
+        self.section(format::KIND_SEGMENTS, owner, |bytes| bytes.extend(content))
+    }
+
+    fn section(
+        &mut self,
+        kind: u16,
+        owner: u16,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), PlanError> {
+        let mut content = Vec::new();
+        write(&mut content);
+        let length = u32::try_from(content.len()).map_err(|_| PlanError::SectionSize(kind))?;
+        self.bytes.extend(kind.to_le_bytes());
+        self.bytes.extend(0u16.to_le_bytes());
+        self.bytes.extend(owner.to_le_bytes());
+        self.bytes.extend(0u16.to_le_bytes());
+        self.bytes.extend(length.to_le_bytes());
+        self.bytes.extend(0u32.to_le_bytes());
+        self.bytes.extend(content);
+        self.bytes
+            .resize(self.bytes.len().next_multiple_of(format::SECTION_ALIGN), 0);
+        self.sections = self.sections.saturating_add(1);
+        Ok(())
+    }
+}
+
+/// A text in a zero-padded field, its last byte always zero.
+fn field<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut field = [0; N];
+    if text.len() >= N {
+        return None;
+    }
+    field
+        .get_mut(..text.len())?
+        .copy_from_slice(text.as_bytes());
+    Some(field)
+}

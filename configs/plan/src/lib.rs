@@ -1,0 +1,97 @@
+//! The plan: what the config compiler on the host tells EL2.
+//!
+//! EL2 reads no TOML. The host judges a machine file and writes down the result as a *plan*: a short
+//! binary blob that says which guests there are, how much memory each owns, which physical CPU carries
+//! each of its lanes, and which files of the boot bundle go where. EL2 does not believe a word of it:
+//! [`Plan::decode`] checks every field and every relation between fields again, and whoever holds a
+//! [`Plan`] may rely on the [rules](#rules).
+//!
+//! The plan travels with the files it names in one `newc` cpio archive ([`cpio`]), so that `cpio -t`
+//! lists what a machine boots. [`Bundle::open`] reads the two together.
+//!
+//! # Shape
+//!
+//! A plan is a [header](format) and a list of typed resource sections, each with the guest that owns it.
+//! K lanes and memory are the first kinds; others (Q allocations, Φ envelopes, devices, channels) come
+//! as further kinds. A kind this crate does not know is refused, unless its section is marked optional.
+//!
+//! # Rules
+//!
+//! Of a plan that decodes, all this is true:
+//! - There are 1 to [`MAX_GUESTS`] guests, with different, [valid](check_name) names.
+//! - Every guest has 1 to [`MAX_LANES`] lanes, and every lane a CPU of its own below [`Plan::cpus`].
+//! - RAM starts at or above [`RAM_BASE`], in whole [`RAM_GRANULE`]s, and ends at or below [`RAM_LIMIT`].
+//! - RAM pinned to host memory is aligned there too, does not wrap, and overlaps no other guest's.
+//! - Segments are page aligned, not empty, inside their guest's RAM, and do not overlap.
+//! - The entry lies inside a segment; the device tree starts a segment.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "encode")]
+extern crate alloc;
+
+mod bundle;
+mod check;
+pub mod cpio;
+mod decode;
+#[cfg(feature = "encode")]
+pub mod encode;
+mod error;
+pub mod format;
+
+pub use bundle::{Bundle, BundleError, PLAN_FILE};
+pub use check::{NameError, check_name};
+pub use decode::{GuestPlan, Lanes, Plan, Segments};
+pub use error::{GuestError, PlanError};
+
+/// The most guests one machine carries.
+pub const MAX_GUESTS: usize = 8;
+/// The most lanes (virtual CPUs) one guest has.
+pub const MAX_LANES: usize = 8;
+/// The most physical CPUs EL2 runs on.
+pub const MAX_CPUS: u32 = 8;
+/// The most segments one guest is loaded from.
+pub const MAX_SEGMENTS: usize = 8;
+/// The longest name of a guest, in bytes.
+pub const MAX_NAME: usize = 31;
+/// The longest name of a file in the bundle, in bytes.
+pub const MAX_FILE_NAME: usize = 47;
+/// Where a guest's RAM may begin: below lie the devices of QEMU's `virt`, whose layout guests see.
+pub const RAM_BASE: u64 = 0x4000_0000;
+/// Where a guest's RAM ends at the latest: `virt` keeps its lower RAM window below 256 GiB as well.
+pub const RAM_LIMIT: u64 = 1 << 38;
+/// RAM comes in granules of this size, so that stage 2 can map it in 2 MiB blocks.
+pub const RAM_GRANULE: u64 = 2 << 20;
+/// Segments start on this boundary.
+pub const PAGE: u64 = 4096;
+/// No host physical address reaches this: 48 bits are the most without FEAT_LPA (Arm ARM D8.1.1).
+pub const HOST_LIMIT: u64 = 1 << 48;
+
+/// One guest's RAM: one range of its own address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RamPlan {
+    /// First address, in the guest's (intermediate physical) address space.
+    pub ipa: u64,
+    /// Bytes.
+    pub size: u64,
+    /// The host physical address behind `ipa`, where the config pins it; else EL2 chooses.
+    pub host: Option<u64>,
+}
+
+/// One lane: a virtual CPU and the physical CPU that carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LanePlan {
+    /// Logical index of the physical CPU, in the order of `/cpus` in the machine's device tree.
+    pub cpu: u32,
+}
+
+/// One file of the bundle and where it goes in the guest's RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentPlan<'a> {
+    /// Name of the file in the bundle.
+    pub file: &'a str,
+    /// Where its first byte goes.
+    pub ipa: u64,
+    /// Its length in bytes.
+    pub len: u64,
+}
