@@ -1,0 +1,208 @@
+//! What a machine file is compiled against: the machine's limits and the files it may name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// No file for a guest may be larger: beyond it lies a mistake (a disk image, a device), not a kernel.
+pub const MAX_FILE: u64 = 1 << 30;
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
+    /// A guest's kernel.
+    Kernel,
+    /// A guest's initial RAM disk.
+    Initrd,
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "kernel",
+            Self::Initrd => "initrd",
+        })
+    }
+}
+
+/// The machine's limits and the files a config may name.
+pub trait Environment {
+    /// How many CPUs the machine has, when that is settled (`--smp`). It overrides `[machine] cpus`.
+    fn cpus(&self) -> Option<u32> {
+        None
+    }
+
+    /// How many bytes of memory the machine has, when that is settled. It overrides `[machine] memory`.
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
+    /// The names that need no path, for suggestions.
+    fn builtins(&self, kind: FileKind) -> Vec<String>;
+
+    /// The bytes behind a built-in name or a path.
+    ///
+    /// # Errors
+    /// Why there are none.
+    fn load(&self, kind: FileKind, name: &str) -> Result<Vec<u8>, LoadError>;
+}
+
+/// Why a file could not be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadError {
+    /// Nothing is there.
+    NotFound(PathBuf),
+    /// A directory is there.
+    Directory(PathBuf),
+    /// Something is there that is neither a file nor a directory: a device, a pipe, a socket.
+    Special(PathBuf),
+    /// The file is larger than [`MAX_FILE`].
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+    },
+    /// The file cannot be read, for the reason given.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// A built-in file could not be made or fetched, for the reason given.
+    NotReady(String),
+}
+
+type Provider = Box<dyn Fn() -> Result<PathBuf, String>>;
+
+/// Files of this computer: built-in names, and paths relative to a folder (the config's own).
+pub struct HostFiles {
+    folder: PathBuf,
+    cpus: Option<u32>,
+    memory: Option<u64>,
+    builtins: BTreeMap<(FileKind, String), Provider>,
+}
+
+impl HostFiles {
+    /// Paths are taken relative to `folder`; nothing is built in yet, and the machine is as large as it must be.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            cpus: None,
+            memory: None,
+            builtins: BTreeMap::new(),
+        }
+    }
+
+    /// Settles how many CPUs the machine has.
+    #[must_use]
+    pub fn with_cpus(mut self, cpus: Option<u32>) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// Settles how many bytes of memory the machine has.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Option<u64>) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Gives a file a name of its own.
+    #[must_use]
+    pub fn with_builtin(self, kind: FileKind, name: &str, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        self.with_builtin_from(kind, name, move || Ok(path.clone()))
+    }
+
+    /// Gives a name to a file that is made or fetched when a config first asks for it. `provide` says where the
+    /// file then is, or in words why there is none.
+    #[must_use]
+    pub fn with_builtin_from(
+        mut self,
+        kind: FileKind,
+        name: &str,
+        provide: impl Fn() -> Result<PathBuf, String> + 'static,
+    ) -> Self {
+        self.builtins
+            .insert((kind, name.to_owned()), Box::new(provide));
+        self
+    }
+}
+
+impl fmt::Debug for HostFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostFiles")
+            .field("folder", &self.folder)
+            .field("cpus", &self.cpus)
+            .field("memory", &self.memory)
+            .field("builtins", &self.builtins.keys())
+            .finish()
+    }
+}
+
+impl Environment for HostFiles {
+    fn cpus(&self) -> Option<u32> {
+        self.cpus
+    }
+
+    fn memory(&self) -> Option<u64> {
+        self.memory
+    }
+
+    fn builtins(&self, kind: FileKind) -> Vec<String> {
+        self.builtins
+            .keys()
+            .filter(|(of, _)| *of == kind)
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+
+    fn load(&self, kind: FileKind, name: &str) -> Result<Vec<u8>, LoadError> {
+        let path = match self.builtins.get(&(kind, name.to_owned())) {
+            Some(provide) => provide().map_err(LoadError::NotReady)?,
+            None => self.folder.join(name),
+        };
+        read(&path)
+    }
+}
+
+/// Reads a regular file of bounded size. The size is checked while reading too: the file may grow meanwhile.
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            LoadError::NotFound(path.to_owned())
+        }
+        _ => LoadError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        },
+    };
+    // Asked before opening: to open a pipe would wait for its writer.
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(LoadError::Directory(path.to_owned()));
+    }
+    if !metadata.is_file() {
+        return Err(LoadError::Special(path.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(MAX_FILE.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    let size = metadata
+        .len()
+        .max(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    if size > MAX_FILE {
+        return Err(LoadError::TooLarge {
+            path: path.to_owned(),
+            size,
+        });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,132 @@
+//! A compiled machine as a table and a memory map.
+
+use std::fmt;
+
+/// A compiled machine, for a person to read. `Display` renders it as plain text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many CPUs the machine needs.
+    pub cpus_needed: u32,
+    /// How many bytes of memory the machine needs, hypervisor included.
+    pub memory_needed: u64,
+    /// The guests, in the order of the file.
+    pub guests: Vec<GuestSummary>,
+}
+
+/// One guest of a compiled machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestSummary {
+    /// Its name.
+    pub name: String,
+    /// The kernel, as the file names it.
+    pub kernel: String,
+    /// Its RAM in bytes.
+    pub memory: u64,
+    /// The physical CPU of each lane.
+    pub cpus: Vec<u32>,
+    /// The host address its RAM is pinned to.
+    pub host_memory: Option<u64>,
+    /// Its command line.
+    pub cmdline: String,
+    /// Its address space, lowest address first.
+    pub regions: Vec<RegionSummary>,
+}
+
+/// One range of a guest's address space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionSummary {
+    /// First address.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// What is there.
+    pub what: String,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = vec![
+            [
+                "GUEST",
+                "KERNEL",
+                "MEMORY",
+                "LANES",
+                "ON CPUS",
+                "COMMAND LINE",
+            ]
+            .map(str::to_owned),
+        ];
+        rows.extend(self.guests.iter().map(GuestSummary::row));
+        write_table(f, &rows)?;
+        for guest in &self.guests {
+            writeln!(f, "\n{}", guest.name)?;
+            for region in &guest.regions {
+                let end = region.start.saturating_add(region.size.saturating_sub(1));
+                writeln!(
+                    f,
+                    "  {:#012x}..{end:#012x}  {:>9}  {}",
+                    region.start,
+                    size(region.size),
+                    region.what
+                )?;
+            }
+            if let Some(host) = guest.host_memory {
+                writeln!(f, "  its RAM is at {host:#x} in the machine's memory")?;
+            }
+        }
+        let cpus = if self.cpus_needed == 1 {
+            "1 CPU".to_owned()
+        } else {
+            format!("{} CPUs", self.cpus_needed)
+        };
+        writeln!(
+            f,
+            "\nThe machine needs {cpus} and {} of memory.",
+            size(self.memory_needed)
+        )
+    }
+}
+
+impl GuestSummary {
+    fn row(&self) -> [String; 6] {
+        let cpus: Vec<_> = self.cpus.iter().map(u32::to_string).collect();
+        [
+            self.name.clone(),
+            self.kernel.clone(),
+            size(self.memory),
+            self.cpus.len().to_string(),
+            cpus.join(" "),
+            self.cmdline.clone(),
+        ]
+    }
+}
+
+fn write_table<const N: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
+    let mut widths = [0usize; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in rows {
+        let cells: Vec<_> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        writeln!(f, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// A size in the largest binary unit that says it exactly; `16 KiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units
+        .iter()
+        .find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit))
+    {
+        Some((name, unit)) => format!("{} {name}", bytes / unit),
+        None => format!("{bytes} B"),
+    }
+}
