@@ -1,0 +1,20 @@
+//! Domains: who they are, what they own, where their lanes run, how they ended.
+//!
+//! A guest is a *hybrid machine*: it owns K lanes today, Q allocations and Φ envelopes to come. What is
+//! here is true of all three kinds of resource: an identity that is never given twice, an owner for
+//! each thing, a place for each lane and an ending for each machine. How a lane executes is `vcpu`'s
+//! matter, how memory is mapped `stage2`'s; neither is known here.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod ending;
+pub mod identity;
+pub mod owner;
+pub mod placement;
+pub mod roster;
+
+pub use ending::{Ending, StopReason};
+pub use identity::{LaneId, VmId};
+pub use owner::Owner;
+pub use placement::{Placement, PlacementError};
+pub use roster::Roster;
