@@ -1,0 +1,2 @@
+//! End-to-end tests in QEMU.
+#![forbid(unsafe_code)]
