@@ -1,0 +1,197 @@
+//! Building: EL2 and the guests in cargo invocations of their own, then flat arm64 Images, then the bundle.
+
+mod image;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+pub use self::image::Image;
+use crate::cli::{BuildArgs, ProfileArgs};
+use crate::machine::Machine;
+use crate::project::Project;
+use crate::{process, say, toolchain};
+
+/// Which profile the bare-metal crates are built with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Optimised.
+    Release,
+    /// Not optimised, every check on.
+    Debug,
+}
+
+impl From<ProfileArgs> for Profile {
+    fn from(args: ProfileArgs) -> Self {
+        if args.debug {
+            Self::Debug
+        } else {
+            Self::Release
+        }
+    }
+}
+
+/// Which half of the machine a crate belongs to. Built together, cargo would unify their features and, say,
+/// switch a shared registry crate's `alloc` on at EL2; so each half has an invocation and a target folder of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    El2,
+    Guest,
+}
+
+/// One built binary.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The ELF, with symbols.
+    pub elf: PathBuf,
+    /// The flat Image.
+    pub image: PathBuf,
+    /// Bytes of code and constants.
+    pub text_rodata: u64,
+}
+
+/// The hypervisor.
+pub fn hypervisor(project: &Project, profile: Profile) -> anyhow::Result<Built> {
+    let elf = compile(project, Half::El2, "hypervisor", "hypervisor", profile)?;
+    flatten(&elf)
+}
+
+/// The guest kernel that comes with XDV.
+pub fn guest_kernel(project: &Project, profile: Profile) -> anyhow::Result<Built> {
+    let elf = compile(
+        project,
+        Half::Guest,
+        "guest-kernel",
+        "guest-kernel",
+        profile,
+    )?;
+    flatten(&elf)
+}
+
+/// One of the test guests.
+pub fn test_guest(project: &Project, name: &str, profile: Profile) -> anyhow::Result<Built> {
+    let elf = compile(project, Half::Guest, "tests-guests", name, profile)?;
+    flatten(&elf)
+}
+
+fn compile(
+    project: &Project,
+    half: Half,
+    package: &str,
+    bin: &str,
+    profile: Profile,
+) -> anyhow::Result<PathBuf> {
+    toolchain::ensure()?;
+    let (folder, level) = match half {
+        Half::El2 => (project.target.join("el2"), "EL2"),
+        Half::Guest => (project.target.join("guest"), "guest"),
+    };
+    let mut cargo = toolchain::cargo();
+    cargo
+        .current_dir(&project.root)
+        .args([
+            "build",
+            "-p",
+            package,
+            "--bin",
+            bin,
+            "--target",
+            toolchain::TARGET,
+            "--target-dir",
+        ])
+        .arg(&folder);
+    let profile_folder = match profile {
+        Profile::Release => {
+            cargo.arg("--release");
+            "release"
+        }
+        Profile::Debug => "debug",
+    };
+    process::under_step(
+        &format!("building {level} `{bin}` ({profile_folder})"),
+        &mut cargo,
+    )?;
+    Ok(folder
+        .join(toolchain::TARGET)
+        .join(profile_folder)
+        .join(bin))
+}
+
+fn flatten(elf: &Path) -> anyhow::Result<Built> {
+    let bytes =
+        fs::read(elf).with_context(|| format!("cargo built nothing at {}", elf.display()))?;
+    let flat = Image::from_elf(&bytes)
+        .with_context(|| format!("{} does not make an arm64 Image", elf.display()))?;
+    let image = elf.with_extension("Image");
+    fs::write(&image, &flat.bytes)?;
+    Ok(Built {
+        elf: elf.to_path_buf(),
+        image,
+        text_rodata: flat.text_rodata,
+    })
+}
+
+/// `cargo xtask build [CONFIG]`.
+pub fn command(project: &Project, args: &BuildArgs) -> anyhow::Result<ExitCode> {
+    let profile = Profile::from(args.profile);
+    let Some(config) = &args.config else {
+        for (name, built) in [
+            ("hypervisor", hypervisor(project, profile)?),
+            ("guest-kernel", guest_kernel(project, profile)?),
+        ] {
+            println!(
+                "{name}: {} ({} of text and rodata)",
+                project.shown(&built.image),
+                kib(built.text_rodata)
+            );
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let machine = Machine::load(project, config, profile)?;
+    let compiled = machine.compile(None, args.timeout)?;
+    let el2 = hypervisor(project, profile)?;
+    let output = project.output(config);
+    let files = place(&output, &el2, &compiled.bundle)?;
+    println!(
+        "{}  {} of text and rodata; boots like any arm64 Linux kernel",
+        project.shown(&files.image),
+        kib(el2.text_rodata)
+    );
+    println!(
+        "{}  give it as the initrd; `cpio -t` lists it",
+        project.shown(&files.bundle)
+    );
+    say::note(&format!(
+        "the machine needs {} CPU(s) and {} MiB of memory",
+        compiled.cpus_needed, compiled.memory_mib
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a loader is given.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The kernel.
+    pub image: PathBuf,
+    /// The initrd.
+    pub bundle: PathBuf,
+}
+
+/// Puts the two files where the person finds them.
+pub fn place(output: &Path, el2: &Built, bundle: &[u8]) -> anyhow::Result<Files> {
+    fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
+    let files = Files {
+        image: output.join("Image"),
+        bundle: output.join("bundle.cpio"),
+    };
+    fs::copy(&el2.image, &files.image)?;
+    fs::write(&files.bundle, bundle)?;
+    Ok(files)
+}
+
+/// Bytes as KiB, rounded up.
+pub fn kib(bytes: u64) -> String {
+    format!("{} KiB", bytes.div_ceil(1024))
+}

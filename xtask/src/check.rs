@@ -1,0 +1,16 @@
+//! `cargo xtask check`: the machine that a config file describes, without running it.
+
+use std::process::ExitCode;
+
+use crate::build::Profile;
+use crate::cli::CheckArgs;
+use crate::machine::Machine;
+use crate::project::Project;
+
+/// Shows the machine, or why there is none.
+pub fn check(project: &Project, args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let compiled =
+        Machine::load(project, &args.config, Profile::Release)?.compile(args.smp, None)?;
+    print!("{}", compiled.summary);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,207 @@
+//! What a person may type. Every command and flag is described here and nowhere else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// XDV: a type-1 hypervisor for AArch64, built, run and judged from one place.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    about,
+    max_term_width = 100
+)]
+#[command(after_help = "Examples:
+  cargo xtask run configs/two-guests.toml            build everything and watch two guests run
+  cargo xtask run configs/one-guest.toml --smp 2 --cpu cortex-a57
+  cargo xtask check configs/two-guests.toml          show the machine without running it
+  cargo xtask test                                   everything that must be green
+  cargo xtask doctor                                 what is missing, and how it will be got
+
+Exit status: 0 all well; 1 something failed, and it was named; 2 the command line or a config file was refused.
+Environment: XDV_QEMU (the emulator to use), XDV_CACHE (where downloads are kept),
+CI=true (never ask), NO_COLOR (no colours).")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Never ask: install what is missing through the system's package manager (also: CI=true, or being root).
+    #[arg(long, short = 'y', global = true)]
+    pub yes: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build everything, boot the machine that CONFIG describes in QEMU and show its console.
+    #[command(after_help = "Examples:
+  cargo xtask run configs/two-guests.toml
+  cargo xtask run configs/two-guests.toml --smp 8 --cpu cortex-a57
+  cargo xtask run configs/two-guests.toml --headless --timeout 60 --log run.log
+  cargo xtask run configs/one-guest.toml --qemu 10 -- -d int -D qemu.log
+
+Exit status 0 when every guest ended well; otherwise 1, and the guest and its reason are named.
+Ctrl-C ends the run.")]
+    Run(RunArgs),
+
+    /// Build the hypervisor and the guests; with CONFIG, leave an Image and a bundle.cpio that any loader of arm64 Linux boots.
+    #[command(after_help = "Examples:
+  cargo xtask build                                  compile EL2 and the guest kernel
+  cargo xtask build configs/two-guests.toml          target/xdv/two-guests/{Image,bundle.cpio}
+  cargo xtask build configs/two-guests.toml --debug")]
+    Build(BuildArgs),
+
+    /// Everything that must be green: host tests, lints, formatting, the laws, and the end-to-end tests in QEMU.
+    #[command(after_help = "Examples:
+  cargo xtask test                                   all of it
+  cargo xtask test --host                            only what needs no QEMU
+  cargo xtask test --qemu-only isolation             only the end-to-end tests whose name contains `isolation`")]
+    Test(TestArgs),
+
+    /// Judge CONFIG and show the resulting machine as a table and a memory map. Only the kernels it names are built.
+    #[command(after_help = "Examples:
+  cargo xtask check configs/two-guests.toml
+  cargo xtask check configs/two-guests.toml --smp 2  would it fit a machine with two CPUs?")]
+    Check(CheckArgs),
+
+    /// Count the instructions a VM exit costs and set them beside the peers' figures and the limits.
+    #[command(after_help = "Examples:
+  cargo xtask bench
+  cargo xtask bench --json > figures.json
+  cargo xtask bench --update-baseline                accept today's figures as the new baseline
+
+Fails when a figure passes its limit or grows by more than 2 % over the committed baseline.")]
+    Bench(BenchArgs),
+
+    /// Say what is missing on this machine and how it will be got.
+    Doctor(DoctorArgs),
+
+    /// Check the laws of the architecture: dependencies, unsafe code, sizes, configs without a test.
+    Tidy,
+
+    /// Exactly what continuous integration runs: `test`, then `bench` against the committed baseline.
+    Ci,
+}
+
+/// Which profile the bare-metal crates are built with.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct ProfileArgs {
+    /// Build without optimisation and with every check (the default is release).
+    #[arg(long, conflicts_with = "release")]
+    pub debug: bool,
+    /// Build optimised; this is the default.
+    #[arg(long)]
+    pub release: bool,
+}
+
+/// Which emulator to run.
+#[derive(Debug, Clone, Default, Args)]
+pub struct QemuArgs {
+    /// The emulator: a path, or `10` for QEMU 10.x, fetched into the cache when the system has none.
+    #[arg(long, value_name = "PATH|10", env = "XDV_QEMU", hide_env_values = true)]
+    pub qemu: Option<String>,
+}
+
+/// The arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The machine file.
+    pub config: PathBuf,
+    /// Plain output and no input, even on a terminal.
+    #[arg(long)]
+    pub headless: bool,
+    /// Let the hypervisor stop everything and report after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub timeout: Option<u32>,
+    /// The emulated CPU.
+    #[arg(long, default_value = "max")]
+    pub cpu: String,
+    /// How many CPUs the machine has; default: the smallest machine that fits.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub smp: Option<u32>,
+    /// Memory of the machine, as QEMU writes it (`512M`, `2G`); default: the smallest machine that fits.
+    #[arg(long, short = 'm', value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Count instructions instead of time: the same run again and again.
+    #[arg(long)]
+    pub icount: bool,
+    /// Also write the console, without colours, to FILE.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Which emulator.
+    #[command(flatten)]
+    pub qemu: QemuArgs,
+    /// Which profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// Passed on to QEMU as they are.
+    #[arg(last = true, value_name = "QEMU ARGUMENTS")]
+    pub extra: Vec<String>,
+}
+
+/// The arguments of `build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The machine file to make a bundle of.
+    pub config: Option<PathBuf>,
+    /// Let the hypervisor stop everything and report after so many seconds (goes into the plan).
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub timeout: Option<u32>,
+    /// Which profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+}
+
+/// The arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The machine file.
+    pub config: PathBuf,
+    /// Judge it for a machine with so many CPUs.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub smp: Option<u32>,
+}
+
+/// The arguments of `test`.
+#[derive(Debug, Default, Args)]
+pub struct TestArgs {
+    /// Only what runs on the host: tests, lints, formatting, laws.
+    #[arg(long, conflicts_with = "qemu_only")]
+    pub host: bool,
+    /// Only the end-to-end tests in QEMU.
+    #[arg(long)]
+    pub qemu_only: bool,
+    /// Only tests whose name contains this.
+    pub filter: Option<String>,
+    /// Which emulator the end-to-end tests use.
+    #[command(flatten)]
+    pub qemu: QemuArgs,
+}
+
+/// The arguments of `bench`.
+#[derive(Debug, Default, Args)]
+pub struct BenchArgs {
+    /// Print figures as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Accept the figures as the new baseline.
+    #[arg(long)]
+    pub update_baseline: bool,
+    /// Which emulator; default: QEMU 10.x, fetched when absent.
+    #[command(flatten)]
+    pub qemu: QemuArgs,
+}
+
+/// The arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Get what is missing, too.
+    #[arg(long)]
+    pub fix: bool,
+    /// Which emulator to look at.
+    #[command(flatten)]
+    pub qemu: QemuArgs,
+}

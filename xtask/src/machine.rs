@@ -1,0 +1,166 @@
+//! A config file, compiled with everything this checkout can give it: its own kernels, Debian's, and files by path.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use configs_compiler::{FileKind, HostFiles, RunOptions, Summary};
+
+use crate::build::{self, Profile};
+use crate::debian::Debian;
+use crate::project::Project;
+use crate::{Refused, say};
+
+/// QEMU's memory is rounded up to a multiple of this.
+const GRAIN_MIB: u64 = 64;
+
+/// One config file.
+pub struct Machine {
+    project: Project,
+    config: PathBuf,
+    text: Vec<u8>,
+    profile: Profile,
+}
+
+/// What a config file compiles to.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The guests' names.
+    pub guests: Vec<String>,
+    /// The smallest number of CPUs it fits.
+    pub cpus_needed: u32,
+    /// The smallest memory it fits, in MiB.
+    pub memory_mib: u64,
+    /// The initrd for EL2.
+    pub bundle: Vec<u8>,
+    /// The machine, for a person to read.
+    pub summary: Summary,
+}
+
+impl Machine {
+    /// Reads a config file.
+    pub fn load(project: &Project, config: &Path, profile: Profile) -> anyhow::Result<Self> {
+        let text = fs::read(config).map_err(|error| {
+            Refused(format!("error: cannot read {}: {error}", config.display()))
+        })?;
+        Ok(Self {
+            project: project.clone(),
+            config: config.to_path_buf(),
+            text,
+            profile,
+        })
+    }
+
+    /// Compiles it for the smallest machine that fits, or for one of `cpus` CPUs.
+    ///
+    /// # Errors
+    /// [`Refused`] with the compiler's diagnostics when the file is at fault; anything else when a kernel it names cannot be had.
+    pub fn compile(
+        &self,
+        cpus: Option<u32>,
+        timeout_seconds: Option<u32>,
+    ) -> anyhow::Result<Compiled> {
+        let trouble = Trouble::default();
+        let files = self.files(&trouble).with_cpus(cpus);
+        let options = RunOptions {
+            deadline_ms: timeout_seconds.map(|seconds| seconds.saturating_mul(1000)),
+        };
+        let compiled = configs_compiler::compile(
+            &self.config.display().to_string(),
+            &self.text,
+            &files,
+            &options,
+        );
+        // A kernel that does not build is no fault of the config file.
+        if let Some(error) = trouble.0.borrow_mut().take() {
+            return Err(error);
+        }
+        let compiled = compiled
+            .map_err(|diagnostics| Refused(diagnostics.render(say::colours_on_stderr())))?;
+        Ok(Compiled {
+            guests: compiled
+                .summary()
+                .guests
+                .iter()
+                .map(|guest| guest.name.clone())
+                .collect(),
+            cpus_needed: compiled.cpus_needed(),
+            memory_mib: compiled
+                .memory_needed()
+                .div_ceil(1 << 20)
+                .next_multiple_of(GRAIN_MIB),
+            bundle: compiled.bundle().to_vec(),
+            summary: compiled.summary().clone(),
+        })
+    }
+
+    fn files(&self, trouble: &Trouble) -> HostFiles {
+        let folder = self
+            .config
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let mut files = HostFiles::new(folder);
+        let profile = self.profile;
+        files = self.provide(
+            files,
+            trouble,
+            FileKind::Kernel,
+            "guest-kernel",
+            move |project| Ok(build::guest_kernel(project, profile)?.image),
+        );
+        files = self.provide(files, trouble, FileKind::Kernel, "debian", |project| {
+            Ok(Debian::ensure(project)?.kernel)
+        });
+        files = self.provide(
+            files,
+            trouble,
+            FileKind::Initrd,
+            "debian-hello",
+            |project| Ok(Debian::ensure(project)?.initrd),
+        );
+        for name in test_guests(&self.project) {
+            let shown = format!("test:{name}");
+            files = self.provide(files, trouble, FileKind::Kernel, &shown, move |project| {
+                Ok(build::test_guest(project, &name, profile)?.image)
+            });
+        }
+        files
+    }
+
+    fn provide(
+        &self,
+        files: HostFiles,
+        trouble: &Trouble,
+        kind: FileKind,
+        name: &str,
+        make: impl Fn(&Project) -> anyhow::Result<PathBuf> + 'static,
+    ) -> HostFiles {
+        let (project, trouble) = (self.project.clone(), Trouble(Rc::clone(&trouble.0)));
+        files.with_builtin_from(kind, name, move || {
+            make(&project).map_err(|error| {
+                let words = format!("{error:#}");
+                trouble.0.borrow_mut().get_or_insert(error);
+                words
+            })
+        })
+    }
+}
+
+/// The first failure of ours while the compiler asked for a file.
+#[derive(Debug, Default)]
+struct Trouble(Rc<RefCell<Option<anyhow::Error>>>);
+
+/// The test guests: every binary of `tests/guests`.
+pub fn test_guests(project: &Project) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(project.root.join("tests/guests/src/bin")) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,121 @@
+//! Names for the addresses in a panic report of EL2.
+
+use std::path::{Path, PathBuf};
+
+use addr2line::Loader;
+use object::Endianness;
+use object::elf::{FileHeader64, PT_LOAD};
+use object::read::elf::{FileHeader, ProgramHeader};
+
+/// The symbols of one ELF, read when the first backtrace asks for them.
+pub struct Symbols {
+    elf: PathBuf,
+}
+
+impl Symbols {
+    /// The symbols of this ELF.
+    pub fn of(elf: &Path) -> Self {
+        Self {
+            elf: elf.to_path_buf(),
+        }
+    }
+
+    /// Lines that explain a line of EL2's, if it carries a backtrace.
+    pub fn explain(&mut self, line: &str) -> Vec<String> {
+        let Some(offsets) = offsets(line) else {
+            return Vec::new();
+        };
+        let loaded = base(&self.elf).and_then(|base| Some((base, Loader::new(&self.elf).ok()?)));
+        let Some((base, loader)) = loaded else {
+            return vec![format!("xdv |     (no symbols in {})", self.elf.display())];
+        };
+        let named = offsets.iter().enumerate().flat_map(|(index, offset)| {
+            // All but the first are return addresses: the call is the instruction before.
+            let address = base
+                .wrapping_add(*offset)
+                .saturating_sub(if index == 0 { 0 } else { 4 });
+            let mut names = frames(&loader, address);
+            if names.is_empty() {
+                names.push("?".to_owned());
+            }
+            names
+                .into_iter()
+                .map(move |name| format!("xdv |     {offset:#x} {name}"))
+        });
+        named.collect()
+    }
+}
+
+/// The functions at an address, inlined ones first, with file and line.
+fn frames(loader: &Loader, address: u64) -> Vec<String> {
+    let mut names = Vec::new();
+    if let Ok(mut frames) = loader.find_frames(address) {
+        while let Ok(Some(frame)) = frames.next() {
+            let function = frame
+                .function
+                .and_then(|function| function.demangle().ok().map(|name| name.into_owned()));
+            let place = frame
+                .location
+                .and_then(|at| Some(format!("{}:{}", at.file?, at.line?)));
+            match (function, place) {
+                (Some(function), Some(place)) => names.push(format!("{function}  {place}")),
+                (Some(only), None) | (None, Some(only)) => names.push(only),
+                (None, None) => {}
+            }
+        }
+    }
+    if names.is_empty() {
+        names.extend(
+            loader
+                .find_symbol(address)
+                .map(|symbol| addr2line::demangle_auto(symbol.into(), None).into_owned()),
+        );
+    }
+    names
+}
+
+/// Where the ELF puts the image's first byte.
+fn base(elf: &Path) -> Option<u64> {
+    let bytes = std::fs::read(elf).ok()?;
+    let header = FileHeader64::<Endianness>::parse(bytes.as_slice()).ok()?;
+    let endian = header.endian().ok()?;
+    let segments = header.program_headers(endian, bytes.as_slice()).ok()?;
+    segments
+        .iter()
+        .filter(|segment| segment.p_type(endian) == PT_LOAD)
+        .map(|segment| segment.p_vaddr(endian))
+        .min()
+}
+
+/// The hexadecimal offsets after `backtrace` in a line of EL2's.
+fn offsets(line: &str) -> Option<Vec<u64>> {
+    let (_, list) = line.strip_prefix("xdv |")?.split_once("backtrace")?;
+    let words = list
+        .split(|c: char| c.is_whitespace() || c == ',' || c == ':')
+        .filter(|word| !word.is_empty());
+    let offsets: Vec<u64> = words
+        .map_while(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok())
+        .collect();
+    (!offsets.is_empty()).then_some(offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_read_with_and_without_a_prefix() {
+        assert_eq!(
+            offsets("xdv |   backtrace 0x1f4 2a0 0x10"),
+            Some(vec![0x1f4, 0x2a0, 0x10])
+        );
+        assert_eq!(offsets("xdv |   backtrace: 1f4"), Some(vec![0x1f4]));
+    }
+
+    #[test]
+    fn a_guest_s_line_is_never_symbolised() {
+        assert_eq!(offsets("alpha | backtrace 0x1f4"), None);
+        assert_eq!(offsets("xdv | guest alpha: started"), None);
+        assert_eq!(offsets("xdv | no backtrace here, sorry"), None);
+    }
+}

@@ -1,0 +1,224 @@
+//! How a run ended, told from the lines that EL2 writes for us.
+//!
+//! A line of a guest begins with the guest's name, and no guest may be called `xdv`; so what begins with
+//! `xdv | ` was said by EL2.
+
+use std::fmt;
+
+/// How one guest ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It was never started.
+    NeverStarted,
+    /// It was started, and nothing was heard of its end.
+    Unknown,
+    /// It exited with 0 or switched its machine off.
+    Well,
+    /// It exited with a code.
+    Code(u64),
+    /// It was stopped.
+    Stopped(String),
+    /// The deadline found it running.
+    StillRunning(String),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverStarted => f.write_str("was never started"),
+            Self::Unknown => f.write_str("had not ended when the machine went down"),
+            Self::Well => f.write_str("ended well"),
+            Self::Code(code) => write!(f, "ended with code {code}"),
+            Self::Stopped(reason) => write!(f, "stopped: {reason}"),
+            Self::StillRunning(state) => write!(f, "still running {state}"),
+        }
+    }
+}
+
+/// What EL2 has said so far.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    guests: Vec<(String, End)>,
+    all_ended: bool,
+    panic: Option<String>,
+    boot_ticks: Option<u64>,
+}
+
+impl Outcome {
+    /// Nothing said yet; these guests are to come.
+    pub fn expecting(names: &[String]) -> Self {
+        Self {
+            guests: names
+                .iter()
+                .map(|name| (name.clone(), End::NeverStarted))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes one line of the console.
+    pub fn take(&mut self, line: &str) {
+        let Some(said) = line.strip_prefix("xdv | ") else {
+            return;
+        };
+        if said.trim_end() == "all guests ended" {
+            self.all_ended = true;
+        } else if let Some(report) = said.strip_prefix("panic: ") {
+            self.panic
+                .get_or_insert_with(|| report.trim_end().to_owned());
+        } else if let Some(rest) = said.strip_prefix("boot: ") {
+            self.boot_ticks = self
+                .boot_ticks
+                .or_else(|| rest.split_whitespace().next()?.parse().ok());
+        } else if let Some((name, what)) = said
+            .strip_prefix("guest ")
+            .and_then(|rest| rest.split_once(": "))
+        {
+            if let Some(end) = end_of(what.trim_end()) {
+                self.set(name, end);
+            }
+        }
+    }
+
+    fn set(&mut self, name: &str, end: End) {
+        match self.guests.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = end,
+            None => self.guests.push((name.to_owned(), end)),
+        }
+    }
+
+    /// The guests and how they ended.
+    pub fn guests(&self) -> &[(String, End)] {
+        &self.guests
+    }
+
+    /// What EL2 said of its own failure.
+    pub fn panic(&self) -> Option<&str> {
+        self.panic.as_deref()
+    }
+
+    /// The ticks from EL2's entry to the first instruction of a guest.
+    pub fn boot_ticks(&self) -> Option<u64> {
+        self.boot_ticks
+    }
+
+    /// EL2 has nothing more to do and is about to switch the machine off.
+    pub fn is_over(&self) -> bool {
+        self.all_ended || self.panic.is_some()
+    }
+
+    /// Every guest ended well, and EL2 said that all have ended.
+    pub fn is_success(&self) -> bool {
+        self.all_ended
+            && self.panic.is_none()
+            && !self.guests.is_empty()
+            && self.guests.iter().all(|(_, end)| *end == End::Well)
+    }
+}
+
+fn end_of(what: &str) -> Option<End> {
+    if what == "ended well" {
+        Some(End::Well)
+    } else if what.starts_with("started") {
+        Some(End::Unknown)
+    } else if let Some(code) = what.strip_prefix("ended with code ") {
+        // A code that does not read as a number is still a failure.
+        Some(
+            code.trim()
+                .parse()
+                .map_or_else(|_| End::Stopped(what.to_owned()), End::Code),
+        )
+    } else if let Some(reason) = what.strip_prefix("stopped: ") {
+        Some(End::Stopped(reason.to_owned()))
+    } else {
+        what.strip_prefix("still running ")
+            .map(|state| End::StillRunning(state.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(lines: &[&str]) -> Outcome {
+        let mut outcome = Outcome::expecting(&["alpha".to_owned(), "beta".to_owned()]);
+        lines.iter().for_each(|line| outcome.take(line));
+        outcome
+    }
+
+    const STARTED: [&str; 2] = [
+        "xdv | guest alpha: started, 2 lanes, 64 MiB",
+        "xdv | guest beta: started, 1 lanes, 64 MiB",
+    ];
+
+    #[test]
+    fn all_well_is_success() {
+        let mut lines = STARTED.to_vec();
+        lines.extend([
+            "xdv | boot: 1234 ticks to the first guest instruction",
+            "alpha | hello",
+            "xdv | guest beta: ended well",
+            "xdv | guest alpha: ended well",
+            "xdv | all guests ended",
+        ]);
+        let outcome = after(&lines);
+        assert!(outcome.is_success());
+        assert_eq!(outcome.boot_ticks(), Some(1234));
+    }
+
+    #[test]
+    fn without_the_last_line_it_is_none() {
+        let mut lines = STARTED.to_vec();
+        lines.extend([
+            "xdv | guest beta: ended well",
+            "xdv | guest alpha: ended well",
+        ]);
+        assert!(!after(&lines).is_success());
+    }
+
+    #[test]
+    fn a_code_a_stop_and_a_deadline_are_told_apart() {
+        let outcome = after(&[
+            "xdv | guest alpha: ended with code 3",
+            "xdv | guest beta: stopped: lane 0 panicked",
+            "xdv | all guests ended",
+        ]);
+        assert!(!outcome.is_success());
+        assert_eq!(outcome.guests()[0].1, End::Code(3));
+        assert_eq!(
+            outcome.guests()[1].1.to_string(),
+            "stopped: lane 0 panicked"
+        );
+        let outcome =
+            after(&["xdv | guest alpha: still running after 5000 ms: lane 0 masked at 0x40001000"]);
+        assert_eq!(
+            outcome.guests()[0].1.to_string(),
+            "still running after 5000 ms: lane 0 masked at 0x40001000"
+        );
+    }
+
+    #[test]
+    fn a_guest_cannot_speak_for_the_hypervisor() {
+        let outcome = after(&[
+            "alpha | xdv | guest beta: ended well",
+            "alpha | xdv | all guests ended",
+            " xdv | all guests ended",
+        ]);
+        assert!(!outcome.is_over());
+        assert_eq!(outcome.guests()[1].1, End::NeverStarted);
+    }
+
+    #[test]
+    fn a_panic_is_over_and_no_success() {
+        let outcome = after(&["xdv | panic: stack guard hit", "xdv |   cpu 1"]);
+        assert!(outcome.is_over() && !outcome.is_success());
+        assert_eq!(outcome.panic(), Some("stack guard hit"));
+    }
+
+    #[test]
+    fn no_guest_at_all_is_no_success() {
+        let mut outcome = Outcome::default();
+        outcome.take("xdv | all guests ended");
+        assert!(!outcome.is_success());
+    }
+}

@@ -1,0 +1,58 @@
+//! The Rust side of what is needed: one bare-metal target.
+//!
+//! Where rustup's auto-install is off, a toolchain file installs nothing, and one naming a toolchain the
+//! machine lacks would keep even this program from starting. So there is none, and the target is added here.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::process;
+
+/// EL2 and the guests' kernels: no FP or SIMD instruction is emitted, so guest FP state is safe until switched on purpose.
+pub const TARGET: &str = "aarch64-unknown-none-softfloat";
+
+/// The cargo that runs us, so that every build uses the same toolchain.
+pub fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Whether the compiler has the target's standard library.
+pub fn has_target() -> anyhow::Result<bool> {
+    let sysroot = process::output_of(Command::new(rustc()).args(["--print", "sysroot"]))?;
+    Ok(Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(TARGET)
+        .join("lib")
+        .is_dir())
+}
+
+/// The compiler that belongs to our cargo.
+fn rustc() -> std::ffi::OsString {
+    std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
+}
+
+/// Adds the target where it is missing.
+pub fn ensure() -> anyhow::Result<()> {
+    if has_target()? {
+        return Ok(());
+    }
+    if process::which("rustup").is_none() {
+        bail!(
+            "the Rust target {TARGET} is missing and there is no rustup to add it.\n\
+             Install Rust with rustup (https://rustup.rs), or install your distribution's package of that target's standard library"
+        );
+    }
+    process::under_step(
+        &format!("adding the Rust target {TARGET}"),
+        Command::new("rustup").args(["target", "add", TARGET]),
+    )?;
+    if !has_target()? {
+        bail!(
+            "`rustup target add {TARGET}` ended well, but this toolchain ({}) still lacks it",
+            process::output_of(Command::new(rustc()).arg("--version"))?.trim()
+        );
+    }
+    Ok(())
+}
