@@ -1,1 +1,94 @@
-//! To come.
+//! A flat stage-1 map, for the probes that must reach stage 2: with the MMU off every access is Device memory, and stage 1
+//! itself would answer a misaligned one or a `DC ZVA` (DDI 0487 D8.2.9).
+//!
+//! VA = IPA for the first TiB: Normal for RAM, Device for the rest. [`normal`] is the same TiB once more, Normal throughout.
+
+use core::arch::asm;
+use core::cell::UnsafeCell;
+
+use crate::memory;
+
+const ENTRIES: usize = 512;
+const TIB: u64 = 1 << 40;
+const GIB: u64 = 1 << 30;
+
+#[repr(C, align(4096))]
+struct Table(UnsafeCell<[u64; ENTRIES]>);
+
+// SAFETY: written by lane 0 before the MMU is on, read by the hardware only afterwards.
+unsafe impl Sync for Table {}
+
+static LEVEL0: Table = Table(UnsafeCell::new([0; ENTRIES]));
+static LEVEL1: [Table; 4] = [const { Table(UnsafeCell::new([0; ENTRIES])) }; 4];
+
+/// Block, valid, accessed, inner shareable; MAIR index 0 = Device, 1 = Normal.
+const DEVICE: u64 = 0b01 | 1 << 10 | 3 << 8;
+const NORMAL: u64 = DEVICE | 1 << 2;
+
+/// The address whose access is Normal memory at this IPA (below 1 TiB).
+#[must_use]
+pub const fn normal(ipa: u64) -> u64 {
+    ipa.wrapping_add(TIB)
+}
+
+fn fill(table: &Table, entry: impl Fn(u64) -> u64) {
+    let entries = table.0.get().cast::<u64>();
+    let mut index = 0;
+    for slot in 0..ENTRIES {
+        // SAFETY: `slot` < 512, inside the table; see `Sync`.
+        unsafe { entries.wrapping_add(slot).write_volatile(entry(index)) };
+        index += 1;
+    }
+}
+
+/// Makes the map and switches the MMU on for this lane. `ram_end` = first address behind this guest's RAM.
+pub fn enable(ram_end: u64) {
+    let ram = GIB..ram_end.next_multiple_of(GIB);
+    let mut number = 0;
+    for table in &LEVEL1 {
+        let alias = number >= 2;
+        let base = (number % 2) * (TIB / 2);
+        fill(table, |index| {
+            let ipa = base + index * GIB;
+            ipa | if alias || ram.contains(&ipa) {
+                NORMAL
+            } else {
+                DEVICE
+            }
+        });
+        number += 1;
+    }
+    fill(&LEVEL0, |index| {
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| LEVEL1.get(index))
+            .map_or(0, |table| memory::address_of(table.0.get()) | 0b11)
+    });
+    // T0SZ 16, write-back inner-shareable walks, 4 KiB, no TTBR1, 40-bit IPA.
+    let tcr: u64 = 16 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | 2 << 32;
+    // SAFETY: the map is the identity for everything this image uses, so nothing moves under Rust's feet.
+    unsafe {
+        asm!(
+            "dsb sy",
+            "msr mair_el1, {mair}",
+            "msr tcr_el1, {tcr}",
+            "msr ttbr0_el1, {root}",
+            "isb",
+            "tlbi vmalle1",
+            "dsb nsh",
+            "isb",
+            "mrs {scratch}, sctlr_el1",
+            "orr {scratch}, {scratch}, #1",
+            "orr {scratch}, {scratch}, #4",
+            "orr {scratch}, {scratch}, #0x1000",
+            "bic {scratch}, {scratch}, #2",
+            "msr sctlr_el1, {scratch}",
+            "isb",
+            mair = in(reg) 0xff04u64,
+            tcr = in(reg) tcr,
+            root = in(reg) memory::address_of(LEVEL0.0.get()),
+            scratch = out(reg) _,
+            options(nostack, preserves_flags)
+        );
+    }
+}

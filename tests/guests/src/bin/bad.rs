@@ -1,0 +1,54 @@
+//! The ways a guest can end badly. Command line: `mode=exit code=<n>`, `mode=panic`, `mode=vector`, `mode=masked`, `mode=jump`, `mode=abort`, `mode=sleep`, `mode=off`.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+use tests_arch::{call, println, probe, sys};
+use tests_guests::tree;
+
+tests_arch::entry!(main);
+
+/// Nobody's: between the UART and RAM.
+const NOWHERE: u64 = 0x3000_0000;
+
+fn main(fdt: &'static [u8]) -> u32 {
+    let line = tree::command_line(fdt);
+    let mode = tree::option(line, "mode").unwrap_or("exit");
+    println!("bad mode {mode}");
+    match mode {
+        // An exception whose vector is not there: the fault of the fault, for ever (SR-14, DOS-03).
+        "vector" => {
+            sys::set_vbar(NOWHERE);
+            probe::jump_away(NOWHERE)
+        }
+        // A loop on its own vector: the vectors themselves stay, and every fault lands on the same branch.
+        "jump" => probe::jump_away(NOWHERE),
+        // Interrupts masked, no hint, no exit (DOS-02).
+        "masked" => {
+            sys::mask();
+            probe::spin_forever()
+        }
+        // Asleep with everything masked and nothing to wake it (SR-17).
+        "sleep" => {
+            sys::mask();
+            loop {
+                sys::wfi();
+            }
+        }
+        // The last lane turns itself off without a word (SR-26).
+        "off" => call::cpu_off(),
+        // A fault that nobody expected: the runtime reports it and exits with 102.
+        "abort" => tests_arch::gic::read32(NOWHERE),
+        // A Rust panic: reported, exit code 101.
+        "panic" => panic_now(),
+        _ => tree::option(line, "code")
+            .and_then(tree::number)
+            .and_then(|code| u32::try_from(code).ok())
+            .unwrap_or(1),
+    }
+}
+
+#[expect(clippy::panic, reason = "panicking is what this guest is for")]
+fn panic_now() -> u32 {
+    panic!("asked to")
+}
