@@ -1,0 +1,1 @@
+//! A model of the GICv3 hardware for host tests.

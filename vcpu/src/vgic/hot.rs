@@ -1,0 +1,159 @@
+//! The short paths. Each returns true when it did exactly what the slow path would have done, and false when it changed
+//! nothing that a guest or the slow path could tell; the caller then takes the slow path.
+
+use core::sync::atomic::Ordering;
+
+use super::bits::{Ones, at, at_mut, low8, low32};
+use super::lane::NO_SLOT;
+use super::{LaneGic, MAIL_SGIS, Vgic, VirtGic, lr};
+
+/// `ICC_SGI1R_EL1`: the INTID field's position.
+const SGI_INTID_SHIFT: u32 = 24;
+/// The only bits a fast SGI may have: INTID and targets 0 to 7 of affinity 0.0.0.
+const SGI_SIMPLE: u64 = 0xf << SGI_INTID_SHIFT | 0xff;
+
+impl Vgic {
+    /// `GICD_ISENABLER<word>` for SPIs (`word` 1 or 2).
+    ///
+    /// Declines when something newly enabled is pending. It may have set the enable bits by then, which the slow path
+    /// sets again: the enable is written before the pending summary is read, and the slow path writes the summary
+    /// before it reads the enables, so one of the two sees the other (all four accesses are sequentially consistent).
+    #[inline]
+    #[must_use]
+    pub fn fast_isenabler(&self, word: usize, bits: u32) -> bool {
+        let index = word.wrapping_sub(1);
+        if index >= 2 {
+            return false;
+        }
+        let enable = at(&self.spi_enable, index);
+        if bits & !enable.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        enable.fetch_or(bits, Ordering::SeqCst);
+        at(&self.spi_pending, index).load(Ordering::SeqCst) & bits == 0
+    }
+
+    /// The enable bits of all SPIs.
+    pub(super) fn spi_enables(&self) -> [u32; 2] {
+        [
+            self.spi_enable[0].load(Ordering::SeqCst),
+            self.spi_enable[1].load(Ordering::SeqCst),
+        ]
+    }
+}
+
+impl LaneGic {
+    /// A write of `ICC_SGI1R_EL1` with one existing target: another lane's mailbox, or our own list register.
+    #[inline]
+    #[must_use]
+    pub fn fast_sgi1r(&mut self, vgic: &Vgic, value: u64, hw: &mut impl VirtGic) -> bool {
+        let targets = low32(value & 0xff);
+        if value & !SGI_SIMPLE != 0 || !targets.is_power_of_two() {
+            return false;
+        }
+        let sgi = low32(value >> SGI_INTID_SHIFT);
+        let lane = targets.trailing_zeros() as usize;
+        if lane == self.id {
+            return self.place_sgi(sgi, hw);
+        }
+        if lane >= vgic.lanes() {
+            return false;
+        }
+        let shared = at(&vgic.shared, lane);
+        if shared.group.load(Ordering::Relaxed) >> sgi & 1 == 0 {
+            return false;
+        }
+        shared.post(1 << sgi, hw);
+        true
+    }
+
+    /// The virtual timer's physical interrupt was acknowledged and its priority dropped.
+    ///
+    /// Its list register is empty then: the physical interrupt stays active until the guest ends the virtual one.
+    #[inline]
+    #[must_use]
+    pub fn fast_timer(&mut self, hw: &mut impl VirtGic) -> bool {
+        if self.timer == 0 {
+            return false;
+        }
+        hw.write_lr(0, self.timer);
+        true
+    }
+
+    /// A kick was acknowledged, dropped and deactivated: take the mail.
+    #[inline]
+    #[must_use]
+    pub fn fast_kick(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) -> bool {
+        let mail = at(&vgic.shared, self.id).mail.swap(0, Ordering::AcqRel);
+        if mail & !MAIL_SGIS == 0
+            && mail.is_power_of_two()
+            && self.place_sgi(mail.trailing_zeros(), hw)
+        {
+            return true;
+        }
+        mail == 0 || self.kick_rest(mail, hw)
+    }
+
+    /// Several SGIs at once, attention bits, or an SGI that found no place.
+    #[cold]
+    #[inline(never)]
+    fn kick_rest(&mut self, mail: u32, hw: &mut impl VirtGic) -> bool {
+        for sgi in Ones(mail & MAIL_SGIS) {
+            if !self.place_sgi(sgi, hw) {
+                self.held |= 1 << sgi;
+            }
+        }
+        self.held |= mail & !MAIL_SGIS;
+        self.held == 0
+    }
+
+    /// Makes an SGI pending in the list register it has, or gives it a free one.
+    #[inline]
+    fn place_sgi(&mut self, sgi: u32, hw: &mut impl VirtGic) -> bool {
+        let slot = *at(&self.sgi_slot, sgi as usize);
+        if slot == NO_SLOT {
+            return self.place_new_sgi(sgi, hw);
+        }
+        let index = usize::from(slot);
+        let state = hw.read_lr(index) & lr::STATE;
+        hw.write_lr(index, *at(&self.bodies, index) | state | lr::PENDING);
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn place_new_sgi(&mut self, sgi: u32, hw: &mut impl VirtGic) -> bool {
+        if (self.open & self.group) >> sgi & 1 == 0 {
+            return false;
+        }
+        if self.free == 0 {
+            self.evict_sgis(hw);
+        }
+        if self.free == 0 {
+            return false;
+        }
+        let slot = self.free.trailing_zeros();
+        let index = slot as usize;
+        self.free &= !(1 << slot);
+        self.used |= 1 << slot;
+        let body = lr::template(sgi, *at(&self.sgi_priority, sgi as usize), true);
+        *at_mut(&mut self.bodies, index) = body;
+        *at_mut(&mut self.sgi_slot, sgi as usize) = low8(u64::from(slot));
+        hw.write_lr(index, body | lr::PENDING);
+        true
+    }
+
+    /// Frees list registers of SGIs that the guest has finished. Others keep theirs: the software state knows of them.
+    fn evict_sgis(&mut self, hw: &mut impl VirtGic) {
+        let empty = low32(hw.read_elrsr());
+        for (sgi, slot) in self.sgi_slot.iter_mut().enumerate() {
+            let bit = 1u32.checked_shl(u32::from(*slot)).unwrap_or(0);
+            let body = *at(&self.bodies, usize::from(*slot));
+            if empty & bit != 0 && lr::intid(body) as usize == sgi {
+                self.free |= bit;
+                self.used &= !bit;
+                *slot = NO_SLOT;
+            }
+        }
+    }
+}

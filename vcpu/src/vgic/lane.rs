@@ -1,0 +1,600 @@
+//! What one lane owns of the virtual GIC, and the slow path: open, pull, close.
+
+use core::sync::atomic::Ordering;
+
+use spin::MutexGuard;
+
+use super::bits::{Ones, Words, at, at_mut, lane_bit, low32};
+use super::port::{
+    HCR_EN, HCR_EOICOUNT_SHIFT, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0DIE, HCR_VGRP0EIE,
+    HCR_VGRP1DIE, HCR_VGRP1EIE, VMCR_VENG0, VMCR_VENG1, VMCR_VEOIM,
+};
+use super::state::{Snapshot, State};
+use super::{
+    FREEZE_DONE, FREEZE_NONE, FREEZE_REQUESTED, LINKED_PPIS, MAIL_ATTENTION, MAIL_NOTICE,
+    MAIL_SGIS, MAX_LRS, VIRTUAL_TIMER, Vgic, VirtGic, lr,
+};
+
+/// `sgi_slot`: no list register.
+pub(super) const NO_SLOT: u8 = 0xff;
+
+/// What [`LaneGic::serve`] found besides interrupts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Somebody called [`Vgic::notify`] for this lane.
+    pub notice: bool,
+}
+
+/// The part of the virtual GIC that only the lane's own CPU touches.
+pub struct LaneGic {
+    /// The lane's number in its VM.
+    pub(super) id: usize,
+    /// Mail taken by the hot path and left for the slow path.
+    pub(super) held: u32,
+    /// Which list registers may hold something; the others are empty.
+    pub(super) used: u32,
+    /// Which list registers the hot path may fill; none while interrupts wait outside.
+    pub(super) free: u32,
+    /// Private interrupts that are enabled and whose group the distributor forwards.
+    pub(super) open: u32,
+    /// Their groups.
+    pub(super) group: u32,
+    /// The list register the virtual timer is to get when it fires; 0 = take the slow path.
+    pub(super) timer: u64,
+    /// Where each SGI sits, so that the next one of its number needs no search.
+    pub(super) sgi_slot: [u8; 16],
+    /// What each used list register was last given, without state.
+    pub(super) bodies: [u64; MAX_LRS],
+    /// Priorities of the SGIs.
+    pub(super) sgi_priority: [u8; 16],
+    /// Physical PPIs that are enabled for the guest in this CPU's redistributor.
+    physical: u32,
+    /// The list registers were exported and await a refill.
+    emptied: bool,
+    /// `ICH_VMCR`, `ICH_AP0R<n>`, `ICH_AP1R<n>` while the lane is away.
+    saved: (u64, [u64; 4], [u64; 4]),
+}
+
+impl LaneGic {
+    /// The state of lane `id` that has never run.
+    #[must_use]
+    pub const fn new(id: usize) -> Self {
+        Self {
+            id,
+            held: 0,
+            used: 0,
+            free: 0,
+            open: 0,
+            group: 0,
+            timer: 0,
+            sgi_slot: [NO_SLOT; 16],
+            bodies: [0; MAX_LRS],
+            sgi_priority: [0; 16],
+            physical: 0,
+            emptied: false,
+            saved: (0, [0; 4], [0; 4]),
+        }
+    }
+
+    /// The lane's number in its VM.
+    #[must_use]
+    pub const fn id(&self) -> usize {
+        self.id
+    }
+
+    /// Puts the lane on this CPU: before its first entry and after [`depart`](Self::depart).
+    #[cold]
+    pub fn arrive(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) {
+        let (vmcr, ap0r, ap1r) = self.saved;
+        hw.write_vmcr(vmcr);
+        for (index, (ap0, ap1)) in ap0r.into_iter().zip(ap1r).enumerate() {
+            hw.write_ap0r(index, ap0);
+            hw.write_ap1r(index, ap1);
+        }
+        for index in 0..lr_count(hw) {
+            hw.write_lr(index, 0);
+        }
+        for intid in Ones(LINKED_PPIS) {
+            hw.set_ppi_enabled(intid, false);
+        }
+        self.physical = 0;
+        self.clear_slots();
+        // The count of the CPU's former lane is not ours.
+        hw.write_hcr(0);
+        let mut state = self.open(vgic, hw);
+        state.resident |= lane_bit(self.id);
+        state.spis.fresh = [u32::MAX; 2];
+        self.close(vgic, state, 0, hw);
+    }
+
+    /// Takes the lane off this CPU. Its state moves into software; no physical interrupt stays active for it.
+    #[cold]
+    pub fn depart(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) {
+        let mut state = self.open(vgic, hw);
+        state.resident &= !lane_bit(self.id);
+        state.spis.fresh = [u32::MAX; 2];
+        let bank = state.bank_mut(self.id);
+        // The timers' lines stay high, so the physical interrupts come again when the lane is back.
+        let owed = bank.token;
+        bank.latch &= !owed;
+        bank.token = 0;
+        for intid in Ones(owed) {
+            hw.deactivate(intid);
+        }
+        for intid in Ones(self.physical) {
+            hw.set_ppi_enabled(intid, false);
+        }
+        self.physical = 0;
+        self.saved.0 = hw.read_vmcr();
+        for index in 0..4 {
+            *at_mut(&mut self.saved.1, index) = hw.read_ap0r(index);
+            *at_mut(&mut self.saved.2, index) = hw.read_ap1r(index);
+        }
+        hw.write_hcr(0);
+        Self::publish(vgic, &state);
+        self.announce(vgic, &mut state, hw);
+    }
+
+    /// Resets the lane's private interrupts and CPU interface (power on, power off, reset), on its own CPU.
+    /// Physical interrupts that were active for it are deactivated.
+    #[cold]
+    pub fn reset(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) {
+        let mut state = self.open(vgic, hw);
+        state.bank_mut(self.id).reset();
+        at(&vgic.shared, self.id)
+            .group
+            .store(u32::MAX, Ordering::Release);
+        for word in 0..2 {
+            // What the lane had taken and never ended would stay active for ever.
+            let [_, low, high] = state.active(self.id);
+            let gone = if word == 0 { low } else { high };
+            *at_mut(&mut state.spis.active, word) &= !gone;
+            *at_mut(&mut state.spis.fresh, word) |= gone;
+        }
+        self.saved = (0, [0; 4], [0; 4]);
+        if state.resident & lane_bit(self.id) == 0 {
+            Self::publish(vgic, &state);
+            self.announce(vgic, &mut state, hw);
+            return;
+        }
+        hw.write_vmcr(0);
+        for index in 0..4 {
+            hw.write_ap0r(index, 0);
+            hw.write_ap1r(index, 0);
+        }
+        self.close(vgic, state, 0, hw);
+    }
+
+    /// The slow path of everything that may have changed: a kick, a maintenance interrupt, leftovers.
+    #[cold]
+    #[inline(never)]
+    pub fn serve(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) -> Served {
+        let mail = self.held | at(&vgic.shared, self.id).mail.swap(0, Ordering::AcqRel);
+        self.held = mail & MAIL_SGIS;
+        let state = self.open(vgic, hw);
+        self.close(vgic, state, 0, hw);
+        Served {
+            notice: mail & MAIL_NOTICE != 0,
+        }
+    }
+
+    /// A linked physical PPI (27 or 30) was acknowledged and its priority dropped, but it was not deactivated.
+    #[cold]
+    #[inline(never)]
+    pub fn ppi_fired(&mut self, vgic: &Vgic, intid: u32, hw: &mut impl VirtGic) {
+        let bit = 1u32.checked_shl(intid).unwrap_or(0) & LINKED_PPIS;
+        let mut state = self.open(vgic, hw);
+        let bank = state.bank_mut(self.id);
+        bank.token |= bit;
+        bank.latch |= bit;
+        self.close(vgic, state, 0, hw);
+    }
+
+    /// Sets the input line of an SPI, on behalf of a device of the VM.
+    pub fn set_line(&mut self, vgic: &Vgic, intid: u32, high: bool, hw: &mut impl VirtGic) {
+        let Some(spi) = (intid as usize).checked_sub(32).filter(|spi| *spi < 64) else {
+            return;
+        };
+        let (word, bit) = (spi >> 5, 1 << (spi & 31));
+        let mut state = self.lock(vgic, hw);
+        if (*at(&state.spis.line, word) & bit != 0) == high {
+            self.finish_read(vgic, state, hw);
+            return;
+        }
+        self.fold_own(vgic, &mut state, hw);
+        let edge = *at(&state.spis.edge, word) & bit != 0;
+        // A rising level finds its way at the deactivation; an edge must be latched, and a fallen level retracted.
+        let wanted = if edge == high {
+            state.homes(word, bit)
+        } else {
+            0
+        };
+        let frozen = self.pull(vgic, &mut state, wanted, hw);
+        if high {
+            *at_mut(&mut state.spis.line, word) |= bit;
+            *at_mut(&mut state.spis.latch, word) |= if edge { bit } else { 0 };
+        } else {
+            *at_mut(&mut state.spis.line, word) &= !bit;
+        }
+        *at_mut(&mut state.spis.fresh, word) |= bit;
+        self.close(vgic, state, frozen, hw);
+    }
+
+    /// A trapped write of `ICC_DIR_EL1`: ends an interrupt that is active without a list register, or in another one.
+    #[cold]
+    pub fn write_dir(&mut self, vgic: &Vgic, value: u64, hw: &mut impl VirtGic) {
+        let intid = low32(value) & 0xff_ffff;
+        if hw.read_vmcr() & VMCR_VEOIM == 0 || intid >= super::INTIDS {
+            // EOImode 0 makes the write unpredictable and other INTIDs do not exist: ignored.
+            return;
+        }
+        let mut state = self.open(vgic, hw);
+        let word = (intid >> 5) as usize;
+        let wanted = if word == 0 {
+            0
+        } else {
+            state.homes(word - 1, 1 << (intid & 31))
+        };
+        let frozen = self.pull(vgic, &mut state, wanted, hw);
+        state.deactivate(self.id, intid);
+        self.close(vgic, state, frozen, hw);
+    }
+
+    /// Takes the lock, giving way to a lane that wants our list registers.
+    pub(super) fn lock<'v>(
+        &mut self,
+        vgic: &'v Vgic,
+        hw: &mut impl VirtGic,
+    ) -> MutexGuard<'v, State> {
+        loop {
+            if let Some(state) = vgic.state.try_lock() {
+                return state;
+            }
+            self.poll_freeze(vgic, hw);
+            hw.relax();
+        }
+    }
+
+    /// Gives up a lock under which nothing was changed.
+    pub(super) fn finish_read(
+        &mut self,
+        vgic: &Vgic,
+        state: MutexGuard<'_, State>,
+        hw: &mut impl VirtGic,
+    ) {
+        if self.emptied {
+            self.close(vgic, state, 0, hw);
+        }
+    }
+
+    /// Lock and fold.
+    pub(super) fn open<'v>(
+        &mut self,
+        vgic: &'v Vgic,
+        hw: &mut impl VirtGic,
+    ) -> MutexGuard<'v, State> {
+        let mut state = self.lock(vgic, hw);
+        self.fold_own(vgic, &mut state, hw);
+        state
+    }
+
+    /// Moves this lane's list registers, mail and leftovers into the software state.
+    pub(super) fn fold_own(&mut self, vgic: &Vgic, state: &mut State, hw: &mut impl VirtGic) {
+        let mail = at(&vgic.shared, self.id)
+            .mail
+            .fetch_and(!(MAIL_SGIS | MAIL_ATTENTION), Ordering::AcqRel);
+        let mut taken = self.snapshot(hw);
+        taken.sgis |= mail & MAIL_SGIS;
+        state.fold(self.id, &taken);
+    }
+
+    /// Takes everything out of the list registers. They are stale until the refill that must follow.
+    fn snapshot(&mut self, hw: &mut impl VirtGic) -> Snapshot {
+        let mut taken = Snapshot {
+            used: self.used,
+            lrs: [0; MAX_LRS],
+            ended: ended(hw),
+            sgis: self.held & MAIL_SGIS,
+        };
+        for index in Ones(self.used) {
+            let index = index as usize;
+            let now = hw.read_lr(index) & lr::STATE;
+            *at_mut(&mut taken.lrs, index) = *at(&self.bodies, index) | now;
+        }
+        self.held &= !MAIL_SGIS;
+        self.clear_slots();
+        taken
+    }
+
+    fn clear_slots(&mut self) {
+        self.used = 0;
+        self.free = 0;
+        self.timer = 0;
+        self.sgi_slot = [NO_SLOT; 16];
+    }
+
+    /// Answers a freeze request: copies the list registers out and empties them. Only called while waiting for the lock.
+    pub(super) fn poll_freeze(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) {
+        let shared = at(&vgic.shared, self.id);
+        if shared.freeze.load(Ordering::Acquire) != FREEZE_REQUESTED {
+            return;
+        }
+        let taken = self.snapshot(hw);
+        for index in Ones(taken.used) {
+            let index = index as usize;
+            at(&shared.export, index).store(*at(&taken.lrs, index), Ordering::Relaxed);
+            hw.write_lr(index, 0);
+        }
+        hw.write_hcr(HCR_EN);
+        shared.export_used.store(taken.used, Ordering::Relaxed);
+        shared.export_ended.store(taken.ended, Ordering::Relaxed);
+        shared.export_held.store(taken.sgis, Ordering::Relaxed);
+        self.emptied = true;
+        shared.freeze.store(FREEZE_DONE, Ordering::Release);
+    }
+
+    /// Has the `wanted` lanes fold. Returns those that did, which [`close`](Self::close) lets go.
+    pub(super) fn pull(
+        &self,
+        vgic: &Vgic,
+        state: &mut State,
+        wanted: u32,
+        hw: &mut impl VirtGic,
+    ) -> u32 {
+        let frozen = wanted & state.resident & !lane_bit(self.id);
+        for lane in Ones(frozen) {
+            let shared = at(&vgic.shared, lane as usize);
+            shared.freeze.store(FREEZE_REQUESTED, Ordering::Release);
+            shared.mail.fetch_or(MAIL_ATTENTION, Ordering::AcqRel);
+            let kick = shared.kick.load(Ordering::Relaxed);
+            if kick != 0 {
+                hw.send_sgi(kick);
+            }
+        }
+        for lane in Ones(frozen) {
+            let lane = lane as usize;
+            let shared = at(&vgic.shared, lane);
+            while shared.freeze.load(Ordering::Acquire) != FREEZE_DONE {
+                hw.relax();
+            }
+            let mut taken = Snapshot {
+                used: shared.export_used.load(Ordering::Relaxed),
+                lrs: [0; MAX_LRS],
+                ended: shared.export_ended.load(Ordering::Relaxed),
+                sgis: shared.export_held.load(Ordering::Relaxed),
+            };
+            for (value, slot) in taken.lrs.iter_mut().zip(&shared.export) {
+                *value = slot.load(Ordering::Relaxed);
+            }
+            taken.sgis |= shared.mail.fetch_and(!MAIL_SGIS, Ordering::AcqRel) & MAIL_SGIS;
+            state.fold(lane, &taken);
+        }
+        // A lane that does not run has everything in software but its mail.
+        for lane in Ones(wanted & !state.resident & vgic.all_lanes()) {
+            let mail = at(&vgic.shared, lane as usize)
+                .mail
+                .fetch_and(!MAIL_SGIS, Ordering::AcqRel);
+            state.bank_mut(lane as usize).latch |= mail & MAIL_SGIS;
+        }
+        frozen
+    }
+
+    /// Refills this lane's list registers, wakes lanes that got something, releases pulled lanes and the lock.
+    pub(super) fn close(
+        &mut self,
+        vgic: &Vgic,
+        mut state: MutexGuard<'_, State>,
+        frozen: u32,
+        hw: &mut impl VirtGic,
+    ) {
+        Self::publish(vgic, &state);
+        self.refill(vgic, &mut state, hw);
+        self.announce(vgic, &mut state, hw);
+        for lane in Ones(frozen) {
+            at(&vgic.shared, lane as usize)
+                .freeze
+                .store(FREEZE_NONE, Ordering::Release);
+        }
+    }
+
+    /// The pending summary that `fast_isenabler` reads: written before anybody reads the enable bits.
+    fn publish(vgic: &Vgic, state: &State) {
+        for word in 0..2 {
+            at(&vgic.spi_pending, word).store(state.spi_pending(word), Ordering::SeqCst);
+        }
+    }
+
+    /// Tells other lanes about SPIs that became deliverable to them, once each.
+    fn announce(&self, vgic: &Vgic, state: &mut State, hw: &mut impl VirtGic) {
+        let fresh = core::mem::take(&mut state.spis.fresh);
+        if fresh == [0; 2] {
+            return;
+        }
+        for lane in Ones(state.resident & !lane_bit(self.id)) {
+            let [_, low, high] = state.deliverable(lane as usize, vgic.spi_enables());
+            if [low & fresh[0], high & fresh[1]] != [0; 2] {
+                at(&vgic.shared, lane as usize).post(MAIL_ATTENTION, hw);
+            }
+        }
+    }
+
+    /// Fills the list registers from the software state and sets `ICH_HCR_EL2` for what did not fit.
+    fn refill(&mut self, vgic: &Vgic, state: &mut State, hw: &mut impl VirtGic) {
+        self.emptied = false;
+        self.settle_physical(state, hw);
+        let vmcr = hw.read_vmcr();
+        let pending = state.deliverable(self.id, vgic.spi_enables());
+        let active = state.active(self.id);
+        let count = lr_count(hw);
+        let mut plan = Plan {
+            pending,
+            active,
+            values: [0; MAX_LRS],
+            used: 0,
+            count,
+        };
+        let left = plan.fill(self.id, state, vmcr);
+        for (index, value) in plan.values.iter().enumerate().take(count) {
+            hw.write_lr(index, *value);
+            *at_mut(&mut self.bodies, index) = *value & !lr::STATE;
+        }
+        self.used = plan.used;
+        hw.write_hcr(HCR_EN | maintenance(left, vmcr));
+        self.prepare_hot(state, &plan, left);
+    }
+
+    /// Pays physical deactivations that no interrupt stands for any more, and mirrors the enables.
+    fn settle_physical(&mut self, state: &mut State, hw: &mut impl VirtGic) {
+        let bank = state.bank_mut(self.id);
+        let owed = bank.token & !(bank.latch | bank.active);
+        bank.token &= !owed;
+        let wanted = bank.enable & LINKED_PPIS;
+        for intid in Ones(owed) {
+            hw.deactivate(intid);
+        }
+        for intid in Ones(wanted ^ self.physical) {
+            hw.set_ppi_enabled(intid, wanted >> intid & 1 != 0);
+        }
+        self.physical = wanted;
+    }
+
+    /// What the hot path may do until the next refill.
+    fn prepare_hot(&mut self, state: &State, plan: &Plan, left: Left) {
+        let bank = state.bank(self.id);
+        self.open = bank.enable & state.forwarded(bank.group);
+        self.group = bank.group;
+        self.sgi_slot = [NO_SLOT; 16];
+        self.free = 0;
+        self.timer = 0;
+        if left.pending || left.active {
+            return;
+        }
+        let all = low32((1u64 << plan.count) - 1);
+        self.free = all & !(plan.used | 1);
+        for (slot, priority) in self.sgi_priority.iter_mut().zip(bank.priority) {
+            *slot = priority;
+        }
+        for index in Ones(plan.used) {
+            let value = *at(&plan.values, index as usize);
+            let intid = lr::intid(value);
+            if intid < 16 && value & lr::GROUP1 != 0 && self.open >> intid & 1 != 0 {
+                *at_mut(&mut self.sgi_slot, intid as usize) = super::bits::low8(u64::from(index));
+            }
+        }
+        let linked = plan.used & 1 == 0 || plan.values[0] & lr::HW != 0;
+        if self.open >> VIRTUAL_TIMER & 1 != 0 && linked {
+            let (priority, group1) = state.rank(self.id, VIRTUAL_TIMER);
+            let body = lr::template(VIRTUAL_TIMER, priority, group1) | lr::linked(VIRTUAL_TIMER);
+            self.timer = body | lr::PENDING;
+            self.used |= 1;
+            self.bodies[0] = body;
+        }
+    }
+}
+
+/// What did not get a list register.
+#[derive(Clone, Copy)]
+struct Left {
+    pending: bool,
+    active: bool,
+}
+
+/// A refill in the making.
+struct Plan {
+    pending: Words,
+    active: Words,
+    values: [u64; MAX_LRS],
+    used: u32,
+    count: usize,
+}
+
+impl Plan {
+    /// Chooses: the most urgent pending, the most urgent active, then the other pending, then the other active ones.
+    fn fill(&mut self, lane: usize, state: &mut State, vmcr: u64) -> Left {
+        let groups = vmcr & (VMCR_VENG0 | VMCR_VENG1);
+        let mut pending = self.pending;
+        for (pending, active) in pending.iter_mut().zip(&self.active) {
+            *pending &= !active;
+        }
+        let mut active = self.active;
+        let mut left = Left {
+            pending: false,
+            active: false,
+        };
+        self.next(lane, state, &mut pending, groups, &mut left.pending);
+        self.next(lane, state, &mut active, 3, &mut left.active);
+        while !left.pending && self.next(lane, state, &mut pending, groups, &mut left.pending) {}
+        while self.next(lane, state, &mut active, 3, &mut left.active) {}
+        left
+    }
+
+    /// Gives the most urgent of `set` a list register; sets `failed` when there is none for it. False at the end of `set`.
+    fn next(
+        &mut self,
+        lane: usize,
+        state: &mut State,
+        set: &mut Words,
+        groups: u64,
+        failed: &mut bool,
+    ) -> bool {
+        let Some(intid) = state.most_urgent(lane, set, groups) else {
+            return false;
+        };
+        let (word, bit) = ((intid >> 5) as usize, 1 << (intid & 31));
+        if let Some(word) = set.get_mut(word) {
+            *word &= !bit;
+        }
+        let has = |words: &Words| words.get(word).is_some_and(|word| word & bit != 0);
+        match self.vacant(intid) {
+            Some(index) => {
+                let value = state.take(lane, intid, has(&self.pending), has(&self.active));
+                *at_mut(&mut self.values, index) = value;
+                self.used |= 1 << index;
+            }
+            None => *failed = true,
+        }
+        true
+    }
+
+    /// The list register for `intid`: the first for the virtual timer, any other for all others.
+    fn vacant(&self, intid: u32) -> Option<usize> {
+        if intid == VIRTUAL_TIMER {
+            return Some(0);
+        }
+        let index = usize::try_from((self.used | 1).trailing_ones()).unwrap_or(usize::MAX);
+        (index < self.count).then_some(index)
+    }
+}
+
+/// The `ICH_HCR_EL2` bits that bring the lane back for what did not fit.
+fn maintenance(left: Left, vmcr: u64) -> u64 {
+    let mut bits = 0;
+    if left.pending {
+        bits |= HCR_NPIE;
+        // Interrupts of a group that the guest has off rank last: look again when it switches one.
+        bits |= if vmcr & VMCR_VENG0 == 0 {
+            HCR_VGRP0EIE
+        } else {
+            HCR_VGRP0DIE
+        };
+        bits |= if vmcr & VMCR_VENG1 == 0 {
+            HCR_VGRP1EIE
+        } else {
+            HCR_VGRP1DIE
+        };
+    }
+    if left.active {
+        bits |= HCR_LRENPIE | HCR_TDIR;
+    }
+    bits
+}
+
+/// `EOIcount`.
+fn ended(hw: &mut impl VirtGic) -> u32 {
+    low32(hw.read_hcr() >> HCR_EOICOUNT_SHIFT) & 0x1f
+}
+
+/// The number of list registers, at most 16.
+fn lr_count(hw: &impl VirtGic) -> usize {
+    hw.lr_count().min(MAX_LRS)
+}

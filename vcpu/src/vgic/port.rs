@@ -1,0 +1,69 @@
+//! The port: what the virtual GIC needs of the CPU it runs on.
+
+/// `ICH_HCR_EL2`: the virtual CPU interface is on.
+pub const HCR_EN: u64 = 1;
+/// `ICH_HCR_EL2`: maintenance interrupt while an EOI found no list register (`EOIcount` ≠ 0).
+pub const HCR_LRENPIE: u64 = 1 << 2;
+/// `ICH_HCR_EL2`: maintenance interrupt while no list register is pending.
+pub const HCR_NPIE: u64 = 1 << 3;
+/// `ICH_HCR_EL2`: maintenance interrupt while the guest has group 0 on.
+pub const HCR_VGRP0EIE: u64 = 1 << 4;
+/// `ICH_HCR_EL2`: maintenance interrupt while the guest has group 0 off.
+pub const HCR_VGRP0DIE: u64 = 1 << 5;
+/// `ICH_HCR_EL2`: maintenance interrupt while the guest has group 1 on.
+pub const HCR_VGRP1EIE: u64 = 1 << 6;
+/// `ICH_HCR_EL2`: maintenance interrupt while the guest has group 1 off.
+pub const HCR_VGRP1DIE: u64 = 1 << 7;
+/// `ICH_HCR_EL2`: trap the guest's writes of `ICC_DIR_EL1`.
+pub const HCR_TDIR: u64 = 1 << 14;
+/// `ICH_HCR_EL2.EOIcount`: its lowest bit.
+pub const HCR_EOICOUNT_SHIFT: u32 = 27;
+
+/// `ICH_VMCR_EL2.VENG0`: the guest's `ICC_IGRPEN0_EL1`.
+pub const VMCR_VENG0: u64 = 1;
+/// `ICH_VMCR_EL2.VENG1`: the guest's `ICC_IGRPEN1_EL1`.
+pub const VMCR_VENG1: u64 = 1 << 1;
+/// `ICH_VMCR_EL2.VEOIM`: the guest's `ICC_CTLR_EL1.EOImode`.
+pub const VMCR_VEOIM: u64 = 1 << 9;
+
+/// The GIC hardware of the CPU that calls, and of no other.
+///
+/// `hypervisor-arch` implements it over the system registers; tests implement it over a model of the CPU interface.
+/// No method may touch a `Vgic`.
+pub trait VirtGic {
+    /// How many list registers there are (`ICH_VTR_EL2.ListRegs` + 1), at most 16.
+    fn lr_count(&self) -> usize;
+    /// `ICH_LR<index>_EL2`; `index` is below [`lr_count`](Self::lr_count).
+    fn read_lr(&mut self, index: usize) -> u64;
+    /// Writes `ICH_LR<index>_EL2`.
+    fn write_lr(&mut self, index: usize, value: u64);
+    /// `ICH_ELRSR_EL2`: one bit for each empty list register.
+    fn read_elrsr(&mut self) -> u64;
+    /// `ICH_HCR_EL2`.
+    fn read_hcr(&mut self) -> u64;
+    /// Writes `ICH_HCR_EL2`.
+    fn write_hcr(&mut self, value: u64);
+    /// `ICH_VMCR_EL2`.
+    fn read_vmcr(&mut self) -> u64;
+    /// Writes `ICH_VMCR_EL2`.
+    fn write_vmcr(&mut self, value: u64);
+    /// `ICH_AP0R<index>_EL2`, `index` below 4; zero where the register does not exist (`ICH_VTR_EL2.PREbits`).
+    fn read_ap0r(&mut self, index: usize) -> u64;
+    /// Writes `ICH_AP0R<index>_EL2` where it exists.
+    fn write_ap0r(&mut self, index: usize, value: u64);
+    /// `ICH_AP1R<index>_EL2`, `index` below 4; zero where the register does not exist.
+    fn read_ap1r(&mut self, index: usize) -> u64;
+    /// Writes `ICH_AP1R<index>_EL2` where it exists.
+    fn write_ap1r(&mut self, index: usize, value: u64);
+    /// Sends a physical SGI: `value` goes to `ICC_SGI1R_EL1`, after a `DSB ISHST` and before an `ISB`.
+    fn send_sgi(&mut self, value: u64);
+    /// Deactivates a physical PPI of this CPU (`ICC_DIR_EL1`, EOImode = 1).
+    fn deactivate(&mut self, intid: u32);
+    /// Enables or disables a physical PPI in this CPU's redistributor.
+    fn set_ppi_enabled(&mut self, intid: u32, enabled: bool);
+    /// Called in each turn of a wait for another CPU. The place for a halt check when EL2 is ending.
+    #[inline]
+    fn relax(&mut self) {
+        core::hint::spin_loop();
+    }
+}
