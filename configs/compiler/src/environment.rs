@@ -173,14 +173,18 @@ impl Environment for HostFiles {
 
 /// Reads a regular file of bounded size. The size is checked while reading too: the file may grow meanwhile.
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+    let failed = |error: io::Error| {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ) {
             LoadError::NotFound(path.to_owned())
+        } else {
+            LoadError::Unreadable {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            }
         }
-        _ => LoadError::Unreadable {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        },
     };
     // Asked before opening: to open a pipe would wait for its writer.
     let metadata = fs::metadata(path).map_err(failed)?;

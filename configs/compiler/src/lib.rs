@@ -11,9 +11,26 @@
 //! The same text and the same files give the same bytes.
 #![forbid(unsafe_code)]
 
+mod board;
+mod cpus;
 mod diagnostic;
+mod dtb;
 mod environment;
+mod files;
+mod guest;
+mod image;
+mod layout;
+mod memory;
+mod names;
+mod quantity;
+mod raw;
+mod suggest;
 mod summary;
+mod text;
+
+use configs_plan::cpio::Writer;
+use configs_plan::encode::{PlanSpec, encode};
+use configs_plan::{Bundle, PLAN_FILE};
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use environment::{Environment, FileKind, HostFiles, LoadError, MAX_FILE};
@@ -92,10 +109,122 @@ pub fn compile(
     environment: &dyn Environment,
     options: &RunOptions,
 ) -> Result<Compiled, Diagnostics> {
-    let _ = (text, environment, options);
-    Err(Diagnostics::new(
-        source_name,
-        "",
-        vec![Diagnostic::new("not yet")],
-    ))
+    let text = match text::decode(text) {
+        Ok(text) => text,
+        Err(problem) => {
+            let (likeness, found) = *problem;
+            return Err(Diagnostics::new(source_name, &likeness, vec![found]));
+        }
+    };
+    let mut found = Vec::new();
+    let refused = |found| Err(Diagnostics::new(source_name, text, found));
+    let Some(table) = text::parse(text, &mut found) else {
+        return refused(found);
+    };
+    match judge(
+        &raw::read(&table, &mut found),
+        environment,
+        options,
+        &mut found,
+    ) {
+        Some(compiled) if found.is_empty() => Ok(compiled),
+        _ => refused(found),
+    }
+}
+
+/// Judges the machine as a whole and writes it down. `None` when something is wrong, and reported.
+fn judge(
+    config: &raw::RawConfig,
+    environment: &dyn Environment,
+    options: &RunOptions,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Compiled> {
+    let (guests, machine) = (&config.guests, &config.machine);
+    let machine_memory = environment
+        .memory()
+        .or(machine.memory.as_ref().map(|memory| memory.value));
+    names::judge(guests, found);
+    memory::judge(guests, machine, machine_memory, found);
+    let limit = cpus::Limit::new(environment.cpus(), machine, found);
+    let cpus = cpus::place(guests, &limit, found);
+    let mut files = files::Files::new(environment);
+    let loaded: Vec<_> = guests
+        .iter()
+        .map(|guest| guest::load(guest, &mut files, found))
+        .collect();
+    if !found.is_empty() {
+        return None;
+    }
+    let built = guests
+        .iter()
+        .zip(loaded)
+        .zip(cpus?)
+        .map(|((guest, loaded), cpus)| guest::build(guest, loaded?, cpus));
+    let built: Option<Vec<guest::Built>> = built.collect();
+    match finish(built?, options) {
+        Ok(mut compiled) => {
+            let bundle = u64::try_from(compiled.bundle.len()).unwrap_or(u64::MAX);
+            let needed = memory::needed(guests, machine, bundle);
+            compiled.summary.memory_needed = needed;
+            memory::judge_total(
+                guests,
+                machine,
+                machine_memory.unwrap_or(needed),
+                needed,
+                found,
+            );
+            Some(compiled)
+        }
+        // What EL2 would refuse should have been found before: say it rather than hand it out.
+        Err(why) => {
+            found.push(
+                Diagnostic::new(format!("the compiled plan does not hold: {why}"))
+                    .help("this is a fault of XDV: please report it"),
+            );
+            None
+        }
+    }
+}
+
+/// Plan and bundle of the guests, judged once more the way EL2 will.
+fn finish(built: Vec<guest::Built>, options: &RunOptions) -> Result<Compiled, String> {
+    let (mut specs, mut files, mut guests) = (Vec::new(), Vec::new(), Vec::new());
+    for guest in built {
+        specs.push(guest.spec);
+        files.extend(guest.files);
+        guests.push(guest.summary);
+    }
+    let last = specs
+        .iter()
+        .flat_map(|spec| spec.cpus.iter())
+        .max()
+        .copied();
+    let cpus_needed = last.map_or(0, |last| last.saturating_add(1));
+    let spec = PlanSpec {
+        cpus: cpus_needed,
+        deadline_ms: options.deadline_ms.filter(|ms| *ms != 0),
+        guests: specs,
+    };
+    let plan = encode(&spec).map_err(|error| error.to_string())?;
+    let mut archive = Writer::new();
+    let all = std::iter::once((PLAN_FILE, &plan))
+        .chain(files.iter().map(|file| (file.name.as_str(), &file.data)));
+    for (name, data) in all {
+        archive
+            .file(name, data)
+            .map_err(|_| format!("`{name}` is too long for the bundle"))?;
+    }
+    let bundle = archive.finish();
+    Bundle::open(&bundle).map_err(|error| error.to_string())?;
+    let summary = Summary {
+        cpus_needed,
+        memory_needed: 0,
+        guests,
+    };
+    Ok(Compiled {
+        plan,
+        files,
+        bundle,
+        summary,
+    })
 }

@@ -64,7 +64,7 @@ impl fmt::Display for Summary {
                 let end = region.start.saturating_add(region.size.saturating_sub(1));
                 writeln!(
                     f,
-                    "  {:#012x}..{end:#012x}  {:>9}  {}",
+                    "  {:#012x} to {end:#012x}  {:>9}  {}",
                     region.start,
                     size(region.size),
                     region.what
@@ -119,14 +119,20 @@ fn write_table<const N: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; N]])
     Ok(())
 }
 
-/// A size in the largest binary unit that says it exactly; `16 KiB`.
+/// A size for a person to read: exact where a unit divides it, else to a tenth.
 pub(crate) fn size(bytes: u64) -> String {
     let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match units
-        .iter()
-        .find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit))
-    {
-        Some((name, unit)) => format!("{} {name}", bytes / unit),
+    match units.iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) if bytes.is_multiple_of(*unit) => format!("{} {name}", bytes / unit),
+        Some((name, unit)) => {
+            let tenths = bytes.saturating_mul(10) / unit;
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
         None => format!("{bytes} B"),
     }
+}
+
+/// [`size`] of something in this program's memory.
+pub(crate) fn size_of(bytes: usize) -> String {
+    size(u64::try_from(bytes).unwrap_or(u64::MAX))
 }

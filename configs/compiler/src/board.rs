@@ -1,0 +1,34 @@
+//! The machine a guest sees: where QEMU's `virt` has its devices, so that what boots there boots here.
+
+/// One device window of every guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) start: u64,
+    pub(crate) size: u64,
+    pub(crate) what: &'static str,
+}
+
+/// The interrupt controller's distributor.
+pub(crate) const GICD: Window = Window {
+    start: 0x0800_0000,
+    size: 0x1_0000,
+    what: "GICv3 distributor",
+};
+/// The interrupt controller's redistributors, one for each lane.
+pub(crate) fn gicr(lanes: u64) -> Window {
+    Window {
+        start: 0x080A_0000,
+        size: lanes.saturating_mul(0x2_0000),
+        what: "GICv3 redistributors",
+    }
+}
+/// The console.
+pub(crate) const UART: Window = Window {
+    start: 0x0900_0000,
+    size: 0x1000,
+    what: "PL011 console",
+};
+/// The console's interrupt, as a shared peripheral interrupt.
+pub(crate) const UART_SPI: u32 = 1;
+/// The generic timer's private interrupts in the order of its binding: secure physical, physical, virtual, hypervisor.
+pub(crate) const TIMER_PPIS: [u32; 4] = [13, 14, 11, 10];

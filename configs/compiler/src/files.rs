@@ -1,0 +1,169 @@
+//! The files a guest names: fetched once each, and judged.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::diagnostic::Diagnostic;
+use crate::environment::{Environment, FileKind, LoadError};
+use crate::image::Image;
+use crate::raw::Field;
+use crate::suggest;
+use crate::summary::size;
+
+type Answer = Result<Rc<Vec<u8>>, LoadError>;
+
+/// The environment's files, each loaded when first asked for.
+pub(crate) struct Files<'e> {
+    environment: &'e dyn Environment,
+    loaded: BTreeMap<(FileKind, String), Answer>,
+}
+
+impl<'e> Files<'e> {
+    pub(crate) fn new(environment: &'e dyn Environment) -> Self {
+        Self {
+            environment,
+            loaded: BTreeMap::new(),
+        }
+    }
+
+    /// A kernel and what its header says.
+    pub(crate) fn kernel(
+        &mut self,
+        name: &Field<String>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<(Image, Rc<Vec<u8>>)> {
+        let bytes = self.load(FileKind::Kernel, name, found)?;
+        match Image::judge(&bytes) {
+            Ok(image) => Some((image, bytes)),
+            Err(why) => {
+                let diagnostic =
+                    Diagnostic::new(format!("`{}` is not a kernel that boots here", name.value));
+                found.push(
+                    diagnostic
+                        .at(name.span.clone(), why.to_string())
+                        .help(why.help()),
+                );
+                None
+            }
+        }
+    }
+
+    /// An initial RAM disk: any bytes, but some.
+    pub(crate) fn initrd(
+        &mut self,
+        name: &Field<String>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Rc<Vec<u8>>> {
+        let bytes = self.load(FileKind::Initrd, name, found)?;
+        if bytes.is_empty() {
+            let diagnostic = Diagnostic::new(format!("the initrd `{}` is empty", name.value));
+            found.push(
+                diagnostic
+                    .at(name.span.clone(), "no byte is in it")
+                    .help("build it again, or leave `initrd` out"),
+            );
+            return None;
+        }
+        Some(bytes)
+    }
+
+    fn load(
+        &mut self,
+        kind: FileKind,
+        name: &Field<String>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Rc<Vec<u8>>> {
+        if name.value.is_empty() {
+            let diagnostic =
+                Diagnostic::new(format!("`{kind}` names no file")).at(name.span.clone(), "empty");
+            found.push(diagnostic.help(self.what_there_is(kind)));
+            return None;
+        }
+        let builtins = self.environment.builtins(kind);
+        // A built-in file may be long in the making: not for a config that is refused anyway.
+        if builtins.contains(&name.value) && !found.is_empty() {
+            return None;
+        }
+        let environment = self.environment;
+        let load = || environment.load(kind, &name.value).map(Rc::new);
+        match self
+            .loaded
+            .entry((kind, name.value.clone()))
+            .or_insert_with(load)
+        {
+            Ok(bytes) => Some(Rc::clone(bytes)),
+            Err(error) => {
+                let error = error.clone();
+                found.push(self.failed(kind, name, &error));
+                None
+            }
+        }
+    }
+
+    fn failed(&self, kind: FileKind, name: &Field<String>, error: &LoadError) -> Diagnostic {
+        let here = || name.span.clone();
+        let word = &name.value;
+        match error {
+            LoadError::NotFound(path) => {
+                let diagnostic = Diagnostic::new(format!("there is no {kind} `{word}`"));
+                let diagnostic = diagnostic.at(
+                    here(),
+                    format!("neither built in nor a file `{}`", path.display()),
+                );
+                let builtins = self.environment.builtins(kind);
+                match suggest::nearest(word, builtins.iter().map(String::as_str)) {
+                    Some(near) => diagnostic.fix(
+                        format!("did you mean `{near}`?"),
+                        here(),
+                        format!("\"{near}\""),
+                    ),
+                    None => diagnostic.help(self.what_there_is(kind)),
+                }
+            }
+            LoadError::Directory(path) => {
+                Diagnostic::new(format!("the {kind} `{word}` is a directory"))
+                    .at(here(), format!("`{}`", path.display()))
+                    .help("name the file in it")
+            }
+            LoadError::Special(path) => {
+                Diagnostic::new(format!("the {kind} `{word}` is not a regular file"))
+                    .at(
+                        here(),
+                        format!("`{}` is a device, a pipe or a socket", path.display()),
+                    )
+                    .help("name a regular file")
+            }
+            LoadError::TooLarge { path, size: bytes } => {
+                Diagnostic::new(format!("the {kind} `{word}` is too large"))
+                    .at(here(), format!("`{}` has {}", path.display(), size(*bytes)))
+                    .help(format!(
+                        "a {kind} has at most {}; was a disk image meant?",
+                        size(crate::MAX_FILE)
+                    ))
+            }
+            LoadError::Unreadable { path, reason } => {
+                Diagnostic::new(format!("the {kind} `{word}` cannot be read"))
+                    .at(here(), format!("`{}`: {reason}", path.display()))
+                    .help("make the file readable, or name another")
+            }
+            LoadError::NotReady(reason) => {
+                Diagnostic::new(format!("the built-in {kind} `{word}` could not be got"))
+                    .at(here(), "asked for here")
+                    .note(reason.as_str())
+            }
+        }
+    }
+
+    fn what_there_is(&self, kind: FileKind) -> String {
+        let builtins = self.environment.builtins(kind);
+        let path = "a path, relative to this file's folder";
+        match builtins.as_slice() {
+            [] => format!("`{kind}` is {path}"),
+            [only] => format!("`{kind}` is {path}, or the built-in `{only}`"),
+            all => format!(
+                "`{kind}` is {path}, or one of the built-in {}",
+                suggest::list(all.iter().map(String::as_str))
+            ),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! One guest: its files in its RAM, as the plan says it and as a person reads it.
+
+use std::rc::Rc;
+
+use configs_plan::encode::{GuestSpec, SegmentSpec};
+use configs_plan::{RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan};
+
+use crate::board;
+use crate::diagnostic::Diagnostic;
+use crate::dtb;
+use crate::files::Files;
+use crate::layout::{Layout, Load, NoRoom};
+use crate::quantity::written;
+use crate::raw::RawGuest;
+use crate::summary::{GuestSummary, RegionSummary, size};
+use crate::{BundleFile, names};
+
+/// A guest whose files are there and have their places.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    load: Load,
+    layout: Layout,
+    kernel: Rc<Vec<u8>>,
+    initrd: Option<Rc<Vec<u8>>>,
+}
+
+/// A guest as it leaves the compiler.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) spec: GuestSpec,
+    pub(crate) files: Vec<BundleFile>,
+    pub(crate) summary: GuestSummary,
+}
+
+/// Gets a guest's files and finds their places. `None`: something is wrong, and reported.
+pub(crate) fn load(
+    guest: &RawGuest,
+    files: &mut Files<'_>,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Loaded> {
+    if let Some(cmdline) = &guest.cmdline {
+        names::judge_cmdline(cmdline, found);
+    }
+    // Both are asked for before either is given up, so that both can be reported.
+    let kernel = guest
+        .kernel
+        .as_ref()
+        .and_then(|name| files.kernel(name, found));
+    let initrd = match &guest.initrd {
+        None => None,
+        Some(name) => Some(files.initrd(name, found)?),
+    };
+    let (image, kernel) = kernel?;
+    let memory = guest
+        .memory
+        .as_ref()
+        .map(|memory| memory.value)
+        .filter(|m| *m != 0 && m.is_multiple_of(RAM_GRANULE))?;
+    if memory > RAM_LIMIT.saturating_sub(RAM_BASE) {
+        return None;
+    }
+    let length = |bytes: &Rc<Vec<u8>>| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let draft = tree(guest, memory, guest.initrd.as_ref().map(|_| (0, 0)))?;
+    let load = Load {
+        memory,
+        image,
+        address: guest.load.as_ref().map(|load| load.value),
+        dtb: u64::try_from(draft.len()).unwrap_or(u64::MAX),
+        initrd: initrd.as_ref().map(length),
+    };
+    match load.place() {
+        Ok(layout) => Some(Loaded {
+            load,
+            layout,
+            kernel,
+            initrd,
+        }),
+        Err(why) => {
+            found.extend(no_room(guest, &load, why));
+            None
+        }
+    }
+}
+
+/// The device tree. `None` when a guest lacks what is reported elsewhere.
+fn tree(guest: &RawGuest, memory: u64, initrd: Option<(u64, u64)>) -> Option<Vec<u8>> {
+    let cmdline = guest
+        .cmdline
+        .as_ref()
+        .map_or("", |cmdline| cmdline.value.as_str());
+    dtb::write(&dtb::Machine {
+        memory,
+        lanes: guest.lanes.as_ref()?.value,
+        cmdline,
+        initrd,
+    })
+    .ok()
+}
+
+/// Explains what found no place.
+fn no_room(guest: &RawGuest, load: &Load, why: NoRoom) -> Option<Diagnostic> {
+    let (memory, kernel) = (guest.memory.as_ref()?, guest.kernel.as_ref()?);
+    let name = guest
+        .name
+        .as_ref()
+        .map_or("this guest", |name| name.value.as_str());
+    let ram = format!(
+        "RAM is {RAM_BASE:#x} to {:#x}",
+        RAM_BASE.saturating_add(load.memory).saturating_sub(1)
+    );
+    let takes = format!("takes {} of memory when it runs", size(load.image.memory));
+    Some(match (why, &guest.load) {
+        (NoRoom::Misaligned(nearest), Some(field)) => {
+            let rule = match load.image.text_offset {
+                0 => "this kernel must lie at a multiple of 2 MiB (0x20_0000)".to_owned(),
+                offset => format!(
+                    "this kernel must lie {offset:#x} above a multiple of 2 MiB, as its header says"
+                ),
+            };
+            Diagnostic::new(format!(
+                "the kernel of `{name}` cannot lie at {:#x}",
+                field.value
+            ))
+            .at(field.span.clone(), "misaligned")
+            .note(rule)
+            .fix(
+                "the nearest address that it can lie at",
+                field.span.clone(),
+                format!("{nearest:#x}"),
+            )
+        }
+        (NoRoom::Kernel(_), Some(field)) => {
+            Diagnostic::new(format!("the kernel of `{name}` lies outside its RAM"))
+                .at(
+                    field.span.clone(),
+                    format!(
+                        "{:#x} to {:#x}",
+                        field.value,
+                        field
+                            .value
+                            .saturating_add(load.image.memory)
+                            .saturating_sub(1)
+                    ),
+                )
+                .see(kernel.span.clone(), takes)
+                .see(memory.span.clone(), ram)
+                .help("leave `load` out to have a place chosen")
+        }
+        (NoRoom::Initrd, _) => {
+            let initrd = guest.initrd.as_ref()?;
+            let diagnostic = Diagnostic::new(format!(
+                "the initrd of `{name}` does not fit into its memory"
+            ));
+            let diagnostic = diagnostic.at(
+                initrd.span.clone(),
+                format!("takes {}", size(load.initrd.unwrap_or(0))),
+            );
+            let diagnostic = diagnostic.see(kernel.span.clone(), takes);
+            more_memory(
+                diagnostic.see(memory.span.clone(), "holds both, and the device tree"),
+                load,
+                guest,
+            )?
+        }
+        (NoRoom::Kernel(_) | NoRoom::Dtb | NoRoom::Misaligned(_), _) => {
+            let diagnostic = Diagnostic::new(format!(
+                "the memory of `{name}` is too small for its kernel"
+            ));
+            let diagnostic = diagnostic.at(
+                memory.span.clone(),
+                format!("{} for the kernel and its device tree", size(load.memory)),
+            );
+            more_memory(diagnostic.see(kernel.span.clone(), takes), load, guest)?
+        }
+    })
+}
+
+fn more_memory(diagnostic: Diagnostic, load: &Load, guest: &RawGuest) -> Option<Diagnostic> {
+    let span = guest.memory.as_ref()?.span.clone();
+    Some(match load.least_memory() {
+        Some(least) => diagnostic.fix(
+            "the least with which it boots; give it room to work beyond that",
+            span,
+            format!("\"{}\"", written(least)),
+        ),
+        None => diagnostic.help("no guest has so much memory: name a smaller file"),
+    })
+}
+
+/// Writes down a guest that was found good.
+pub(crate) fn build(guest: &RawGuest, loaded: Loaded, cpus: Vec<u32>) -> Option<Built> {
+    let name = guest.name.as_ref()?.value.clone();
+    let Loaded {
+        load,
+        layout,
+        kernel,
+        initrd,
+    } = loaded;
+    let initrd = layout.initrd.zip(initrd);
+    let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let tree = tree(
+        guest,
+        load.memory,
+        initrd
+            .as_ref()
+            .map(|(start, bytes)| (*start, length(bytes))),
+    )?;
+
+    let mut parts = vec![("kernel", layout.kernel, kernel.to_vec())];
+    parts.extend(initrd.map(|(start, bytes)| ("initrd", start, bytes.to_vec())));
+    parts.push(("dtb", layout.dtb, tree));
+    let host = guest.host_memory.as_ref().map(|host| host.value);
+    let summary = GuestSummary {
+        name: name.clone(),
+        kernel: guest.kernel.as_ref()?.value.clone(),
+        memory: load.memory,
+        cpus: cpus.clone(),
+        host_memory: host,
+        cmdline: guest
+            .cmdline
+            .as_ref()
+            .map(|cmdline| cmdline.value.clone())
+            .unwrap_or_default(),
+        regions: regions(&load, &parts, cpus.len()),
+    };
+    let file = |part: &str| format!("{name}/{part}");
+    let segments = parts.iter().map(|(part, ipa, data)| SegmentSpec {
+        file: file(part),
+        ipa: *ipa,
+        len: length(data),
+    });
+    let segments = segments.collect();
+    let files = parts
+        .into_iter()
+        .map(|(part, _, data)| BundleFile {
+            name: file(part),
+            data,
+        })
+        .collect();
+    let ram = RamPlan {
+        ipa: RAM_BASE,
+        size: load.memory,
+        host,
+    };
+    let spec = GuestSpec {
+        name,
+        ram,
+        entry: layout.kernel,
+        dtb: layout.dtb,
+        cpus,
+        segments,
+    };
+    Some(Built {
+        spec,
+        files,
+        summary,
+    })
+}
+
+/// The guest's address space, lowest address first.
+fn regions(load: &Load, parts: &[(&str, u64, Vec<u8>)], lanes: usize) -> Vec<RegionSummary> {
+    let gicr = board::gicr(u64::try_from(lanes).unwrap_or(0));
+    let devices = [board::GICD, gicr, board::UART];
+    let mut regions: Vec<_> = devices
+        .iter()
+        .map(|w| RegionSummary {
+            start: w.start,
+            size: w.size,
+            what: w.what.to_owned(),
+        })
+        .collect();
+    regions.push(RegionSummary {
+        start: RAM_BASE,
+        size: load.memory,
+        what: "RAM".to_owned(),
+    });
+    let mut inside: Vec<_> = parts
+        .iter()
+        .map(|(part, start, data)| {
+            let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            match *part {
+                "kernel" => RegionSummary {
+                    start: *start,
+                    size: load.image.memory,
+                    what: "- kernel, entered at its start".to_owned(),
+                },
+                "dtb" => RegionSummary {
+                    start: *start,
+                    size,
+                    what: "- device tree".to_owned(),
+                },
+                other => RegionSummary {
+                    start: *start,
+                    size,
+                    what: format!("- {other}"),
+                },
+            }
+        })
+        .collect();
+    inside.sort_by_key(|region| region.start);
+    regions.extend(inside);
+    regions
+}

@@ -1,0 +1,351 @@
+//! Memory: each guest's alone, and all guests' in the machine's.
+
+use std::ops::Range;
+
+use configs_plan::{HOST_LIMIT, RAM_BASE, RAM_GRANULE, RAM_LIMIT};
+
+use crate::diagnostic::Diagnostic;
+use crate::quantity::written;
+use crate::raw::{Field, RawGuest, RawMachine};
+use crate::summary::size;
+
+/// Where `virt` has its memory: the default of `memory_base`, which matters only to `host_memory`.
+const VIRT_MEMORY: u64 = 0x4000_0000;
+/// EL2's image, tables and stacks at the bottom of memory, with room to grow.
+const HYPERVISOR: u64 = 32 << 20;
+/// A loader puts the bundle at half of memory, but not beyond this (QEMU `hw/arm/boot.c`; others place it freely).
+const BUNDLE_AT_MOST: u64 = 128 << 20;
+/// What a loader puts behind the bundle: the machine's device tree, and the rounding before it.
+const BEHIND_BUNDLE: u64 = 4 << 20;
+/// Machines come in steps of this.
+const STEP: u64 = 64 << 20;
+/// The smallest machine asked for.
+const SMALLEST: u64 = 256 << 20;
+
+/// Judges every guest's memory, and the pinned ones together.
+pub(crate) fn judge(
+    guests: &[RawGuest],
+    machine: &RawMachine,
+    machine_memory: Option<u64>,
+    found: &mut Vec<Diagnostic>,
+) {
+    for guest in guests {
+        if let Some(memory) = &guest.memory {
+            amount(memory, found);
+        }
+    }
+    machine_itself(machine, found);
+    let base = machine
+        .memory_base
+        .as_ref()
+        .map_or(VIRT_MEMORY, |base| base.value);
+    let mut seen: Vec<Pin<'_>> = Vec::new();
+    for guest in guests {
+        let Some(pin) = Pin::new(guest) else { continue };
+        if let Some(problem) = pin.judge(base, machine, machine_memory) {
+            found.push(problem);
+            continue;
+        }
+        if let Some(first) = seen
+            .iter()
+            .find(|first| first.start < pin.end() && pin.start < first.end())
+        {
+            found.push(pin.overlaps(first));
+        }
+        seen.push(pin);
+    }
+}
+
+fn amount(memory: &Field<u64>, found: &mut Vec<Diagnostic>) {
+    let here = memory.span.clone();
+    if memory.value == 0 {
+        let diagnostic = Diagnostic::new("a guest needs memory").at(here, "none");
+        found.push(diagnostic.help("write an amount: `memory = \"64M\"`"));
+    } else if memory.value > RAM_LIMIT.saturating_sub(RAM_BASE) {
+        let most = written(RAM_LIMIT.saturating_sub(RAM_BASE));
+        let diagnostic =
+            Diagnostic::new(format!("{} are too much for one guest", size(memory.value)));
+        found.push(
+            diagnostic
+                .at(here, format!("more than {most}"))
+                .help(format!("a guest has at most `\"{most}\"`")),
+        );
+    } else if !memory.value.is_multiple_of(RAM_GRANULE) {
+        let up = written(memory.value.next_multiple_of(RAM_GRANULE));
+        let diagnostic = Diagnostic::new("a guest's memory comes in steps of 2 MiB");
+        let label = format!("{} are not a multiple of 2 MiB", size(memory.value));
+        found.push(diagnostic.at(here.clone(), label).fix(
+            "the next multiple",
+            here,
+            format!("\"{up}\""),
+        ));
+    }
+}
+
+fn machine_itself(machine: &RawMachine, found: &mut Vec<Diagnostic>) {
+    if let Some(memory) = machine
+        .memory
+        .as_ref()
+        .filter(|memory| memory.value == 0 || !memory.value.is_multiple_of(1 << 20))
+    {
+        let diagnostic = Diagnostic::new("a machine's memory comes in whole MiB, and is not zero");
+        found.push(
+            diagnostic
+                .at(memory.span.clone(), size(memory.value))
+                .help("leave it out for the smallest machine that fits"),
+        );
+    }
+    if let Some(base) = machine
+        .memory_base
+        .as_ref()
+        .filter(|base| !base.value.is_multiple_of(RAM_GRANULE) || base.value >= HOST_LIMIT)
+    {
+        let diagnostic = Diagnostic::new("a machine's memory does not begin here");
+        let label = "not a 48-bit address that is a multiple of 2 MiB";
+        found.push(
+            diagnostic
+                .at(base.span.clone(), label)
+                .help("QEMU's `virt` has its memory at `0x4000_0000`"),
+        );
+    }
+}
+
+/// A guest's RAM at a fixed host address.
+struct Pin<'c> {
+    name: &'c str,
+    start: u64,
+    size: u64,
+    span: Range<usize>,
+    memory: Range<usize>,
+}
+
+impl<'c> Pin<'c> {
+    fn new(guest: &'c RawGuest) -> Option<Self> {
+        let (host, memory) = (guest.host_memory.as_ref()?, guest.memory.as_ref()?);
+        let name = guest
+            .name
+            .as_ref()
+            .map_or("this guest", |name| name.value.as_str());
+        Some(Self {
+            name,
+            start: host.value,
+            size: memory.value,
+            span: host.span.clone(),
+            memory: memory.span.clone(),
+        })
+    }
+
+    fn end(&self) -> u64 {
+        self.start.saturating_add(self.size)
+    }
+
+    fn range(&self) -> String {
+        format!("{:#x} to {:#x}", self.start, self.end().saturating_sub(1))
+    }
+
+    fn judge(
+        &self,
+        base: u64,
+        machine: &RawMachine,
+        machine_memory: Option<u64>,
+    ) -> Option<Diagnostic> {
+        let here = || self.span.clone();
+        if !self.start.is_multiple_of(RAM_GRANULE) {
+            let down = self.start.saturating_sub(self.start % RAM_GRANULE);
+            let diagnostic =
+                Diagnostic::new("`host_memory` must be a multiple of 2 MiB (0x20_0000)");
+            let label = format!("{:#x} bytes past one", self.start % RAM_GRANULE);
+            return Some(diagnostic.at(here(), label).fix(
+                "the multiple before it",
+                here(),
+                format!("{down:#x}"),
+            ));
+        }
+        if self
+            .start
+            .checked_add(self.size)
+            .is_none_or(|end| end > HOST_LIMIT)
+        {
+            let what = if self.start.checked_add(self.size).is_none() {
+                "wraps around the end of the address space"
+            } else {
+                "lies beyond 48-bit addresses"
+            };
+            let diagnostic = Diagnostic::new(format!("the memory of `{}` {what}", self.name))
+                .at(here(), "begins here");
+            let diagnostic =
+                diagnostic.see(self.memory.clone(), format!("{} long", size(self.size)));
+            return Some(diagnostic.help(
+                "choose an address at which the machine has memory, or leave `host_memory` out",
+            ));
+        }
+        let beyond = machine_memory
+            .and_then(|memory| base.checked_add(memory))
+            .filter(|end| self.end() > *end);
+        if self.start >= base && beyond.is_none() {
+            return None;
+        }
+        let diagnostic = Diagnostic::new(format!(
+            "the memory of `{}` lies outside the machine's",
+            self.name
+        ));
+        let mut diagnostic = diagnostic.at(here(), self.range());
+        if let Some(field) = &machine.memory_base {
+            diagnostic = diagnostic.see(field.span.clone(), "the machine's memory begins here");
+        }
+        if let (Some(field), Some(_)) = (&machine.memory, beyond) {
+            diagnostic = diagnostic.see(
+                field.span.clone(),
+                format!("the machine has {}", size(field.value)),
+            );
+        }
+        let there = match beyond {
+            Some(end) => format!(
+                "the machine's memory is {base:#x} to {:#x}",
+                end.saturating_sub(1)
+            ),
+            None => format!("the machine's memory begins at {base:#x}"),
+        };
+        Some(
+            diagnostic
+                .note(there)
+                .help("choose an address inside it, or leave `host_memory` out to have one chosen"),
+        )
+    }
+
+    fn overlaps(&self, first: &Self) -> Diagnostic {
+        Diagnostic::new(format!(
+            "the memory of `{}` overlaps that of `{}`",
+            self.name, first.name
+        ))
+        .at(
+            self.span.clone(),
+            format!("`{}`: {}", self.name, self.range()),
+        )
+        .see(
+            first.span.clone(),
+            format!("`{}`: {}", first.name, first.range()),
+        )
+        .help(format!(
+            "the first free address behind `{}` is {:#x}; or leave `host_memory` out",
+            first.name,
+            first.end()
+        ))
+    }
+}
+
+/// How much memory the machine needs for these guests and a bundle of `bundle` bytes: the least at which each finds
+/// a place in one piece, beside EL2 and the bundle.
+pub(crate) fn needed(guests: &[RawGuest], machine: &RawMachine, bundle: u64) -> u64 {
+    let base = machine
+        .memory_base
+        .as_ref()
+        .map_or(VIRT_MEMORY, |base| base.value);
+    let pins: Vec<_> = guests
+        .iter()
+        .filter_map(Pin::new)
+        .map(|pin| {
+            (
+                pin.start.saturating_sub(base),
+                pin.end().saturating_sub(base),
+            )
+        })
+        .collect();
+    let mut sizes: Vec<_> = guests
+        .iter()
+        .filter(|g| g.host_memory.is_none())
+        .filter_map(|g| g.memory.as_ref())
+        .map(|memory| memory.value)
+        .collect();
+    sizes.sort_unstable();
+    // What surely suffices: everything one after the other, behind the last pinned guest and the bundle.
+    let all: u64 = sizes
+        .iter()
+        .fold(HYPERVISOR.saturating_add(bundle), |sum, size| {
+            sum.saturating_add(*size)
+        });
+    let last_pin = pins.iter().map(|(_, end)| *end).max().unwrap_or(0);
+    let enough = BUNDLE_AT_MOST
+        .saturating_add(all)
+        .saturating_add(last_pin)
+        .next_multiple_of(STEP)
+        .saturating_add(STEP);
+    let least = all.max(last_pin).max(SMALLEST).next_multiple_of(STEP);
+    // A machine has at most some thousand steps; a pin far out makes the first candidates pointless, so start behind it.
+    let mut total = least;
+    while total < enough && !fits(total, bundle, &pins, &sizes) {
+        total = total.saturating_add(STEP);
+    }
+    total
+}
+
+/// Whether every size finds its place in `total` bytes of memory.
+fn fits(total: u64, bundle: u64, pins: &[(u64, u64)], sizes: &[u64]) -> bool {
+    let bundle_start = (total / 2).min(BUNDLE_AT_MOST);
+    let bundle_end = bundle_start
+        .saturating_add(bundle)
+        .saturating_add(BEHIND_BUNDLE)
+        .next_multiple_of(RAM_GRANULE);
+    let mut taken = vec![(0, HYPERVISOR), (bundle_start, bundle_end)];
+    taken.extend_from_slice(pins);
+    // Largest first: sizes are sorted upwards.
+    sizes.iter().rev().all(|size| {
+        taken.sort_unstable();
+        let mut start = 0u64;
+        for (from, to) in &taken {
+            if start.saturating_add(*size) <= *from {
+                break;
+            }
+            start = start.max(*to);
+        }
+        let end = start.saturating_add(*size);
+        taken.push((start, end));
+        end <= total
+    })
+}
+
+/// Refuses a machine whose memory does not hold its guests.
+pub(crate) fn judge_total(
+    guests: &[RawGuest],
+    machine: &RawMachine,
+    machine_memory: u64,
+    needed: u64,
+    found: &mut Vec<Diagnostic>,
+) {
+    if needed <= machine_memory {
+        return;
+    }
+    let title = format!(
+        "these guests do not fit into a machine with {}",
+        size(machine_memory)
+    );
+    let mut diagnostic = Diagnostic::new(title);
+    if let Some(field) = machine
+        .memory
+        .as_ref()
+        .filter(|field| field.value == machine_memory)
+    {
+        diagnostic = diagnostic.at(field.span.clone(), "the machine's memory");
+    }
+    for guest in guests {
+        let (Some(memory), Some(name)) = (&guest.memory, &guest.name) else {
+            continue;
+        };
+        diagnostic = diagnostic.see(
+            memory.span.clone(),
+            format!("`{}` has {}", name.value, size(memory.value)),
+        );
+    }
+    let needed = written(needed);
+    let diagnostic = diagnostic.note(
+        "XDV itself and the boot bundle need room as well, and each guest's memory is one piece",
+    );
+    found.push(match &machine.memory {
+        Some(field) if field.value == machine_memory => diagnostic.fix(
+            "give the machine what it needs",
+            field.span.clone(),
+            format!("\"{needed}\""),
+        ),
+        _ => diagnostic.help(format!("give the machine {needed}, or the guests less")),
+    });
+}
