@@ -154,7 +154,6 @@ impl Format for El2 {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use std::format;
 
     use super::*;

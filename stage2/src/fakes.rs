@@ -1,6 +1,6 @@
 //! The machine's side of the ports, for tests.
 
-extern crate std;
+mod tlb;
 
 use std::collections::HashMap;
 use std::vec::Vec;
@@ -8,6 +8,8 @@ use std::vec::Vec;
 use stage2_addr::HostPhys;
 
 use crate::{TableIndex, TableMemory};
+
+pub use tlb::FakeTlb;
 
 /// One thing that happened to table memory, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,5 +67,17 @@ impl TableMemory for FakeMemory {
 
     fn publish(&mut self) {
         self.log.push(Event::Publish);
+    }
+}
+
+impl FakeMemory {
+    /// The entry as the walker of another CPU reads it.
+    pub fn entry(
+        &self,
+        table: HostPhys,
+        index: TableIndex,
+        level: crate::Level,
+    ) -> crate::descriptor::Entry {
+        crate::descriptor::Entry::decode(self.read(table, index), level)
     }
 }

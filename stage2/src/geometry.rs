@@ -237,7 +237,6 @@ impl From<Geometry> for Shape {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use std::format;
 
     use super::*;

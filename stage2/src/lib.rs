@@ -23,6 +23,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 mod attrs;
 mod change;
 mod descriptor;
@@ -40,6 +43,8 @@ mod vmid;
 
 #[cfg(test)]
 mod fakes;
+#[cfg(test)]
+mod tests;
 
 pub use attrs::{Access, Attrs, MemoryType};
 pub use change::{ChangeError, SettleError};

@@ -8,7 +8,7 @@ use crate::Stale;
 pub(crate) const ENTRIES: u64 = 512;
 
 /// The position of an entry in its table, proven below 512.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TableIndex(u16);
 
 impl TableIndex {
@@ -28,7 +28,7 @@ impl TableIndex {
     }
 
     /// Every index in ascending order.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
         (0..ENTRIES).map(Self::from_low_bits)
     }
 }

@@ -164,7 +164,6 @@ impl TableQuota {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use std::collections::BTreeSet;
 
     use super::*;
