@@ -1,0 +1,304 @@
+//! A guest's console bytes become whole lines that are safe to show.
+//!
+//! Several guests share one terminal. Lines are never mixed, and nothing a guest sends may steer the terminal: control
+//! and escape bytes, bytes that are not UTF-8, and characters that reorder or break text are shown as `\xNN`.
+
+/// The longest line, in bytes as shown. A longer one is cut here and goes on in the next.
+pub const LINE_MAX: usize = 256;
+
+/// Collects one guest's bytes into lines.
+#[derive(Clone, Debug)]
+pub struct LineBuffer {
+    text: [u8; LINE_MAX],
+    length: usize,
+    /// The bytes of a character that is not complete yet.
+    partial: [u8; 4],
+    partial_length: usize,
+    /// A carriage return whose line feed may follow.
+    carriage: bool,
+    /// The line was cut: a line feed right after the cut ends it and makes no empty line.
+    cut: bool,
+}
+
+impl Default for LineBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LineBuffer {
+    /// No bytes yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            text: [0; LINE_MAX],
+            length: 0,
+            partial: [0; 4],
+            partial_length: 0,
+            carriage: false,
+            cut: false,
+        }
+    }
+
+    /// Takes one byte; calls `emit` with each line that is finished by it, without its line feed.
+    #[inline]
+    pub fn push(&mut self, byte: u8, emit: &mut impl FnMut(&str)) {
+        // Plain text, the usual case, first.
+        if matches!(byte, 0x20..=0x7e)
+            && self.partial_length == 0
+            && !self.carriage
+            && self.length < LINE_MAX
+        {
+            self.append(&[byte], emit);
+        } else {
+            self.push_special(byte, emit);
+        }
+    }
+
+    /// Shows what has come of an unfinished line, if anything: the guest ended, or was silent for long.
+    pub fn flush(&mut self, emit: &mut impl FnMut(&str)) {
+        self.settle(emit);
+        if self.length != 0 {
+            self.end_line(emit);
+        }
+        self.cut = false;
+    }
+
+    /// Whether bytes wait for the end of their line.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0 && self.partial_length == 0 && !self.carriage
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_special(&mut self, byte: u8, emit: &mut impl FnMut(&str)) {
+        match byte {
+            b'\n' => {
+                self.carriage = false;
+                self.settle(emit);
+                if self.length != 0 || !self.cut {
+                    self.end_line(emit);
+                }
+                self.cut = false;
+            }
+            b'\r' => {
+                self.settle_partial(emit);
+                // Terminals' drivers send several in a row.
+                self.carriage = true;
+            }
+            b'\t' | 0x20..=0x7e => {
+                self.settle(emit);
+                self.append(&[byte], emit);
+            }
+            0x80.. => {
+                self.settle_carriage(emit);
+                self.push_foreign(byte, emit);
+            }
+            _ => {
+                self.settle(emit);
+                self.escape(byte, emit);
+            }
+        }
+    }
+
+    /// A byte of a character outside ASCII.
+    fn push_foreign(&mut self, byte: u8, emit: &mut impl FnMut(&str)) {
+        if self.partial_length != 0 && !matches!(byte, 0x80..=0xbf) {
+            self.settle_partial(emit);
+        }
+        if let Some(slot) = self.partial.get_mut(self.partial_length) {
+            *slot = byte;
+            self.partial_length += 1;
+        }
+        let partial = self.partial;
+        let bytes = partial.get(..self.partial_length).unwrap_or(&[]);
+        match core::str::from_utf8(bytes) {
+            Ok(text) => {
+                if text.chars().all(is_harmless) {
+                    self.partial_length = 0;
+                    self.append(bytes, emit);
+                } else {
+                    self.settle_partial(emit);
+                }
+            }
+            // No length: the bytes so far are the beginning of a character.
+            Err(error) if error.error_len().is_none() => {}
+            Err(_) => self.settle_partial(emit),
+        }
+    }
+
+    fn settle(&mut self, emit: &mut impl FnMut(&str)) {
+        self.settle_carriage(emit);
+        self.settle_partial(emit);
+    }
+
+    /// A carriage return without a line feed would overwrite what is shown.
+    fn settle_carriage(&mut self, emit: &mut impl FnMut(&str)) {
+        if core::mem::take(&mut self.carriage) {
+            self.escape(b'\r', emit);
+        }
+    }
+
+    /// Bytes that turned out not to be a character, or not one to show.
+    fn settle_partial(&mut self, emit: &mut impl FnMut(&str)) {
+        let partial = self.partial;
+        let length = core::mem::take(&mut self.partial_length);
+        for byte in partial.iter().take(length) {
+            self.escape(*byte, emit);
+        }
+    }
+
+    fn escape(&mut self, byte: u8, emit: &mut impl FnMut(&str)) {
+        self.append(&[b'\\', b'x', hex(byte >> 4), hex(byte & 0xf)], emit);
+    }
+
+    /// Adds an item that must not be torn apart, ending the line first if it does not fit.
+    fn append(&mut self, item: &[u8], emit: &mut impl FnMut(&str)) {
+        if self.length + item.len() > LINE_MAX {
+            self.end_line(emit);
+        }
+        let end = self.length + item.len();
+        if let Some(place) = self.text.get_mut(self.length..end) {
+            place.copy_from_slice(item);
+            self.length = end;
+        }
+        self.cut = false;
+        if self.length == LINE_MAX {
+            self.end_line(emit);
+            self.cut = true;
+        }
+    }
+
+    fn end_line(&mut self, emit: &mut impl FnMut(&str)) {
+        let bytes = self.text.get(..self.length).unwrap_or(&[]);
+        // Only whole characters were appended.
+        emit(core::str::from_utf8(bytes).unwrap_or("\\?"));
+        self.length = 0;
+    }
+}
+
+/// Neither a C1 control, nor a line separator, nor one that changes the direction of text.
+const fn is_harmless(character: char) -> bool {
+    !matches!(
+        character,
+        '\u{80}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
+const fn hex(nibble: u8) -> u8 {
+    if nibble < 10 {
+        b'0' + nibble
+    } else {
+        b'a' + nibble - 10
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    fn lines_of(bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut buffer = LineBuffer::default();
+        let mut emit = |line: &str| lines.push(String::from(line));
+        for byte in bytes {
+            buffer.push(*byte, &mut emit);
+        }
+        buffer.flush(&mut emit);
+        assert!(buffer.is_empty());
+        lines
+    }
+
+    #[test]
+    fn lines_end_at_line_feeds_with_or_without_carriage_returns() {
+        assert_eq!(
+            lines_of(b"one\ntwo\r\n\nthree\r\r\nfour"),
+            ["one", "two", "", "three", "four"]
+        );
+        assert_eq!(lines_of(b"\r\n"), [""]);
+        assert_eq!(lines_of(b""), [""; 0]);
+    }
+
+    #[test]
+    fn control_and_escape_bytes_become_visible() {
+        assert_eq!(
+            lines_of(b"\x1b[31mred\x1b[0m\x07\x00\x7f\n"),
+            ["\\x1b[31mred\\x1b[0m\\x07\\x00\\x7f"]
+        );
+        assert_eq!(lines_of(b"50%\r60%\rdone\n"), ["50%\\x0d60%\\x0ddone"]);
+        assert_eq!(lines_of(b"a\tb\n"), ["a\tb"]);
+        assert_eq!(lines_of(b"end\r"), ["end\\x0d"]);
+    }
+
+    #[test]
+    fn utf8_passes_and_everything_else_becomes_visible() {
+        assert_eq!(
+            lines_of("grüße → 日本 🦀\n".as_bytes()),
+            ["grüße → 日本 🦀"]
+        );
+        assert_eq!(lines_of(b"\xff\xfe ok\n"), ["\\xff\\xfe ok"]);
+        assert_eq!(lines_of(b"\xe2\x82\n"), ["\\xe2\\x82"]);
+        assert_eq!(lines_of(b"\xe2\x82A\n"), ["\\xe2\\x82A"]);
+        assert_eq!(lines_of(b"\xc3\xc3\xbc\n"), ["\\xc3ü"]);
+        assert_eq!(lines_of(b"\xc3\r\n"), ["\\xc3"]);
+        assert_eq!(lines_of(b"\xf0\x9f\xa6"), ["\\xf0\\x9f\\xa6"]);
+        // Overlong, surrogate, beyond the end.
+        assert_eq!(lines_of(b"\xc0\xaf\n"), ["\\xc0\\xaf"]);
+        assert_eq!(lines_of(b"\xed\xa0\x80\n"), ["\\xed\\xa0\\x80"]);
+        assert_eq!(lines_of(b"\xf4\x90\x80\x80\n"), ["\\xf4\\x90\\x80\\x80"]);
+    }
+
+    #[test]
+    fn characters_that_steer_a_terminal_or_reorder_text_become_visible() {
+        assert_eq!(lines_of("\u{9b}31m\n".as_bytes()), ["\\xc2\\x9b31m"]);
+        for hostile in [
+            '\u{85}', '\u{2028}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}',
+        ] {
+            let shown = lines_of(std::format!("a{hostile}b\n").as_bytes());
+            assert!(
+                shown[0].is_ascii() && shown[0].starts_with("a\\x") && shown[0].ends_with('b'),
+                "{shown:?}"
+            );
+        }
+        for fine in ['\u{a0}', '\u{2027}', '\u{202f}', '\u{2065}', '\u{206a}'] {
+            assert_eq!(
+                lines_of(std::format!("{fine}\n").as_bytes()),
+                [std::format!("{fine}")]
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters_and_not_followed_by_an_empty_one() {
+        let full = [b'x'; LINE_MAX];
+        let text = std::str::from_utf8(&full).unwrap();
+        assert_eq!(lines_of(&full), [text]);
+        assert_eq!(lines_of(&[&full[..], b"\n"].concat()), [text]);
+        assert_eq!(lines_of(&[&full[..], b"\n\n"].concat()), [text, ""]);
+        assert_eq!(lines_of(&[&full[..], b"y\n"].concat()), [text, "y"]);
+        let cut = [&full[..LINE_MAX - 2], "→\n".as_bytes()].concat();
+        assert_eq!(lines_of(&cut), [&text[..LINE_MAX - 2], "→"]);
+        let cut = [&full[..LINE_MAX - 2], b"\x1b\r\n"].concat();
+        assert_eq!(lines_of(&cut), [&text[..LINE_MAX - 2], "\\x1b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_shown_can_steer_a_terminal(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            for line in lines_of(&bytes) {
+                prop_assert!(line.len() <= LINE_MAX);
+                prop_assert!(line.chars().all(|shown| (!shown.is_control() || shown == '\t') && is_harmless(shown)));
+            }
+        }
+
+        #[test]
+        fn harmless_text_is_shown_unchanged(text in "[a-zA-Zäöü€漢🦀 ]{0,60}(\n[a-zA-Zäöü€漢🦀]{0,60}){0,20}\n") {
+            let shown: String = lines_of(text.as_bytes()).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+            prop_assert_eq!(shown, text);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The machine a guest sees: its address map, its UART, and the way its console bytes become lines.
+//!
+//! Why a crate of its own: these are values and state machines without any notion of a virtual CPU. The map is that of
+//! QEMU's `virt` machine, so that what boots there boots here.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod console;
+mod map;
+pub mod pl011;
+
+pub use map::{
+    Board, Device, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAX_LANES, PL011_BASE, PL011_SIZE,
+    PL011_SPI, Place, RAM_BASE,
+};

@@ -1,0 +1,198 @@
+//! The guest's address map: which device answers at an IPA.
+//!
+//! RAM is in it too, so that a stage-2 fault there (a page that is not mapped yet, a write to a read-only one) is told
+//! apart from an access to nothing.
+
+use stage2_addr::Ipa;
+
+/// The distributor's frame.
+pub const GICD_BASE: u64 = 0x0800_0000;
+/// Bytes of the distributor's frame.
+pub const GICD_SIZE: u64 = 0x1_0000;
+/// The redistributor of lane 0; the others follow.
+pub const GICR_BASE: u64 = 0x080a_0000;
+/// Bytes of one lane's redistributor: the RD frame and the SGI frame.
+pub const GICR_STRIDE: u64 = 0x2_0000;
+/// The UART.
+pub const PL011_BASE: u64 = 0x0900_0000;
+/// Bytes of the UART's frame.
+pub const PL011_SIZE: u64 = 0x1000;
+/// The UART's INTID: SPI 1.
+pub const PL011_SPI: u32 = 33;
+/// Where RAM begins unless the plan says otherwise.
+pub const RAM_BASE: u64 = 0x4000_0000;
+/// The most lanes a guest may have.
+pub const MAX_LANES: usize = 8;
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The GIC's distributor.
+    Distributor,
+    /// The redistributor of this lane.
+    Redistributor(usize),
+    /// The UART.
+    Pl011,
+    /// The guest's memory.
+    Ram,
+}
+
+/// A device and the offset in its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The device.
+    pub device: Device,
+    /// Bytes from the start of its frame.
+    pub offset: u64,
+}
+
+/// The address map of one guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Board {
+    ram: Ipa,
+    ram_size: u64,
+    redistributors: u64,
+}
+
+impl Board {
+    /// The map of a guest with `lanes` lanes (at most 8 count) and `ram_size` bytes of RAM from `ram`.
+    #[must_use]
+    pub const fn new(lanes: usize, ram: Ipa, ram_size: u64) -> Self {
+        let lanes = if lanes > MAX_LANES { MAX_LANES } else { lanes };
+        Self {
+            ram,
+            ram_size,
+            redistributors: lanes as u64 * GICR_STRIDE,
+        }
+    }
+
+    /// Who answers at `ipa`. An access that would cross the end of a frame is the device's to refuse.
+    #[inline]
+    #[must_use]
+    pub const fn find(&self, ipa: Ipa) -> Option<Place> {
+        let raw = ipa.raw();
+        // Wrapping distances: an address below the base is far above the size.
+        let offset = raw.wrapping_sub(GICD_BASE);
+        if offset < GICD_SIZE {
+            return Some(Place {
+                device: Device::Distributor,
+                offset,
+            });
+        }
+        let offset = raw.wrapping_sub(PL011_BASE);
+        if offset < PL011_SIZE {
+            return Some(Place {
+                device: Device::Pl011,
+                offset,
+            });
+        }
+        let offset = raw.wrapping_sub(GICR_BASE);
+        if offset < self.redistributors {
+            let lane = lane_of(offset);
+            return Some(Place {
+                device: Device::Redistributor(lane),
+                offset: offset & (GICR_STRIDE - 1),
+            });
+        }
+        let offset = raw.wrapping_sub(self.ram.raw());
+        if offset < self.ram_size {
+            return Some(Place {
+                device: Device::Ram,
+                offset,
+            });
+        }
+        None
+    }
+
+    /// How many redistributor frames there are.
+    #[must_use]
+    pub const fn lanes(&self) -> usize {
+        lane_of(self.redistributors)
+    }
+}
+
+const fn lane_of(offset: u64) -> usize {
+    (offset / GICR_STRIDE) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn board(lanes: usize) -> Board {
+        Board::new(lanes, Ipa::new(RAM_BASE), 64 * MIB)
+    }
+
+    #[test]
+    fn every_frame_begins_and_ends_where_the_map_says() {
+        let board = board(2);
+        let at = |ipa| {
+            board
+                .find(Ipa::new(ipa))
+                .map(|place| (place.device, place.offset))
+        };
+        assert_eq!(at(GICD_BASE - 1), None);
+        assert_eq!(at(GICD_BASE), Some((Device::Distributor, 0)));
+        assert_eq!(at(GICD_BASE + 0xffff), Some((Device::Distributor, 0xffff)));
+        assert_eq!(at(GICD_BASE + 0x1_0000), None);
+        assert_eq!(at(GICR_BASE - 1), None);
+        assert_eq!(
+            at(GICR_BASE + 0x1_0100),
+            Some((Device::Redistributor(0), 0x1_0100))
+        );
+        assert_eq!(
+            at(GICR_BASE + 0x2_0008),
+            Some((Device::Redistributor(1), 8))
+        );
+        assert_eq!(at(PL011_BASE - 1), None);
+        assert_eq!(at(PL011_BASE + 0x18), Some((Device::Pl011, 0x18)));
+        assert_eq!(at(PL011_BASE + 0x1000), None);
+        assert_eq!(at(RAM_BASE - 1), None);
+        assert_eq!(
+            at(RAM_BASE + 64 * MIB - 1),
+            Some((Device::Ram, 64 * MIB - 1))
+        );
+        assert_eq!(at(RAM_BASE + 64 * MIB), None);
+        assert_eq!(at(0), None);
+        assert_eq!(at(u64::MAX), None);
+    }
+
+    #[test]
+    fn gic_05_no_redistributor_past_the_last_lane() {
+        for lanes in 0..=9 {
+            let board = board(lanes);
+            let real = lanes.min(MAX_LANES);
+            assert_eq!(board.lanes(), real);
+            for frame in 0..16u64 {
+                let found = board.find(Ipa::new(GICR_BASE + frame * GICR_STRIDE + 0x14));
+                let lane = usize::try_from(frame).unwrap();
+                let expected = (lane < real).then_some(Place {
+                    device: Device::Redistributor(lane),
+                    offset: 0x14,
+                });
+                assert_eq!(found, expected);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_place_leads_back_to_its_address(ipa in any::<u64>(), near in 0u64..0x8000_0000, lanes in 1usize..9) {
+            let board = board(lanes);
+            for ipa in [ipa, near] {
+                if let Some(Place { device, offset }) = board.find(Ipa::new(ipa)) {
+                    let base = match device {
+                        Device::Distributor => GICD_BASE,
+                        Device::Redistributor(lane) => GICR_BASE + lane as u64 * GICR_STRIDE,
+                        Device::Pl011 => PL011_BASE,
+                        Device::Ram => RAM_BASE,
+                    };
+                    prop_assert_eq!(base + offset, ipa);
+                }
+            }
+        }
+    }
+}
