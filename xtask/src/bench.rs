@@ -1,5 +1,198 @@
-//! stub
+//! `cargo xtask bench`: what a VM exit costs, in instructions, beside the limits and the peers.
+//!
+//! The machine counts instructions instead of time, so that a rerun gives the same figures to the last digit.
+
+mod baseline;
+mod judge;
+mod parse;
+mod rows;
+mod table;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+
+use self::baseline::Baseline;
+use self::judge::{Figure, Verdict};
+use crate::build::{self, Built, Profile};
+use crate::cli::BenchArgs;
+use crate::machine::{Compiled, Machine};
 use crate::project::Project;
-pub fn bench(_: &Project, _: &crate::cli::BenchArgs) -> anyhow::Result<std::process::ExitCode> {
-    anyhow::bail!("stub")
+use crate::qemu::Qemu;
+use crate::run::launch::{Ending, Launch};
+use crate::run::outcome::Outcome;
+use crate::say::{self, Step};
+
+/// One instruction is one nanosecond under icount, and this makes it one tick: no figure is rounded to 16.
+const CPU: &str = "cortex-a57,cntfrq=1000000000";
+/// A bench that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The guest that measures.
+const BENCH: &str =
+    "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"64M\"\nlanes = 2\n";
+/// The same on one lane: QEMU before 10 never leaves a spin of one CPU for another under icount.
+const BENCH_ONE_LANE: &str =
+    "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"64M\"\nlanes = 1\n";
+/// The machine of the row `el2_entry_to_first_guest`.
+const BOOT: &str =
+    "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"4M\"\nlanes = 1\n";
+
+/// Measures, shows, and judges.
+pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    let qemu = emulator(project, args)?;
+    let all_rows = qemu.version.major >= 10;
+    if !all_rows {
+        say::note(&format!(
+            "QEMU {}: synchronous rows only; QEMU 10.x measures them all (`--qemu 10`)",
+            qemu.version
+        ));
+    }
+    let el2 = build::hypervisor(project, Profile::Release)?;
+    let step = Step::begin("counting instructions");
+    let measured = measure(project, &qemu, &el2, all_rows);
+    match &measured {
+        Ok(_) => step.done(),
+        Err(_) => step.failed(),
+    }
+    let figures = judge::known(measured?, all_rows);
+    let path = project.root.join("xtask/bench-baseline.json");
+    if args.update_baseline {
+        if !all_rows {
+            bail!(
+                "a baseline has all rows, and QEMU {} measures the synchronous ones only",
+                qemu.version
+            );
+        }
+        Baseline::of(&figures, &qemu.version.to_string(), CPU).write(&path)?;
+        say::note(&format!("{} is the new baseline", project.shown(&path)));
+    }
+    let baseline = Baseline::read(&path)?;
+    if args.json {
+        println!(
+            "{:#}",
+            judge::json(&figures, &qemu.version.to_string(), CPU)
+        );
+    } else {
+        print!("{}", table::render(&figures, baseline.as_ref()));
+    }
+    let verdicts = judge::all(&figures, baseline.as_ref(), all_rows);
+    Ok(report(&verdicts, baseline.is_some()))
+}
+
+/// QEMU 10 unless told otherwise; where it cannot be had, the system's.
+fn emulator(project: &Project, args: &BenchArgs) -> anyhow::Result<Qemu> {
+    if let Some(asked) = &args.qemu.qemu {
+        return Qemu::ensure(project, Some(asked));
+    }
+    match Qemu::ensure_ten(project) {
+        Ok(qemu) => Ok(qemu),
+        Err(error) => {
+            say::note(&format!("{error:#}"));
+            Qemu::ensure(project, None)
+        }
+    }
+}
+
+fn measure(
+    project: &Project,
+    qemu: &Qemu,
+    el2: &Built,
+    all_rows: bool,
+) -> anyhow::Result<Vec<Figure>> {
+    let (config, cpus) = if all_rows {
+        (BENCH, 2)
+    } else {
+        (BENCH_ONE_LANE, 1)
+    };
+    let (lines, _) = boot(project, qemu, el2, "bench", config, cpus)?;
+    let mut figures: Vec<Figure> = lines
+        .iter()
+        .filter_map(|line| parse::figure(line))
+        .collect();
+    if figures.is_empty() {
+        bail!("the bench guest printed no figure:\n{}", tail(&lines));
+    }
+    let (lines, outcome) = boot(project, qemu, el2, "bench-boot", BOOT, 1)?;
+    match outcome.boot_ticks() {
+        Some(ticks) => figures.push(Figure {
+            name: rows::BOOT.to_owned(),
+            value: ticks,
+        }),
+        None => bail!(
+            "the hypervisor did not say how long its boot took:\n{}",
+            tail(&lines)
+        ),
+    }
+    figures.push(Figure {
+        name: rows::SIZE.to_owned(),
+        value: el2.text_rodata,
+    });
+    Ok(figures)
+}
+
+/// Runs one machine under icount to its end and returns its console.
+fn boot(
+    project: &Project,
+    qemu: &Qemu,
+    el2: &Built,
+    name: &str,
+    config: &str,
+    cpus: u32,
+) -> anyhow::Result<(Vec<String>, Outcome)> {
+    let compiled: Compiled =
+        Machine::from_text(project, name, config, Profile::Release).compile(Some(cpus), None)?;
+    let files = build::place(&project.output(name.as_ref()), el2, &compiled.bundle)?;
+    let launch = Launch {
+        qemu: qemu.clone(),
+        cpu: CPU.to_owned(),
+        smp: cpus,
+        memory: format!("{}M", compiled.memory_mib),
+        icount: true,
+        files,
+        extra: Vec::new(),
+        interactive: false,
+        limit: Some(LIMIT),
+    };
+    let mut outcome = Outcome::expecting(&compiled.guests);
+    let mut lines = Vec::new();
+    let ending = launch.watch(|line| {
+        outcome.take(line);
+        lines.push(line.to_owned());
+        outcome.is_over()
+    })?;
+    if !outcome.is_success() || ending == Ending::TimedOut {
+        bail!(
+            "the machine `{name}` did not end well ({ending:?}):\n{}",
+            tail(&lines)
+        );
+    }
+    Ok((lines, outcome))
+}
+
+fn tail(lines: &[String]) -> String {
+    lines
+        .get(lines.len().saturating_sub(30)..)
+        .unwrap_or_default()
+        .join("\n")
+}
+
+fn report(verdicts: &[Verdict], has_baseline: bool) -> ExitCode {
+    if !has_baseline {
+        say::note("there is no baseline yet: `cargo xtask bench --update-baseline` makes one");
+    }
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Better(_) => say::note(&verdict.to_string()),
+            Verdict::OverLimit(..) | Verdict::Grown(..) | Verdict::Vanished(_) => {
+                say::error(&verdict.to_string())
+            }
+        }
+    }
+    if verdicts.iter().any(Verdict::is_failure) {
+        return ExitCode::FAILURE;
+    }
+    say::note("bench: every figure is within its limit");
+    ExitCode::SUCCESS
 }

@@ -52,6 +52,17 @@ impl Machine {
         })
     }
 
+    /// A config of our own making.
+    pub fn from_text(project: &Project, name: &str, text: &str, profile: Profile) -> Self {
+        let config = PathBuf::from(format!("{name}.toml"));
+        Self {
+            project: project.clone(),
+            config,
+            text: text.as_bytes().to_vec(),
+            profile,
+        }
+    }
+
     /// Compiles it for the smallest machine that fits, or for one of `cpus` CPUs.
     ///
     /// # Errors

@@ -56,3 +56,19 @@ pub fn ensure() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Adds a component of the toolchain (`cargo fmt`, `cargo clippy`) where it is missing.
+pub fn ensure_component(subcommand: &str, component: &str) -> anyhow::Result<()> {
+    if process::output_of(cargo().args([subcommand, "--version"])).is_ok() {
+        return Ok(());
+    }
+    if process::which("rustup").is_none() {
+        bail!(
+            "`cargo {subcommand}` is missing and there is no rustup to add it; install your distribution's {component}"
+        );
+    }
+    process::under_step(
+        &format!("adding {component}"),
+        Command::new("rustup").args(["component", "add", component]),
+    )
+}

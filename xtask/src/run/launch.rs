@@ -201,3 +201,6 @@ impl Drop for Terminal {
             .status();
     }
 }
+
+#[cfg(test)]
+mod tests;

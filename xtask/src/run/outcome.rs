@@ -73,10 +73,9 @@ impl Outcome {
         } else if let Some((name, what)) = said
             .strip_prefix("guest ")
             .and_then(|rest| rest.split_once(": "))
+            && let Some(end) = end_of(what.trim_end())
         {
-            if let Some(end) = end_of(what.trim_end()) {
-                self.set(name, end);
-            }
+            self.set(name, end);
         }
     }
 

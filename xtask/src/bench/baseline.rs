@@ -1,0 +1,119 @@
+//! The committed figures that new ones are held against.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use super::judge::Figure;
+
+/// The figures of an earlier run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Baseline {
+    qemu: String,
+    cpu: String,
+    ops: BTreeMap<String, u64>,
+}
+
+impl Baseline {
+    /// A baseline of these figures.
+    pub fn of(figures: &[Figure], qemu: &str, cpu: &str) -> Self {
+        let ops = figures
+            .iter()
+            .map(|figure| (figure.name.clone(), figure.value))
+            .collect();
+        Self {
+            qemu: qemu.to_owned(),
+            cpu: cpu.to_owned(),
+            ops,
+        }
+    }
+
+    /// Reads the file; `None` when there is none.
+    pub fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text)
+                .with_context(|| path.display().to_string())
+                .map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let value: Value = serde_json::from_str(text)?;
+        let field = |name: &str| {
+            value
+                .get(name)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .with_context(|| format!("no `{name}`"))
+        };
+        let mut ops = BTreeMap::new();
+        for (name, figure) in value
+            .get("ops")
+            .and_then(Value::as_object)
+            .context("no `ops`")?
+        {
+            let Some(figure) = figure.as_u64() else {
+                bail!("`{name}` is no count")
+            };
+            ops.insert(name.clone(), figure);
+        }
+        Ok(Self {
+            qemu: field("qemu")?,
+            cpu: field("cpu")?,
+            ops,
+        })
+    }
+
+    /// Writes the file.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let text = format!(
+            "{:#}\n",
+            json!({"qemu": self.qemu, "cpu": self.cpu, "ops": self.ops})
+        );
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The figure of that name.
+    pub fn value(&self, name: &str) -> Option<u64> {
+        self.ops.get(name).copied()
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.ops.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let path = std::env::temp_dir().join(format!("xdv-baseline-{}.json", std::process::id()));
+        let baseline = Baseline::of(
+            &[Figure {
+                name: "eoi".to_owned(),
+                value: 4,
+            }],
+            "10.0.2",
+            "cortex-a57",
+        );
+        baseline.write(&path).unwrap();
+        assert_eq!(Baseline::read(&path).unwrap(), Some(baseline));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(Baseline::read(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn a_broken_baseline_is_an_error_and_not_an_empty_one() {
+        assert!(Baseline::parse("{}").is_err());
+        assert!(Baseline::parse(r#"{"qemu":"10","cpu":"c","ops":{"eoi":-4}}"#).is_err());
+    }
+}

@@ -1,0 +1,208 @@
+//! Whether figures are within their limits and no worse than the baseline.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::baseline::Baseline;
+use super::rows::{self, ROWS};
+
+/// A figure may grow by so many percent over the baseline.
+const GROWTH: u64 = 2;
+
+/// One measured figure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// The operation.
+    pub name: String,
+    /// Instructions (bytes for the hypervisor's size).
+    pub value: u64,
+}
+
+/// What there is to say of a figure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Over the limit: name, figure, limit.
+    OverLimit(String, u64, u64),
+    /// Grown over the baseline: name, figure, baseline.
+    Grown(String, u64, u64),
+    /// In the baseline but not measured.
+    Vanished(String),
+    /// Better than the baseline by more than it may grow.
+    Better(String),
+}
+
+impl Verdict {
+    /// Whether it fails the bench.
+    pub fn is_failure(&self) -> bool {
+        !matches!(self, Self::Better(_))
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OverLimit(name, value, limit) => {
+                write!(f, "{name}: {value} is over its limit of {limit}")
+            }
+            Self::Grown(name, value, before) => write!(
+                f,
+                "{name}: {value} is more than {GROWTH} % over the baseline of {before}"
+            ),
+            Self::Vanished(name) => write!(f, "{name}: in the baseline, but not measured"),
+            Self::Better(name) => write!(
+                f,
+                "{name}: better than the baseline; `cargo xtask bench --update-baseline` keeps it so"
+            ),
+        }
+    }
+}
+
+/// The figures in the order of the yardstick; those it does not know come last. Without all rows, the synchronous ones.
+pub fn known(mut figures: Vec<Figure>, all_rows: bool) -> Vec<Figure> {
+    let place = |figure: &Figure| {
+        ROWS.iter()
+            .position(|row| row.name == figure.name)
+            .unwrap_or(ROWS.len())
+    };
+    figures
+        .retain(|figure| all_rows || rows::named(&figure.name).is_some_and(|row| row.synchronous));
+    figures.sort_by_key(place);
+    figures
+}
+
+/// Judges figures.
+pub fn all(figures: &[Figure], baseline: Option<&Baseline>, all_rows: bool) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for figure in figures {
+        let limit = rows::named(&figure.name).and_then(|row| row.limit);
+        if let Some(limit) = limit.filter(|limit| figure.value > *limit) {
+            verdicts.push(Verdict::OverLimit(figure.name.clone(), figure.value, limit));
+        }
+        let Some(before) = baseline.and_then(|baseline| baseline.value(&figure.name)) else {
+            continue;
+        };
+        if grown(before, figure.value) {
+            verdicts.push(Verdict::Grown(figure.name.clone(), figure.value, before));
+        } else if grown(figure.value, before) {
+            verdicts.push(Verdict::Better(figure.name.clone()));
+        }
+    }
+    let promised = baseline
+        .into_iter()
+        .flat_map(Baseline::names)
+        .filter(|name| all_rows || rows::named(name).is_some_and(|row| row.synchronous));
+    verdicts.extend(
+        promised
+            .filter(|name| figures.iter().all(|figure| figure.name != **name))
+            .map(|name| Verdict::Vanished(name.clone())),
+    );
+    verdicts
+}
+
+fn grown(before: u64, after: u64) -> bool {
+    u128::from(after) * 100 > u128::from(before) * u128::from(100 + GROWTH)
+}
+
+/// The figures as `bench --json` prints them.
+pub fn json(figures: &[Figure], qemu: &str, cpu: &str) -> Value {
+    let ops: Vec<Value> = figures
+        .iter()
+        .map(|figure| json!({"name": figure.name, "instructions": figure.value, "limit": rows::named(&figure.name).and_then(|row| row.limit)}))
+        .collect();
+    json!({"qemu": qemu, "cpu": cpu, "ops": ops})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(list: &[(&str, u64)]) -> Vec<Figure> {
+        list.iter()
+            .map(|(name, value)| Figure {
+                name: (*name).to_owned(),
+                value: *value,
+            })
+            .collect()
+    }
+
+    fn judged(now: &[(&str, u64)], before: &[(&str, u64)]) -> Vec<Verdict> {
+        all(
+            &figures(now),
+            Some(&Baseline::of(&figures(before), "10.0.2", "cortex-a57")),
+            true,
+        )
+    }
+
+    #[test]
+    fn two_percent_is_the_border() {
+        assert_eq!(
+            judged(&[("measure_per_mib", 1020)], &[("measure_per_mib", 1000)]),
+            []
+        );
+        assert_eq!(
+            judged(&[("measure_per_mib", 1021)], &[("measure_per_mib", 1000)]),
+            [Verdict::Grown("measure_per_mib".to_owned(), 1021, 1000)]
+        );
+        assert_eq!(
+            judged(&[("measure_per_mib", 900)], &[("measure_per_mib", 1000)]),
+            [Verdict::Better("measure_per_mib".to_owned())]
+        );
+    }
+
+    #[test]
+    fn the_limit_holds_without_a_baseline() {
+        assert_eq!(all(&figures(&[("hvc_psci_version", 80)]), None, true), []);
+        assert_eq!(
+            all(&figures(&[("hvc_psci_version", 81)]), None, true),
+            [Verdict::OverLimit("hvc_psci_version".to_owned(), 81, 80)]
+        );
+    }
+
+    #[test]
+    fn a_row_cannot_vanish_except_where_it_is_not_measured() {
+        let before = Baseline::of(&figures(&[("timer_irq_wfi", 50)]), "10.0.2", "c");
+        assert_eq!(
+            all(&[], Some(&before), true),
+            [Verdict::Vanished("timer_irq_wfi".to_owned())]
+        );
+        assert_eq!(all(&[], Some(&before), false), []);
+    }
+
+    #[test]
+    fn rows_come_in_the_order_of_the_yardstick() {
+        let sorted = known(
+            figures(&[
+                ("new_row", 1),
+                ("eoi", 4),
+                ("ipi_wfi_oneway", 9),
+                ("hvc_psci_version", 60),
+            ]),
+            true,
+        );
+        assert_eq!(
+            sorted
+                .iter()
+                .map(|figure| figure.name.as_str())
+                .collect::<Vec<_>>(),
+            ["hvc_psci_version", "ipi_wfi_oneway", "eoi", "new_row"]
+        );
+        assert_eq!(
+            known(figures(&[("ipi_wfi_oneway", 9), ("eoi", 4)]), false).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn the_json_has_the_agreed_form() {
+        let value = json(
+            &figures(&[("hvc_psci_version", 62), ("declined_read", 70)]),
+            "10.0.2",
+            "cortex-a57",
+        );
+        assert_eq!(
+            value.to_string(),
+            r#"{"cpu":"cortex-a57","ops":[{"instructions":62,"limit":80,"name":"hvc_psci_version"},{"instructions":70,"limit":null,"name":"declined_read"}],"qemu":"10.0.2"}"#
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! The yardstick: each operation with its limit and what others need for it.
+//!
+//! Peers were measured on the same rig with the same guest: QEMU 10.0.2, cortex-a57, icount, instructions
+//! with loop overhead. `bare` is without any hypervisor; `floor` is a hand-written stub that only saves,
+//! forwards and restores, about what the architecture allows; `best` is the best peer.
+
+/// From the first instruction of EL2 to the first of the guest.
+pub const BOOT: &str = "el2_entry_to_first_guest";
+/// Bytes of code and constants of the hypervisor.
+pub const SIZE: &str = "hypervisor_text_rodata";
+
+/// One operation of the yardstick.
+#[derive(Debug)]
+pub struct Row {
+    /// Its name, as the bench guest prints it.
+    pub name: &'static str,
+    /// What XDV may need.
+    pub limit: Option<u64>,
+    /// What XDV would like to need.
+    pub dream: Option<u64>,
+    /// Without a hypervisor; the floor; the best peer; Xen 4.17; KVM 6.1 with VHE.
+    pub peers: [Option<u64>; 5],
+    /// Whether QEMU before 10 measures it the same: it needs neither a second CPU nor an interrupt.
+    pub synchronous: bool,
+}
+
+/// A row that QEMU 7.2 measures too.
+const fn sync(name: &'static str, limit: u64, dream: u64, peers: [u64; 5]) -> Row {
+    row(name, limit, dream, peers, true)
+}
+
+/// A row of interrupts.
+const fn irq(name: &'static str, limit: u64, dream: u64, peers: [u64; 5]) -> Row {
+    row(name, limit, dream, peers, false)
+}
+
+/// A row the project adds, without a limit.
+const fn extra(name: &'static str) -> Row {
+    Row {
+        name,
+        limit: None,
+        dream: None,
+        peers: [None; 5],
+        synchronous: true,
+    }
+}
+
+/// No figure in the yardstick.
+const NONE: u64 = u64::MAX;
+
+const fn row(
+    name: &'static str,
+    limit: u64,
+    dream: u64,
+    peers: [u64; 5],
+    synchronous: bool,
+) -> Row {
+    let [bare, floor, best, xen, kvm] = peers;
+    Row {
+        name,
+        limit: Some(limit),
+        dream: Some(dream),
+        peers: [
+            known(bare),
+            known(floor),
+            known(best),
+            known(xen),
+            known(kvm),
+        ],
+        synchronous,
+    }
+}
+
+const fn known(value: u64) -> Option<u64> {
+    if value == NONE { None } else { Some(value) }
+}
+
+/// All rows, in the order they are shown.
+pub const ROWS: [Row; 24] = [
+    sync("hvc_psci_version", 80, 60, [8, 54, 160, 478, 1058]),
+    sync("smc_psci_version", 85, 65, [8, 59, 134, 508, NONE]),
+    sync("hvc_unknown", 95, 70, [8, 58, 160, 1654, 997]),
+    sync("sysreg_trapped", 90, 70, [4, NONE, 436, 436, 1421]),
+    sync("gicd_typer_read", 110, 80, [4, 66, 228, 615, 1813]),
+    extra("gicd_typer_read_x20"),
+    extra("declined_read"),
+    sync("gicr_typer_read", 115, 85, [4, 65, 270, 616, 1883]),
+    sync("gicd_isenabler_write", 140, 95, [4, 63, 716, 755, 1823]),
+    sync("uart_emulated_read", 120, 85, [4, NONE, 638, 638, 5315]),
+    sync("sgi_write", 130, 100, [4, 108, 342, 1099, 2595]),
+    irq("sgi_self_roundtrip", 160, 125, [29, 133, 368, 1125, 2605]),
+    irq("ipi_spinning_oneway", 250, 195, [16, NONE, 353, 1628, 4146]),
+    irq("ipi_wfi_oneway", 250, 195, [16, NONE, 347, 4570, 10314]),
+    irq("timer_irq_spinning", 65, 50, [0, 48, 192, 1068, 2420]),
+    irq("timer_irq_wfi", 65, 50, [0, 48, 192, 4336, 10189]),
+    sync("eoi", 4, 4, [4, 4, 4, 4, 4]),
+    sync("cntvct_read", 4, 4, [4, 4, 4, 4, 4]),
+    sync("cntv_cval_write", 4, 4, [4, 4, 4, 4, 4]),
+    irq(
+        "cpu_on_first_instruction",
+        400,
+        260,
+        [16, NONE, 976, 5488, 19061],
+    ),
+    extra("scrub_per_mib"),
+    extra("measure_per_mib"),
+    sync(
+        BOOT,
+        400_000,
+        150_000,
+        [NONE, 5_000, 480_000, 23_500_000, NONE],
+    ),
+    sync(
+        SIZE,
+        160 << 10,
+        96 << 10,
+        [NONE, 1 << 10, 93 << 10, 955 << 10, NONE],
+    ),
+];
+
+/// The row of that name.
+pub fn named(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_dreams_lie_within_limits() {
+        for (index, row) in ROWS.iter().enumerate() {
+            assert!(
+                ROWS.iter()
+                    .skip(index + 1)
+                    .all(|other| other.name != row.name),
+                "{}",
+                row.name
+            );
+            assert!(row.dream <= row.limit, "{}", row.name);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The figures for a person to read.
+
+use super::baseline::Baseline;
+use super::judge::Figure;
+use super::rows::{ROWS, Row};
+use crate::say;
+
+/// XDV beside its limits and its peers, and what was not measured.
+pub fn render(figures: &[Figure], baseline: Option<&Baseline>) -> String {
+    let heading = [
+        "operation",
+        "XDV",
+        "limit",
+        "dream",
+        "baseline",
+        "bare",
+        "EL2 floor",
+        "best peer",
+        "Xen 4.17",
+        "KVM 6.1 VHE",
+    ];
+    let mut lines = vec![heading.map(str::to_owned).to_vec()];
+    let value_of = |name: &str| {
+        figures
+            .iter()
+            .find(|figure| figure.name == name)
+            .map(|figure| figure.value)
+    };
+    lines.extend(
+        ROWS.iter()
+            .filter(|row| row.limit.is_some() || value_of(row.name).is_some())
+            .map(|row| line(row, value_of(row.name), baseline)),
+    );
+    let unknown = figures
+        .iter()
+        .filter(|figure| ROWS.iter().all(|row| row.name != figure.name));
+    lines.extend(unknown.map(|figure| vec![figure.name.clone(), figure.value.to_string()]));
+    let mut text = say::table(&lines);
+    text.push_str("Instructions (bytes for the last row), loop overhead included; no speculation mitigations, as this CPU asks for none.\n");
+    text
+}
+
+fn line(row: &Row, value: Option<u64>, baseline: Option<&Baseline>) -> Vec<String> {
+    let cell = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let over = value
+        .zip(row.limit)
+        .is_some_and(|(value, limit)| value > limit);
+    let mut cells = vec![
+        row.name.to_owned(),
+        format!("{}{}", cell(value), if over { " !" } else { "" }),
+        cell(row.limit),
+        cell(row.dream),
+    ];
+    cells.push(cell(baseline.and_then(|baseline| baseline.value(row.name))));
+    cells.extend(row.peers.iter().map(|peer| cell(*peer)));
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_its_limit_is_marked_and_what_is_missing_is_a_dash() {
+        let text = render(
+            &[Figure {
+                name: "hvc_psci_version".to_owned(),
+                value: 81,
+            }],
+            None,
+        );
+        assert!(
+            text.contains("hvc_psci_version          81 !  80"),
+            "{text}"
+        );
+        assert!(
+            text.lines()
+                .any(|line| line.starts_with("smc_psci_version          -")),
+            "{text}"
+        );
+    }
+}
