@@ -110,7 +110,7 @@ fn through(
     let (child, size) = widths(bus)?;
     let (parent, _) = widths(higher)?;
     let entry = child.saturating_add(parent).saturating_add(size);
-    if size == 0 || !ranges.len().is_multiple_of(entry) {
+    if !ranges.len().is_multiple_of(entry) {
         return Err(wrong(Problem::Length(ranges.len())));
     }
     for cells in ranges.chunks_exact(entry) {

@@ -56,6 +56,31 @@ fn boot_06_gic() {
 }
 
 #[test]
+fn redistributors_in_several_ranges() {
+    let with = |second: u32| {
+        let regs = [0x800_0000, 0x1_0000, 0x80a_0000, 0x4_0000, second, 0x2_0000];
+        let reg: std::vec::Vec<u32> = regs.iter().flat_map(|cell| [0, *cell]).collect();
+        good().edit(GIC, |n| {
+            n.cells("reg", &reg).cells("#redistributor-regions", &[2])
+        })
+    };
+    assert_eq!(with(0x80e_0000).read().unwrap().gicr.len(), 2);
+    let said = with(0x80c_0000).refusal();
+    let wanted = "the redistributor at 0x80c0000 overlaps an earlier region at 0x80a0000";
+    assert!(said.ends_with(wanted), "{said}");
+    assert!(
+        with(0x800_0000)
+            .refusal()
+            .contains("redistributor at 0x8000000 overlaps")
+    );
+    assert!(
+        with(0x4000_0000)
+            .refusal()
+            .contains("redistributor at 0x40000000 overlaps")
+    );
+}
+
+#[test]
 fn boot_06_timer() {
     let none = "device tree: there is no enabled timer (arm,armv8-timer)";
     assert_eq!(good().drop("timer").refusal(), none);
@@ -194,6 +219,11 @@ fn the_serial_port_is_the_one_that_chosen_names() {
     ] {
         assert_eq!(at(two(path)), 0x900_0000, "{path}");
     }
+    // Only the aliases at the top count.
+    let decoy = Node::new("aliases").text("serial0", "/nowhere");
+    let mut nested = two("serial0");
+    nested.children.insert(0, Node::new("other").child(decoy));
+    assert_eq!(at(nested), 0x904_0000);
     let off = two("serial0").edit("serial@9040000", |n| n.text("status", "disabled"));
     assert_eq!(at(off), 0x900_0000);
     assert_eq!(at(good().drop("chosen")), 0x900_0000);

@@ -103,6 +103,11 @@ fn boot_04_ranges() {
     );
     assert!(said(Some(&[0, 0, 0])).ends_with("ranges has a wrong length of 12 bytes"));
     assert!(said(Some(&[0, !0, !0 - 1, 0x2000])).contains("/bus: ranges wraps around"));
+    let far = said(Some(&[0, !0, 0xffff_0000, 0x2_0000]));
+    assert!(
+        far.contains("/bus: ranges wraps around"),
+        "the far side: {far}"
+    );
     // Two buses, one above the other.
     let inner = behind(Some(&[0, 0x1_0000, 0x2000])).children.pop().unwrap();
     let outer = Node::new("outer")
