@@ -42,6 +42,7 @@ mod lane;
 pub mod lr;
 mod mmio;
 pub mod port;
+mod refill;
 mod sgi;
 mod state;
 pub mod table;
