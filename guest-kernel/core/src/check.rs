@@ -43,6 +43,8 @@ pub enum Failure {
     Isolation(Breach),
     /// A lane that switched itself off is still on.
     Lingering(usize),
+    /// An interrupt came that nobody asked for.
+    Unexpected(u32),
 }
 
 impl Failure {
@@ -53,6 +55,7 @@ impl Failure {
             Self::Lanes { .. } | Self::Lingering(_) => "lanes",
             Self::Stuck { phase, .. } => phase.name(),
             Self::Ipi(_) => "ipi",
+            Self::Unexpected(_) => "interrupts",
             Self::Timer { .. } => "timer",
             Self::Memory(_) => "memory",
             Self::Isolation(_) => "isolation",
@@ -69,6 +72,7 @@ impl Failure {
             Self::Memory(_) => 14,
             Self::Isolation(_) => 15,
             Self::Stuck { .. } => 16,
+            Self::Unexpected(_) => 18,
         })
     }
 }
@@ -78,6 +82,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Lanes { online, wanted } => write!(f, "only {online} of {wanted} lanes came up"),
             Self::Lingering(lane) => write!(f, "lane {lane} is still on after switching off"),
+            Self::Unexpected(intid) => write!(f, "nobody asked for interrupt {intid}"),
             Self::Stuck { lane, phase } => {
                 write!(f, "lane {lane} did not finish '{}' in time", phase.name())
             }
@@ -138,6 +143,7 @@ mod tests {
             ),
             (Failure::Lingering(3), "lanes", "lane 3"),
             (Failure::Ipi(lost), "ipi", "63 answers"),
+            (Failure::Unexpected(40), "interrupts", "40"),
             (
                 Failure::Timer {
                     lane: 1,
@@ -176,7 +182,7 @@ mod tests {
         for (failure, check, word) in failures {
             assert_eq!(failure.check(), check);
             assert!(failure.to_string().contains(word), "{failure}");
-            assert!((11..=16).contains(&failure.exit_code().0));
+            assert!((11..=18).contains(&failure.exit_code().0));
         }
     }
 }

@@ -53,6 +53,9 @@ impl Phase {
     }
 }
 
+/// No interrupt has this number.
+const NONE: u32 = u32::MAX;
+
 /// One lane, as the others see it.
 #[derive(Default)]
 pub struct Lane {
@@ -79,6 +82,7 @@ pub struct Lanes {
     phase: AtomicU32,
     digest: AtomicU64,
     failure: Once<Failure>,
+    unexpected: AtomicU32,
 }
 
 impl Default for Lanes {
@@ -96,6 +100,7 @@ impl Lanes {
             phase: AtomicU32::new(Phase::Arrive as u32),
             digest: AtomicU64::new(0),
             failure: Once::new(),
+            unexpected: AtomicU32::new(NONE),
         }
     }
 
@@ -157,6 +162,18 @@ impl Lanes {
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         self.failure.get().copied()
+    }
+
+    /// An interrupt arrived that nobody asked for.
+    pub fn note_unexpected(&self, intid: u32) {
+        self.unexpected.store(intid, Ordering::Release);
+    }
+
+    /// The last interrupt that nobody asked for.
+    #[must_use]
+    pub fn unexpected(&self) -> Option<u32> {
+        let intid = self.unexpected.load(Ordering::Acquire);
+        (intid != NONE).then_some(intid)
     }
 
     /// The latest timer interrupt of the first `lanes` lanes, in counter steps.
@@ -221,5 +238,8 @@ mod tests {
         lanes.add_digest(3);
         assert_eq!(lanes.digest(), 2);
         assert_eq!(lanes.worst_tick(8), 0);
+        assert_eq!(lanes.unexpected(), None);
+        lanes.note_unexpected(0);
+        assert_eq!(lanes.unexpected(), Some(0));
     }
 }
