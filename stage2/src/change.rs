@@ -1,9 +1,10 @@
 //! Changing live entries: unmap, protect, and the splits they need.
 //!
 //! A leaf that lies wholly in the region is cleared, or has its permissions rewritten in place, which the architecture
-//! allows without a break (DDI 0487, D8.16: the list of changes that need break-before-make names memory type, output
-//! address and block size, not permissions). A block that lies in it partly is *split*: the table that replaces it is
-//! built aside, complete; the block is broken; and only [`Tables::settle`] links the table, against a receipt.
+//! allows without a break: the changes for which it wants break-before-make (Arm DDI 0487, "Using break-before-make when
+//! updating translation table entries") are of memory type, cacheability, output address, block size and globalness. A
+//! block that lies in the region partly is *split*: the table that replaces it is built aside, complete; the block is
+//! broken; and only [`Tables::settle`] links the table, against a receipt.
 
 use core::fmt;
 

@@ -1,5 +1,5 @@
-//! The part of a descriptor that stage 1 and stage 2 share: its type and its address (DDI 0487, D8.3 "Translation
-//! table descriptor formats", 4 KiB granule, 48-bit output).
+//! The part of a descriptor that stage 1 and stage 2 share: its type and its address (Arm DDI 0487, "VMSAv8-64
+//! translation table format descriptors", 4 KiB granule, 48-bit output).
 
 use stage2_addr::{HostPhys, PAGE_SHIFT};
 

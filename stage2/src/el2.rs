@@ -79,7 +79,7 @@ impl El2Geometry {
         self.shape
     }
 
-    /// The value of TCR_EL2 with E2H = 0 (DDI 0487, D19.2 "TCR_EL2"): bits 31 and 23 are RES1, TG0 is 0 for 4 KiB.
+    /// The value of TCR_EL2 with E2H = 0 (DDI 0487, "TCR_EL2"): bits 31 and 23 are RES1, TG0 is 0 for 4 KiB.
     #[must_use]
     pub const fn tcr(&self) -> u64 {
         const RES1: u64 = 1 << 31 | 1 << 23;
@@ -93,7 +93,7 @@ impl From<El2Geometry> for Shape {
     }
 }
 
-/// The spelling of EL2's stage 1 (DDI 0487, D8.3.1 "VMSAv8-64 descriptor formats", D8.4.1 "Stage 1 data accesses").
+/// The spelling of EL2's stage 1 (DDI 0487, "VMSAv8-64 Block and Page descriptors", stage 1 attribute fields).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct El2;
 

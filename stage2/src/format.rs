@@ -21,8 +21,8 @@ pub trait Format {
     fn stale(&self, range: Region<Self::Input>, leaf_only: bool) -> Stale;
 }
 
-/// Stage 2 of the EL1&0 regime, without FEAT_S2FWB (DDI 0487, D8.4.2 "Stage 2 data accesses", D8.6.5 "Stage 2 memory
-/// type and cacheability attributes").
+/// Stage 2 of the EL1&0 regime with HCR_EL2.FWB = 0 (DDI 0487, "VMSAv8-64 Block and Page descriptors", stage 2
+/// attribute fields; "Stage 2 memory type and cacheability attributes").
 #[derive(Clone, Copy, Debug)]
 pub struct Stage2 {
     pub(crate) vmid: Vmid,

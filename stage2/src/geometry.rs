@@ -122,7 +122,7 @@ pub enum GeometryError {
         /// The size asked for.
         bits: u32,
     },
-    /// A guest's physical space may not be larger than the machine's (DDI 0487, D8.2 "stage 2 input address size").
+    /// A guest's physical space may not be larger than the machine's (DDI 0487, "VTCR_EL2", T0SZ).
     BeyondMachine {
         /// The guest's.
         ipa_bits: u32,
@@ -211,7 +211,7 @@ impl Geometry {
         self.shape.root_pages()
     }
 
-    /// The value of VTCR_EL2 (DDI 0487, D19.2 "VTCR_EL2"): TG0 is 0 for 4 KiB, HA and HD stay 0.
+    /// The value of VTCR_EL2 (DDI 0487, "VTCR_EL2"): TG0 is 0 for 4 KiB, HA and HD stay 0.
     #[must_use]
     pub const fn vtcr(&self, width: VmidWidth) -> u64 {
         const RES1: u64 = 1 << 31;

@@ -11,11 +11,11 @@
 //! ```
 //!
 //! The debt is all a caller gets, only a [`Tlb`] turns it into a [`Receipt`], and until the receipt has come back the
-//! tables take no other change, link no replacement and reuse no freed frame. So break-before-make (Arm DDI 0487,
-//! D8.16 "TLB maintenance", "Using break-before-make when updating translation table entries") cannot be skipped by
-//! accident: a forgotten debt leaves the tables closed, never wrong.
+//! tables take no other change, link no replacement and reuse no freed frame. So break-before-make (Arm DDI 0487, "Using
+//! break-before-make when updating translation table entries") cannot be skipped by accident: a forgotten debt leaves
+//! the tables closed, never wrong.
 //!
-//! Filling an invalid entry needs no flush, because a TLB does not hold invalid entries (same section), so
+//! Filling an invalid entry needs no flush, because a TLB does not hold entries that fault, so
 //! [`Tables::map`] returns nothing to pay, and refuses to touch a valid entry.
 //!
 //! While a change is open, a guest's lane may fault on a page whose block has been broken and not yet replaced. Whoever

@@ -12,8 +12,8 @@ use super::machine::{Machine, Op};
 use crate::el2::{El2Geometry, El2Tables, El2Virt};
 use crate::fakes::{FakeMemory, FakeTlb};
 use crate::{
-    Access, Attrs, ChangeError, Geometry, GuestTables, Level, MapError, SettleError, Stale,
-    TableQuota, TablesError, shared_frames,
+    Access, Attrs, ChangeError, Geometry, GuestTables, Lease, Level, MapError, SettleError, Stale,
+    TableQuota, TablesError, VmidAllocator, VmidSlot, VmidWidth, shared_frames,
 };
 
 const K4: u64 = 4 << 10;
@@ -358,6 +358,32 @@ fn worst_case_holds_what_it_promises() {
         let exact = shape.tables_to_map(base, host.raw(), bytes);
         assert_eq!(machine.tables.quota().in_use().raw(), exact + 2);
     }
+}
+
+#[test]
+fn the_tag_is_in_the_register_and_in_the_debt() {
+    let mut machine = machine_with_block(G1, M2);
+    let mut allocator = VmidAllocator::<1>::new(VmidWidth::Eight);
+    let Ok(Lease::Ready(vmid)) = allocator.acquire(0, &mut VmidSlot::new()) else {
+        panic!("the first tag")
+    };
+    machine.tables.set_vmid(vmid);
+    assert_eq!(
+        machine.tables.vttbr(),
+        1 << 48 | machine.tables.root().raw()
+    );
+    let debt = machine
+        .tables
+        .unmap(&mut machine.memory, region(G1, M2))
+        .unwrap();
+    assert_eq!(
+        debt.stale(),
+        &Stale::Guest {
+            vmid,
+            range: region(G1, M2),
+            leaf_only: false
+        }
+    );
 }
 
 #[test]

@@ -177,6 +177,26 @@ fn a_guest_on_a_cpu_keeps_its_tag_through_rollovers() {
 }
 
 #[test]
+fn a_lane_that_never_leaves_keeps_the_tag_for_the_others() {
+    let mut world = World::new(VmidWidth::Eight, 2000);
+    let kept = world.enter(0, 0);
+    world.enter(2, 0);
+    let mut others = 1..2000;
+    let mut roll_over = |world: &mut World| {
+        let flushes = world.flushes;
+        while world.flushes == flushes {
+            world.enter(3, others.next().unwrap());
+        }
+    };
+    for _ in 0..3 {
+        roll_over(&mut world);
+        // CPU 2 has not been out of the guest since the beginning; CPU 0 comes and goes.
+        assert_eq!(world.enter(0, 0), kept);
+        world.leave(0);
+    }
+}
+
+#[test]
 fn a_guest_that_left_its_cpu_may_lose_its_tag() {
     let mut world = World::new(VmidWidth::Eight, 300);
     world.enter(0, 0);
