@@ -203,11 +203,11 @@ fn absent(cpu: &Field<u32>, limit: &Limit) -> Diagnostic {
         format!("CPUs 0 to {last} are there")
     };
     let diagnostic = Diagnostic::new(format!("the machine has no CPU {}", cpu.value))
-        .at(cpu.span.clone(), there.clone());
+        .at(cpu.span.clone(), there);
     let diagnostic = limit.show(diagnostic);
     match limit.raise(cpu.value.saturating_add(1)) {
         Some(raise) => diagnostic.help(format!("{raise}, or name another CPU")),
-        None => diagnostic.help(format!("CPUs are counted from 0: {there}")),
+        None => diagnostic.help("name one of them, or leave `cpus` out to have CPUs chosen"),
     }
 }
 

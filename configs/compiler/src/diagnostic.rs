@@ -1,5 +1,6 @@
 //! What is wrong with a machine file, where, and what to do about it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -36,7 +37,7 @@ struct Mark {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Help {
     text: String,
-    patch: Option<(Range<usize>, String)>,
+    patches: Vec<(Range<usize>, String)>,
 }
 
 impl Diagnostic {
@@ -80,21 +81,30 @@ impl Diagnostic {
     pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(Help {
             text: text.into(),
-            patch: None,
+            patches: Vec::new(),
         });
         self
     }
 
     /// What to do, and the text to write there.
     pub(crate) fn fix(
-        mut self,
+        self,
         text: impl Into<String>,
         span: Range<usize>,
         replacement: impl Into<String>,
     ) -> Self {
+        self.fixes(text, vec![(span, replacement.into())])
+    }
+
+    /// What to do, and the texts to write in several places.
+    pub(crate) fn fixes(
+        mut self,
+        text: impl Into<String>,
+        patches: Vec<(Range<usize>, String)>,
+    ) -> Self {
         self.help = Some(Help {
             text: text.into(),
-            patch: Some((span, replacement.into())),
+            patches,
         });
         self
     }
@@ -138,19 +148,20 @@ impl Diagnostic {
             None => groups.push(problem),
             Some(Help {
                 text: words,
-                patch: None,
-            }) => groups.push(problem.element(Level::HELP.message(words.as_str()))),
+                patches,
+            }) if patches.is_empty() => {
+                groups.push(problem.element(Level::HELP.message(words.as_str())));
+            }
             Some(Help {
                 text: words,
-                patch: Some((span, new)),
+                patches,
             }) => {
-                let patch = Patch::new(clamp(span, text), new.as_str());
+                let patches = patches
+                    .iter()
+                    .map(|(span, new)| Patch::new(clamp(span, text), new.as_str()));
                 groups.push(problem);
-                groups.push(
-                    Level::HELP
-                        .secondary_title(words.as_str())
-                        .element(Snippet::source(text).patch(patch)),
-                );
+                let snippet = Snippet::source(text).patches(patches);
+                groups.push(Level::HELP.secondary_title(words.as_str()).element(snippet));
             }
         }
         renderer.render(&groups)
@@ -171,8 +182,13 @@ fn clamp(span: &Range<usize>, text: &str) -> Range<usize> {
 
 impl Diagnostics {
     pub(crate) fn new(source_name: &str, text: &str, mut list: Vec<Diagnostic>) -> Self {
+        // One place, one finding: the first found there, which is the one nearest to the text.
+        let mut places = BTreeSet::new();
+        list.retain(|diagnostic| match diagnostic.span() {
+            Some(span) => places.insert((span.start, span.end)),
+            None => true,
+        });
         list.sort_by_key(|diagnostic| diagnostic.span().map_or(0, |span| span.start));
-        list.dedup();
         Self {
             source_name: source_name.to_owned(),
             text: text.to_owned(),
@@ -200,18 +216,22 @@ impl Diagnostics {
             out.push_str(&diagnostic.render(&renderer, &self.source_name, &self.text));
             out.push_str("\n\n");
         }
-        let more = match self.list.len().saturating_sub(MOST_SHOWN) {
-            0 => String::new(),
-            more => format!(" ({more} more not shown)"),
-        };
-        let errors = match self.list.len() {
-            1 => "an error".to_owned(),
-            n => format!("{n} errors"),
-        };
-        let title = format!("`{}` has {errors}{more}", self.source_name);
-        out.push_str(&renderer.render(&[Group::with_title(Level::ERROR.primary_title(title))]));
+        let errors = self.list.len();
+        if errors > 1 {
+            let more = match errors.saturating_sub(MOST_SHOWN) {
+                0 => String::new(),
+                more => format!(", of which {more} are not shown"),
+            };
+            let title = format!("{errors} errors in {}{more}", self.source_name);
+            out.push_str(&renderer.render(&[Group::with_title(Level::ERROR.primary_title(title))]));
+            out.push_str("\n\n");
+        }
+        out.truncate(out.trim_end().len());
         out.push('\n');
-        out
+        // The renderer pads empty lines of a message.
+        out.split_inclusive('\n')
+            .map(|line| format!("{}\n", line.trim_end()))
+            .collect()
     }
 }
 

@@ -150,6 +150,7 @@ impl<'e> Files<'e> {
                 Diagnostic::new(format!("the built-in {kind} `{word}` could not be got"))
                     .at(here(), "asked for here")
                     .note(reason.as_str())
+                    .help("put that right, then run this again")
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::dtb;
 use crate::files::Files;
 use crate::layout::{Layout, Load, NoRoom};
-use crate::quantity::written;
+use crate::quantity::{address, written};
 use crate::raw::RawGuest;
 use crate::summary::{GuestSummary, RegionSummary, size};
 use crate::{BundleFile, names};
@@ -105,8 +105,9 @@ fn no_room(guest: &RawGuest, load: &Load, why: NoRoom) -> Option<Diagnostic> {
         .as_ref()
         .map_or("this guest", |name| name.value.as_str());
     let ram = format!(
-        "RAM is {RAM_BASE:#x} to {:#x}",
-        RAM_BASE.saturating_add(load.memory).saturating_sub(1)
+        "RAM is {} to {}",
+        address(RAM_BASE),
+        address(RAM_BASE.saturating_add(load.memory).saturating_sub(1))
     );
     let takes = format!("takes {} of memory when it runs", size(load.image.memory));
     Some(match (why, &guest.load) {
@@ -114,19 +115,20 @@ fn no_room(guest: &RawGuest, load: &Load, why: NoRoom) -> Option<Diagnostic> {
             let rule = match load.image.text_offset {
                 0 => "this kernel must lie at a multiple of 2 MiB (0x20_0000)".to_owned(),
                 offset => format!(
-                    "this kernel must lie {offset:#x} above a multiple of 2 MiB, as its header says"
+                    "this kernel must lie {} above a multiple of 2 MiB, as its header says",
+                    address(offset)
                 ),
             };
             Diagnostic::new(format!(
-                "the kernel of `{name}` cannot lie at {:#x}",
-                field.value
+                "the kernel of `{name}` cannot lie at {}",
+                address(field.value)
             ))
             .at(field.span.clone(), "misaligned")
             .note(rule)
             .fix(
                 "the nearest address that it can lie at",
                 field.span.clone(),
-                format!("{nearest:#x}"),
+                address(nearest),
             )
         }
         (NoRoom::Kernel(_), Some(field)) => {
@@ -134,12 +136,14 @@ fn no_room(guest: &RawGuest, load: &Load, why: NoRoom) -> Option<Diagnostic> {
                 .at(
                     field.span.clone(),
                     format!(
-                        "{:#x} to {:#x}",
-                        field.value,
-                        field
-                            .value
-                            .saturating_add(load.image.memory)
-                            .saturating_sub(1)
+                        "{} to {}",
+                        address(field.value),
+                        address(
+                            field
+                                .value
+                                .saturating_add(load.image.memory)
+                                .saturating_sub(1)
+                        )
                     ),
                 )
                 .see(kernel.span.clone(), takes)
@@ -179,7 +183,7 @@ fn more_memory(diagnostic: Diagnostic, load: &Load, guest: &RawGuest) -> Option<
     let span = guest.memory.as_ref()?.span.clone();
     Some(match load.least_memory() {
         Some(least) => diagnostic.fix(
-            "the least with which it boots; give it room to work beyond that",
+            "the least that holds it all; give it more to work with",
             span,
             format!("\"{}\"", written(least)),
         ),

@@ -101,7 +101,7 @@ impl Image {
 fn foreign(file: &[u8]) -> Option<(&'static str, &'static str)> {
     const UNPACK: &str =
         "XDV does not unpack kernels yet: unpack it, and name the arm64 `Image` in it";
-    const OBJCOPY: &str = "XDV does not load ELF files yet: make an `Image` of it (`objcopy -O binary`, with an arm64 Image header)";
+    const OBJCOPY: &str = "XDV does not load ELF files yet: name the arm64 `Image` made of it (for Linux, `arch/arm64/boot/Image`)";
     const BUILD: &str = "name the kernel's `arch/arm64/boot/Image`";
     if file.get(4..8) == Some(b"zimg") {
         return Some(("a compressed EFI kernel (zboot)", UNPACK));

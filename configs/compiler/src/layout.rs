@@ -64,7 +64,8 @@ impl Load {
         let kernel_end = kernel_end
             .filter(|_| kernel >= ram.start)
             .ok_or(NoRoom::Kernel(kernel))?;
-        let mut taken = Vec::from([kernel..kernel_end]);
+        let mut taken = Vec::with_capacity(2);
+        taken.push(kernel..kernel_end);
 
         let low = RAM_BASE..ram.end.min(RAM_BASE.saturating_add(DTB_REACH));
         let dtb = highest(&low, &taken, self.dtb, DTB_ALIGN)

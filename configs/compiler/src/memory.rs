@@ -5,7 +5,7 @@ use std::ops::Range;
 use configs_plan::{HOST_LIMIT, RAM_BASE, RAM_GRANULE, RAM_LIMIT};
 
 use crate::diagnostic::Diagnostic;
-use crate::quantity::written;
+use crate::quantity::{address, written};
 use crate::raw::{Field, RawGuest, RawMachine};
 use crate::summary::size;
 
@@ -64,7 +64,7 @@ fn amount(memory: &Field<u64>, found: &mut Vec<Diagnostic>) {
     } else if memory.value > RAM_LIMIT.saturating_sub(RAM_BASE) {
         let most = written(RAM_LIMIT.saturating_sub(RAM_BASE));
         let diagnostic =
-            Diagnostic::new(format!("{} are too much for one guest", size(memory.value)));
+            Diagnostic::new(format!("{} is too much for one guest", size(memory.value)));
         found.push(
             diagnostic
                 .at(here, format!("more than {most}"))
@@ -73,7 +73,7 @@ fn amount(memory: &Field<u64>, found: &mut Vec<Diagnostic>) {
     } else if !memory.value.is_multiple_of(RAM_GRANULE) {
         let up = written(memory.value.next_multiple_of(RAM_GRANULE));
         let diagnostic = Diagnostic::new("a guest's memory comes in steps of 2 MiB");
-        let label = format!("{} are not a multiple of 2 MiB", size(memory.value));
+        let label = format!("{} is not a multiple of 2 MiB", size(memory.value));
         found.push(diagnostic.at(here.clone(), label).fix(
             "the next multiple",
             here,
@@ -140,7 +140,11 @@ impl<'c> Pin<'c> {
     }
 
     fn range(&self) -> String {
-        format!("{:#x} to {:#x}", self.start, self.end().saturating_sub(1))
+        format!(
+            "{} to {}",
+            address(self.start),
+            address(self.end().saturating_sub(1))
+        )
     }
 
     fn judge(
@@ -154,11 +158,11 @@ impl<'c> Pin<'c> {
             let down = self.start.saturating_sub(self.start % RAM_GRANULE);
             let diagnostic =
                 Diagnostic::new("`host_memory` must be a multiple of 2 MiB (0x20_0000)");
-            let label = format!("{:#x} bytes past one", self.start % RAM_GRANULE);
+            let label = format!("{} past one", address(self.start % RAM_GRANULE));
             return Some(diagnostic.at(here(), label).fix(
                 "the multiple before it",
                 here(),
-                format!("{down:#x}"),
+                address(down),
             ));
         }
         if self
@@ -201,10 +205,11 @@ impl<'c> Pin<'c> {
         }
         let there = match beyond {
             Some(end) => format!(
-                "the machine's memory is {base:#x} to {:#x}",
-                end.saturating_sub(1)
+                "the machine's memory is {} to {}",
+                address(base),
+                address(end.saturating_sub(1))
             ),
-            None => format!("the machine's memory begins at {base:#x}"),
+            None => format!("the machine's memory begins at {}", address(base)),
         };
         Some(
             diagnostic
@@ -227,9 +232,9 @@ impl<'c> Pin<'c> {
             format!("`{}`: {}", first.name, first.range()),
         )
         .help(format!(
-            "the first free address behind `{}` is {:#x}; or leave `host_memory` out",
+            "the first address behind `{}` is {}; or leave `host_memory` out",
             first.name,
-            first.end()
+            address(first.end())
         ))
     }
 }
@@ -346,6 +351,8 @@ pub(crate) fn judge_total(
             field.span.clone(),
             format!("\"{needed}\""),
         ),
-        _ => diagnostic.help(format!("give the machine {needed}, or the guests less")),
+        _ => diagnostic.help(format!(
+            "give the machine at least {needed}, or the guests less"
+        )),
     });
 }

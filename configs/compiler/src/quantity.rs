@@ -114,6 +114,17 @@ pub(crate) fn written(bytes: u64) -> String {
     }
 }
 
+/// An address as it is written in a config: `0x8000_0000`.
+pub(crate) fn address(address: u64) -> String {
+    let digits = format!("{address:x}");
+    let groups: Vec<&[u8]> = digits.as_bytes().rchunks(4).rev().collect();
+    let groups: Vec<_> = groups
+        .iter()
+        .map(|group| String::from_utf8_lossy(group))
+        .collect();
+    format!("0x{}", groups.join("_"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +169,14 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn addresses_have_groups_of_four_digits() {
+        assert_eq!(address(0), "0x0");
+        assert_eq!(address(0x1234), "0x1234");
+        assert_eq!(address(0x8000_0000), "0x8000_0000");
+        assert_eq!(address(u64::MAX), "0xffff_ffff_ffff_ffff");
     }
 
     #[test]

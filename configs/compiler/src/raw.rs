@@ -45,19 +45,38 @@ pub(crate) struct Field<T> {
     pub(crate) span: Range<usize>,
 }
 
-const TOP_KEYS: [&str; 2] = ["guest", "machine"];
-const MACHINE_KEYS: [&str; 3] = ["cpus", "memory", "memory_base"];
-const GUEST_KEYS: [&str; 9] = [
-    "name",
-    "kernel",
-    "memory",
-    "lanes",
-    "cmdline",
-    "initrd",
-    "load",
-    "cpus",
-    "host_memory",
-];
+/// A kind of table: what it can have.
+struct Kind {
+    name: &'static str,
+    keys: &'static [&'static str],
+    help: &'static str,
+}
+
+static FILE: Kind = Kind {
+    name: "a machine file",
+    keys: &["guest", "machine"],
+    help: "a machine file has a `[[guest]]` for each guest, and can have a `[machine]`",
+};
+static MACHINE: Kind = Kind {
+    name: "`[machine]`",
+    keys: &["cpus", "memory", "memory_base"],
+    help: "`[machine]` can have `cpus`, `memory` and `memory_base`",
+};
+static GUEST: Kind = Kind {
+    name: "a guest",
+    keys: &[
+        "name",
+        "kernel",
+        "memory",
+        "lanes",
+        "cmdline",
+        "initrd",
+        "load",
+        "cpus",
+        "host_memory",
+    ],
+    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `load`, `cpus` and `host_memory`",
+};
 /// What other tools call our keys.
 const ALIASES: [(&str, &str); 16] = [
     ("ram", "memory"),
@@ -78,13 +97,27 @@ const ALIASES: [(&str, &str); 16] = [
     ("load_address", "load"),
 ];
 
+impl Kind {
+    /// The key that was probably meant.
+    fn meant(&self, word: &str) -> Option<&'static str> {
+        let lower = word.to_lowercase();
+        let alias = ALIASES
+            .iter()
+            .find(|(alias, _)| *alias == lower)
+            .map(|(_, key)| *key);
+        let alias = alias.filter(|key| self.keys.contains(key));
+        alias.or_else(|| suggest::nearest(word, self.keys.iter().copied()))
+    }
+}
+
 /// Reads the whole file.
 pub(crate) fn read(table: &DeTable<'_>, found: &mut Vec<Diagnostic>) -> RawConfig {
     let mut reader = Reader {
         found,
         meant: Vec::new(),
     };
-    reader.unknown_keys(table, "the file", &TOP_KEYS);
+    reader.unknown_keys(table, &FILE);
+    let guest_is_meant = !reader.meant.is_empty();
     let machine = table
         .get("machine")
         .map(|value| reader.machine(value))
@@ -93,7 +126,7 @@ pub(crate) fn read(table: &DeTable<'_>, found: &mut Vec<Diagnostic>) -> RawConfi
         .get("guest")
         .map(|value| reader.guests(value))
         .unwrap_or_default();
-    if !table.contains_key("guest") && reader.meant.is_empty() {
+    if !table.contains_key("guest") && !guest_is_meant {
         reader.found.push(no_guest());
     }
     RawConfig { machine, guests }
@@ -112,39 +145,36 @@ struct Reader<'d> {
 }
 
 impl Reader<'_> {
-    /// Refuses the keys that are not in `known`.
-    fn unknown_keys(&mut self, table: &DeTable<'_>, place: &str, known: &'static [&'static str]) {
+    /// Refuses the keys of a table that it does not have.
+    fn unknown_keys(&mut self, table: &DeTable<'_>, kind: &'static Kind) {
         self.meant.clear();
-        for key in table.keys() {
+        for (key, value) in table {
             let word: &str = key.get_ref();
-            if known.contains(&word) {
+            if kind.keys.contains(&word) {
                 continue;
             }
-            let diagnostic = Diagnostic::new(format!("unknown key `{word}`"));
-            let diagnostic = diagnostic.at(key.span(), format!("{place} has no such key"));
-            let alias = ALIASES
-                .iter()
-                .find(|(alias, _)| *alias == word.to_lowercase())
-                .map(|(_, key)| *key);
-            let near = suggest::nearest(word, known.iter().copied())
-                .or(alias.filter(|key| known.contains(key)));
-            // `nearest` gives back one of the words it was given: look it up for its lifetime.
-            let near = near.and_then(|near| known.iter().find(|key| **key == near));
-            self.found.push(match near {
-                Some(near) => {
-                    self.meant.push(near);
-                    diagnostic.fix(format!("did you mean `{near}`?"), key.span(), *near)
+            let what = if value.get_ref().is_table() {
+                "table"
+            } else {
+                "key"
+            };
+            let diagnostic = Diagnostic::new(format!("unknown {what} `{word}`"));
+            let diagnostic = diagnostic.at(key.span(), format!("{} has no such {what}", kind.name));
+            self.found.push(match kind.meant(word) {
+                Some(meant) if table.contains_key(meant) => diagnostic.help(format!(
+                    "did you mean `{meant}`? It is already there: remove this one"
+                )),
+                Some(meant) => {
+                    self.meant.push(meant);
+                    diagnostic.fix(format!("did you mean `{meant}`?"), key.span(), meant)
                 }
-                None if known == TOP_KEYS.as_slice() && GUEST_KEYS.contains(&word) => {
+                None if kind.name == FILE.name && GUEST.keys.contains(&word) => {
                     self.meant.push("guest");
                     diagnostic.help(format!(
                         "`{word}` belongs to a guest: write it below a line `[[guest]]`"
                     ))
                 }
-                None => diagnostic.help(format!(
-                    "{place} can have {}",
-                    suggest::list(known.iter().copied())
-                )),
+                None => diagnostic.help(kind.help),
             });
         }
     }
@@ -155,12 +185,20 @@ impl Reader<'_> {
                 "`machine` must be a table, not {}",
                 describe(value.get_ref())
             ));
-            let help = "there is one machine: its head is `[machine]`, in single brackets";
-            self.found
-                .push(diagnostic.at(value.span(), "here").help(help));
+            let diagnostic = diagnostic.at(value.span(), "here");
+            self.found.push(if value.get_ref().is_array() {
+                diagnostic.fix(
+                    "there is one machine: write its head in single brackets",
+                    value.span(),
+                    "[machine]",
+                )
+            } else {
+                diagnostic
+                    .help("the head of the machine is `[machine]`, with `key = value` below it")
+            });
             return RawMachine::default();
         };
-        self.unknown_keys(table, "`[machine]`", &MACHINE_KEYS);
+        self.unknown_keys(table, &MACHINE);
         RawMachine {
             cpus: self.number(table, "cpus", "4"),
             memory: self.size(table, "memory", "2G"),
@@ -174,7 +212,7 @@ impl Reader<'_> {
                 "`guest` must be a list of tables, not {}",
                 describe(value.get_ref())
             ));
-            let diagnostic = diagnostic.at(value.span(), "one guest of a list");
+            let diagnostic = diagnostic.at(value.span(), "here");
             self.found.push(if value.get_ref().is_table() {
                 diagnostic.fix(
                     "write the head of each guest in double brackets",
@@ -220,22 +258,8 @@ impl Reader<'_> {
             );
             return RawGuest::default();
         };
-        self.unknown_keys(table, "a guest", &GUEST_KEYS);
-        for (key, example) in [
-            ("name", "name = \"alpha\""),
-            ("kernel", "kernel = \"guest-kernel\""),
-            ("memory", "memory = \"64M\""),
-            ("lanes", "lanes = 1"),
-        ] {
-            if !table.contains_key(key) && !self.meant.contains(&key) {
-                let diagnostic = Diagnostic::new(format!("this guest has no `{key}`"));
-                self.found.push(
-                    diagnostic
-                        .at(value.span(), "in this guest")
-                        .help(format!("add a line such as `{example}`")),
-                );
-            }
-        }
+        self.unknown_keys(table, &GUEST);
+        self.missing_keys(table, value.span());
         RawGuest {
             name: self.text(table, "name", "alpha"),
             kernel: self.text(table, "kernel", "guest-kernel"),
@@ -247,6 +271,37 @@ impl Reader<'_> {
             cpus: self.cpus(table),
             host_memory: self.address(table, "host_memory"),
         }
+    }
+
+    /// Reports the keys that every guest must have and this one has not.
+    fn missing_keys(&mut self, table: &DeTable<'_>, head: Range<usize>) {
+        let examples = [
+            ("name", "name = \"alpha\""),
+            ("kernel", "kernel = \"guest-kernel\""),
+            ("memory", "memory = \"64M\""),
+            ("lanes", "lanes = 1"),
+        ];
+        let is_missing = |key: &str| !table.contains_key(key) && !self.meant.contains(&key);
+        let missing: Vec<_> = examples
+            .into_iter()
+            .filter(|(key, _)| is_missing(key))
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        let keys = suggest::list(missing.iter().map(|(key, _)| *key))
+            .replace(" and ", " and no ")
+            .replace(", ", ", no ");
+        let lines: Vec<_> = missing.iter().map(|(_, example)| *example).collect();
+        let diagnostic =
+            Diagnostic::new(format!("this guest has no {keys}")).at(head, "in this guest");
+        let such = if missing.len() == 1 {
+            "add a line such as:"
+        } else {
+            "add lines such as:"
+        };
+        self.found
+            .push(diagnostic.help(format!("{such}\n\n{}", lines.join("\n"))));
     }
 
     fn text(&mut self, table: &DeTable<'_>, key: &str, example: &str) -> Option<Field<String>> {
@@ -319,7 +374,11 @@ impl Reader<'_> {
         let number = self.integer_of(key, value, &format!("`{key} = {example}`"))?;
         let small = u32::try_from(number.value).ok();
         if small.is_none() {
-            self.found.push(too_large(key, value.span()));
+            self.found.push(too_large(
+                key,
+                value.span(),
+                &format!("`{key} = {example}`"),
+            ));
         }
         Some(Field {
             value: small?,
@@ -329,7 +388,7 @@ impl Reader<'_> {
 
     /// An address: any integer that has 64 bits.
     fn address(&mut self, table: &DeTable<'_>, key: &str) -> Option<Field<u64>> {
-        self.integer_of(key, table.get(key)?, &format!("`{key} = 0x8000_0000`"))
+        self.integer_of(key, table.get(key)?, &format!("`{key} = 0x4020_0000`"))
     }
 
     fn integer_of(
@@ -365,7 +424,7 @@ impl Reader<'_> {
         }
         let parsed = integer(number).and_then(|number| u64::try_from(number).ok());
         if parsed.is_none() {
-            self.found.push(too_large(key, span.clone()));
+            self.found.push(too_large(key, span.clone(), example));
         }
         Some(Field {
             value: parsed?,
@@ -399,9 +458,10 @@ fn wrong_type(key: &str, wanted: &str, value: &DeValue<'_>, span: Range<usize>) 
     Diagnostic::new(title).at(span, format!("this is {}", describe(value)))
 }
 
-fn too_large(key: &str, span: Range<usize>) -> Diagnostic {
+fn too_large(key: &str, span: Range<usize>, example: &str) -> Diagnostic {
     Diagnostic::new(format!("the number at `{key}` is too large"))
-        .at(span, "far beyond what can be meant here")
+        .at(span, "no machine has so much")
+        .help(format!("write {example}"))
 }
 
 /// A TOML integer of any size that 128 bits hold.
@@ -414,8 +474,8 @@ fn describe(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",
         DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date or time",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",

@@ -125,7 +125,7 @@ pub(crate) fn size(bytes: u64) -> String {
     match units.iter().find(|(_, unit)| bytes >= *unit) {
         Some((name, unit)) if bytes.is_multiple_of(*unit) => format!("{} {name}", bytes / unit),
         Some((name, unit)) => {
-            let tenths = bytes.saturating_mul(10) / unit;
+            let tenths = u128::from(bytes).saturating_mul(10) / u128::from(*unit);
             format!("{}.{} {name}", tenths / 10, tenths % 10)
         }
         None => format!("{bytes} B"),

@@ -9,6 +9,9 @@ use crate::diagnostic::Diagnostic;
 /// No machine file is larger. Two guests take 250 bytes.
 pub(crate) const MAX_TEXT: usize = 1 << 20;
 
+/// How many errors of syntax are looked into; more have one cause.
+const MOST_SYNTAX_ERRORS: usize = 40;
+
 /// The file as text. What is not UTF-8 is an error, and the text then a likeness of the file to point into.
 pub(crate) fn decode(bytes: &[u8]) -> Result<&str, Box<(String, Diagnostic)>> {
     if bytes.len() > MAX_TEXT {
@@ -58,34 +61,56 @@ fn nul(text: &str) -> Diagnostic {
 pub(crate) fn parse<'t>(text: &'t str, found: &mut Vec<Diagnostic>) -> Option<DeTable<'t>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let table = table.into_inner();
-    let mut understood = true;
-    for error in &errors {
+    // Where a table was repeated: the repetition of its keys below is its echo.
+    let mut echo_from = None;
+    for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
         let span = error.span().unwrap_or(0..0);
         let message = error.message();
-        let diagnostic = if message.starts_with("duplicate key") {
-            duplicate(text, &table, span)
+        if message.starts_with("duplicate key") {
+            let in_echo = echo_from.is_some_and(|from| {
+                !text
+                    .get(from..span.start)
+                    .unwrap_or_default()
+                    .contains("\n[")
+            });
+            if in_echo {
+                continue;
+            }
+            let (diagnostic, repeated) = duplicate(text, &table, span.clone());
+            found.push(diagnostic);
+            match repeated {
+                Repeated::Key => {}
+                Repeated::Guest => echo_from = Some(span.start),
+                Repeated::GuestHead => return None,
+            }
         } else if message.starts_with("string values must be quoted") {
-            unquoted(text, span)
-        } else if message.contains("recurs") {
-            understood = false;
-            Diagnostic::new("this is nested too deeply")
-                .at(span, "deeper than 80 levels")
-                .help("a machine file has tables of keys and values: nothing in it is nested deeper than a list")
+            found.push(unquoted(text, span));
         } else {
-            understood = false;
-            syntax(text, message, span)
-        };
-        found.push(diagnostic);
-        if !understood {
             // What follows a break in the syntax is mostly its echo.
-            break;
+            found.push(broken(text, message, span));
+            return None;
         }
     }
-    understood.then_some(table)
+    Some(table)
+}
+
+/// What was repeated.
+enum Repeated {
+    /// Some key, or the head of some table.
+    Key,
+    /// A guest's name: a new guest begins there, and its head is missing.
+    Guest,
+    /// `[guest]`, which should be `[[guest]]`: only the last of them is left in the table.
+    GuestHead,
 }
 
 /// Any other break of TOML's rules, in the parser's words, which name what it expected.
-fn syntax(text: &str, message: &str, span: Range<usize>) -> Diagnostic {
+fn broken(text: &str, message: &str, span: Range<usize>) -> Diagnostic {
+    if message.contains("recurs") {
+        return Diagnostic::new("this is nested too deeply")
+            .at(span, "deeper than 80 levels")
+            .help("nothing in a machine file is nested deeper than a list in a table");
+    }
     let (what, expected) = match message.split_once(", expected ") {
         Some((what, "nothing")) => (what, None),
         Some((what, expected)) => (what, Some(expected)),
@@ -97,30 +122,51 @@ fn syntax(text: &str, message: &str, span: Range<usize>) -> Diagnostic {
     );
     let line = line_at(text, span.start);
     let found = Diagnostic::new(format!("this is not TOML: {what}")).at(span, label);
-    let colon = line
-        .split_once(':')
-        .filter(|(key, _)| !key.trim().is_empty() && key.trim().chars().all(is_bare));
-    match colon {
-        Some((key, value)) => found.help(format!(
+    let is_key = |key: &str| {
+        !key.is_empty()
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    };
+    if let Some((key, value)) = line.split_once(':').filter(|(key, _)| is_key(key.trim())) {
+        return found.help(format!(
             "a key and its value are joined by `=`: `{} = {}`",
             key.trim(),
             value.trim()
-        )),
-        None if what.contains("unclosed array table") => {
-            found.help("the head of a guest is `[[guest]]`")
-        }
-        None if what.contains("invalid basic string") => {
-            found.help("a text ends on its own line, with a `\"`")
-        }
-        None if what.contains("key with no value") => {
-            found.help("every line is `key = value`, or the head of a table")
-        }
-        None => found,
+        ));
     }
-}
-
-fn is_bare(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+    let hints = [
+        ("unclosed array table", "the head of a guest is `[[guest]]`"),
+        ("unclosed table", "the head of the machine is `[machine]`"),
+        ("unclosed array", "a list ends with `]`"),
+        (
+            "basic string",
+            "text ends with a `\"` on the line on which it began",
+        ),
+        (
+            "literal string",
+            "text ends with a `'` on the line on which it began",
+        ),
+        ("escaped value", "a `\\` in text is written `\\\\`"),
+        (
+            "key with no value",
+            "every line is `key = value`, or the head of a table",
+        ),
+        (
+            "leading zero",
+            "write the number without the zero before it",
+        ),
+        (
+            "unexpected key or value",
+            "write one `key = value` on a line",
+        ),
+    ];
+    match hints.iter().find(|(message, _)| what.contains(message)) {
+        Some((_, hint)) => found.help(*hint),
+        None => {
+            found.help("every line is `key = value`, or the head of a table such as `[[guest]]`")
+        }
+    }
 }
 
 /// The parser's "a, b, c" as "a, b or c".
@@ -134,34 +180,48 @@ fn alternatives(expected: &str) -> String {
 fn unquoted(text: &str, span: Range<usize>) -> Diagnostic {
     let word = text.get(span.clone()).unwrap_or_default().trim();
     if word.is_empty() {
-        let line = line_at(text, span.start);
-        let key = line.split('=').next().unwrap_or_default().trim();
-        return Diagnostic::new(format!("`{key}` has no value")).at(span, "a value belongs here");
+        let key = line_at(text, span.start)
+            .split('=')
+            .next()
+            .unwrap_or_default()
+            .trim();
+        let found =
+            Diagnostic::new(format!("`{key}` has no value")).at(span, "a value belongs here");
+        return found.help("write a value after the `=`, or remove the line");
     }
     let found = Diagnostic::new("text must be in quotes")
-        .at(span.clone(), "not a number, so this must be text");
+        .at(span.clone(), "this is no number, so it must be text");
     found.fix("put it in quotes", span, format!("\"{word}\""))
 }
 
 /// A key, or a table's head, that is there twice.
-fn duplicate(text: &str, table: &DeTable<'_>, span: Range<usize>) -> Diagnostic {
+fn duplicate(text: &str, table: &DeTable<'_>, span: Range<usize>) -> (Diagnostic, Repeated) {
     let key = text.get(span.clone()).unwrap_or_default();
-    let is_head = text
+    let mut found =
+        Diagnostic::new(format!("`{key}` is there twice")).at(span.clone(), "the second");
+    if text
         .get(..span.start)
-        .is_some_and(|before| before.ends_with('['));
-    if is_head {
-        let first = head(text, key).filter(|first| first.end <= span.start);
-        let mut found = Diagnostic::new(format!("the table `{key}` is there twice"))
-            .at(span.clone(), "the second");
-        if let Some(first) = first {
-            found = found.see(first, "the first");
+        .is_some_and(|before| before.ends_with('['))
+    {
+        let heads = heads(text, key);
+        if let Some(first) = heads.first().filter(|first| first.end <= span.start) {
+            found = found.see(first.clone(), "the first");
         }
-        return match key {
-            "guest" => {
-                found.help("guests are a list: the head of each is `[[guest]]`, in double brackets")
-            }
-            _ => found.help("bring the keys of both under one head"),
-        };
+        if key != "guest" {
+            return (
+                found.help("bring the keys of both under one head"),
+                Repeated::Key,
+            );
+        }
+        let patches = heads
+            .into_iter()
+            .map(|head| (head, "[guest]".to_owned()))
+            .collect();
+        let found = found.fixes(
+            "guests are a list: write the head of each in double brackets",
+            patches,
+        );
+        return (found, Repeated::GuestHead);
     }
     let mut first = None;
     for_each_key(table, &mut |other, place| {
@@ -172,31 +232,32 @@ fn duplicate(text: &str, table: &DeTable<'_>, span: Range<usize>) -> Diagnostic 
             first = Some(place);
         }
     });
-    let mut found =
-        Diagnostic::new(format!("the key `{key}` is there twice")).at(span, "the second");
     if let Some(first) = first {
         found = found.see(first, "the first");
     }
     if key == "name" {
-        found.help("a new guest begins with `[[guest]]`")
-    } else {
-        found.help("remove one of the two")
+        let found = found.fix(
+            "does a new guest begin here? Then write its head",
+            span.start..span.start,
+            "[[guest]]\n",
+        );
+        return (found, Repeated::Guest);
     }
+    (found.help("remove one of the two"), Repeated::Key)
 }
 
-/// Where the head `[key]` first stands.
-fn head(text: &str, key: &str) -> Option<Range<usize>> {
-    let mut at = 0usize;
-    for line in text.split_inclusive('\n') {
-        let inner = line.trim().trim_start_matches('[');
-        if line.trim_start().starts_with('[') && inner.split(']').next().map(str::trim) == Some(key)
-        {
-            let start = at.checked_add(line.find(key)?)?;
-            return Some(start..start.checked_add(key.len())?);
-        }
-        at = at.checked_add(line.len())?;
-    }
-    None
+/// Where the heads `[key]` stand.
+fn heads(text: &str, key: &str) -> Vec<Range<usize>> {
+    let head = format!("[{key}]");
+    let inner =
+        |start: usize| start.saturating_add(1)..start.saturating_add(1).saturating_add(key.len());
+    let begins_line = |start: usize| line_at(text, start).trim_start().starts_with(&head);
+    text.match_indices(&head)
+        .map(|(start, _)| start)
+        .filter(|start| begins_line(*start))
+        .map(inner)
+        .take(MOST_SYNTAX_ERRORS)
+        .collect()
 }
 
 /// Calls `visit` with every key of the table and of the tables in it.
