@@ -12,7 +12,7 @@ pub use self::image::Image;
 use crate::cli::{BuildArgs, ProfileArgs};
 use crate::machine::Machine;
 use crate::project::Project;
-use crate::{process, say, toolchain};
+use crate::{files, process, say, toolchain};
 
 /// Which profile the bare-metal crates are built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,9 @@ fn compile(
         Half::Guest => (project.target.join("guest"), "guest"),
     };
     let mut cargo = toolchain::cargo();
+    if say::colours_on_stderr() {
+        cargo.env("CARGO_TERM_COLOR", "always");
+    }
     cargo
         .current_dir(&project.root)
         .args([
@@ -125,7 +128,7 @@ fn flatten(elf: &Path) -> anyhow::Result<Built> {
     let flat = Image::from_elf(&bytes)
         .with_context(|| format!("{} does not make an arm64 Image", elf.display()))?;
     let image = elf.with_extension("Image");
-    fs::write(&image, &flat.bytes)?;
+    files::write_whole(&image, &flat.bytes)?;
     Ok(Built {
         elf: elf.to_path_buf(),
         image,
@@ -182,13 +185,13 @@ pub struct Files {
 /// Puts the two files where the person finds them.
 pub fn place(output: &Path, el2: &Built, bundle: &[u8]) -> anyhow::Result<Files> {
     fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
-    let files = Files {
+    let placed = Files {
         image: output.join("Image"),
         bundle: output.join("bundle.cpio"),
     };
-    fs::copy(&el2.image, &files.image)?;
-    fs::write(&files.bundle, bundle)?;
-    Ok(files)
+    files::write_whole(&placed.image, &fs::read(&el2.image)?)?;
+    files::write_whole(&placed.bundle, bundle)?;
+    Ok(placed)
 }
 
 /// Bytes as KiB, rounded up.

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use flate2::read::GzDecoder;
 
 use crate::apt::{self, Apt, For};
+use crate::files::{self, Hold};
 use crate::initramfs::Initramfs;
 use crate::project::Project;
 
@@ -31,22 +32,25 @@ impl Debian {
     /// The files, from the cache or fetched.
     pub fn ensure(project: &Project) -> anyhow::Result<Self> {
         let folder = project.cache.join("debian-arm64");
-        let files = Self {
+        let debian = Self {
             kernel: folder.join("Image"),
             initrd: folder.join("hello.cpio"),
         };
-        if !files.kernel.is_file() || !folder.join("busybox").is_file() {
+        // Two runs side by side must not fetch into one folder.
+        let _held = Hold::on(&project.cache)?;
+        if !debian.kernel.is_file() || !folder.join("busybox").is_file() {
             fetch(project, &folder).with_context(|| {
                 format!(
                     "Debian's arm64 kernel cannot be fetched here; put an arm64 Linux Image at {} and a static arm64 busybox at {}",
-                    files.kernel.display(),
+                    debian.kernel.display(),
                     folder.join("busybox").display()
                 )
             })?;
         }
         // Cheap, so always made anew: an older checkout may have left another greeting.
-        fs::write(&files.initrd, hello(&fs::read(folder.join("busybox"))?)?)?;
-        Ok(files)
+        let greeting = hello(&fs::read(folder.join("busybox"))?)?;
+        files::write_whole(&debian.initrd, &greeting)?;
+        Ok(debian)
     }
 
     /// Whether the files are in the cache.

@@ -12,6 +12,7 @@ mod ci;
 mod cli;
 mod debian;
 mod doctor;
+mod files;
 mod initramfs;
 mod machine;
 mod packages;

@@ -109,6 +109,13 @@ pub fn install(project: &Project, package: Package, why: &str) -> anyhow::Result
             bail!("{name} was not installed; {}", advice(package));
         }
     }
+    if !root && !process::in_the_open(Command::new("sudo").arg("-v"))? {
+        // Asked for here, where nothing is drawn over the question for the password.
+        bail!(
+            "{why}; sudo refused: as root, {}",
+            advice(package).replace("sudo ", "")
+        );
+    }
     if !apt_knows(name) {
         process::under_step(
             "fetching the package lists",

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 pub use self::version::Version;
+use crate::files::Hold;
 use crate::packages::{self, Package};
 use crate::process;
 use crate::project::Project;
@@ -63,7 +64,12 @@ impl Qemu {
         if let Some(cached) = Self::cached_ten(project) {
             return Ok(cached);
         }
-        fetch::ten(project)?;
+        let held = Hold::on(&project.cache)?;
+        // Another run may have fetched it while this one waited.
+        if Self::cached_ten(project).is_none() {
+            fetch::ten(project)?;
+        }
+        drop(held);
         Self::cached_ten(project)
             .context("QEMU 10 was fetched, but the program in the cache does not start")
     }
