@@ -11,12 +11,17 @@ extern crate std;
 
 pub mod context;
 pub mod exit;
+pub mod hot;
 pub mod idregs;
 pub mod inject;
 pub mod insn;
+pub mod lane;
+pub mod machine;
 pub mod mmio;
 pub mod psci;
+pub mod serve;
 pub mod smccc;
 pub mod sysreg;
 pub mod timer;
+pub mod trace;
 pub mod vgic;

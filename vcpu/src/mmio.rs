@@ -40,6 +40,13 @@ impl Width {
         1 << self as u32
     }
 
+    /// The number of bytes, as devices take it.
+    #[inline]
+    #[must_use]
+    pub const fn byte_count(self) -> u32 {
+        1 << self as u32
+    }
+
     /// Bits: 8, 16, 32 or 64.
     #[inline]
     #[must_use]

@@ -98,7 +98,7 @@ fn read(access: SysRegAccess, policy: Policy, ids: &IdRegs, lane: &Lane) -> Acti
         Policy::Wi
         | Policy::OsLock
         | Policy::SetWay
-        | Policy::Gic(Gic::Sgi0r | Gic::Sgi1r | Gic::Asgi1r) => {
+        | Policy::Gic(Gic::Sgi0r | Gic::Sgi1r | Gic::Asgi1r | Gic::Dir) => {
             return Action::Undefined(Why::Unlisted);
         }
         Policy::Undef(why) => return Action::Undefined(why),
@@ -118,7 +118,7 @@ fn write(access: SysRegAccess, policy: Policy, lane: &mut Lane, context: &Contex
             lane.os_lock = value & 1 != 0;
             Action::Done
         }
-        Policy::Gic(register @ (Gic::Sgi0r | Gic::Sgi1r | Gic::Asgi1r)) => {
+        Policy::Gic(register @ (Gic::Sgi0r | Gic::Sgi1r | Gic::Asgi1r | Gic::Dir)) => {
             Action::Sgi { register, value }
         }
         Policy::SetWay => Action::SetWay,

@@ -46,6 +46,8 @@ pub enum Gic {
     Sgi1r,
     /// ICC_ASGI1R_EL1
     Asgi1r,
+    /// ICC_DIR_EL1: traps while an interrupt is active without a list register (ICH_HCR_EL2.TDIR).
+    Dir,
     /// ICC_SRE_EL1: the system register interface is on and stays on.
     Sre,
 }
@@ -235,6 +237,7 @@ pub const TABLE: &[Row] = &[
         (3, 0, 11, 15, 7),
         IMPDEF,
     ),
+    one("ICC_DIR_EL1", (3, 0, 12, 11, 1), Policy::Gic(Gic::Dir)),
     one("ICC_SGI1R_EL1", (3, 0, 12, 11, 5), Policy::Gic(Gic::Sgi1r)),
     one(
         "ICC_ASGI1R_EL1",

@@ -1,1 +1,235 @@
+//! The table against its golden, the search against a scan, and every access there is.
 
+use super::*;
+use crate::context::Context;
+use crate::idregs::{IdRegs, Limits};
+use std::{format, string::String, vec::Vec};
+
+fn reg(name: &str) -> SysReg {
+    TABLE.iter().find(|row| row.name == name).unwrap().first
+}
+
+fn ids() -> IdRegs {
+    IdRegs::sanitise(&|_, _| 0x1111_1111_1111_1111, Limits::MAX)
+}
+
+fn access(reg: SysReg, read: bool) -> SysRegAccess {
+    SysRegAccess {
+        reg,
+        rt: Reg::from_field(7),
+        read,
+    }
+}
+
+fn run(lane: &mut Lane, reg: SysReg, write: Option<u64>) -> Action {
+    let mut context = Context::new(0);
+    context.set(Reg::from_field(7), write.unwrap_or(0));
+    emulate(access(reg, write.is_none()), false, &ids(), lane, &context)
+}
+
+fn value(action: Action) -> u64 {
+    match action {
+        Action::Value(rt, value) => {
+            assert_eq!(rt.number(), 7);
+            value
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_table_is_the_golden() {
+    let mut actual = String::new();
+    for row in TABLE {
+        let span = if row.first == row.last {
+            format!("{}", row.first)
+        } else {
+            format!("{}..{}", row.first, row.last)
+        };
+        actual += &format!("{span:<36} {:<60} {:?}\n", row.name, row.policy);
+    }
+    let golden = include_str!("golden/table.txt");
+    for (a, g) in actual.lines().zip(golden.lines()) {
+        assert_eq!(a, g);
+    }
+    assert_eq!(actual, golden);
+}
+
+#[test]
+fn the_search_finds_what_a_scan_finds() {
+    for raw in 0..=u16::MAX {
+        let reg = SysReg::from_raw(raw);
+        let scan = TABLE.iter().find(|row| row.first <= reg && reg <= row.last);
+        assert_eq!(lookup(reg), scan, "{reg}");
+    }
+}
+
+/// Every encoding, read and written, from EL1 and from EL0: a listed policy or UNDEF, and a lane that only MDSCR_EL1
+/// and OSLAR_EL1 change.
+#[test]
+fn every_access_has_an_answer() {
+    let (ids, mut context) = (ids(), Context::new(0));
+    context.set(Reg::from_field(7), u64::MAX);
+    for raw in 0..=u16::MAX {
+        let reg = SysReg::from_raw(raw);
+        for (read, el0) in [(true, false), (false, false), (true, true), (false, true)] {
+            let mut lane = Lane::RESET;
+            let action = emulate(access(reg, read), el0, &ids, &mut lane, &context);
+            let listed = lookup(reg).map(|row| row.policy);
+            let undef = matches!(action, Action::Undefined(_));
+            if listed.is_none() || el0 && reg.op1() != 3 {
+                assert_eq!(action, Action::Undefined(Why::Unlisted), "{reg}");
+            }
+            if let Some(Policy::Undef(why)) = listed {
+                assert!(undef, "{reg}");
+                assert!(el0 || action == Action::Undefined(why));
+            }
+            if read && !undef {
+                assert!(matches!(action, Action::Value(_, _)), "{reg} {action:?}");
+            }
+            let changed = lane != Lane::RESET;
+            assert_eq!(
+                changed,
+                !read && !undef && listed == Some(Policy::Mdscr),
+                "{reg}"
+            );
+        }
+    }
+}
+
+#[test]
+fn identification_registers_read_as_the_guest_has_them_and_cannot_be_written() {
+    let ids = ids();
+    for crm in 1..8 {
+        for op2 in 0..8 {
+            let reg = SysReg::new(3, 0, 0, crm, op2);
+            let mut lane = Lane::RESET;
+            assert_eq!(value(run(&mut lane, reg, None)), ids.get(crm, op2), "{reg}");
+            assert!(matches!(run(&mut lane, reg, Some(1)), Action::Undefined(_)));
+        }
+    }
+}
+
+#[test]
+fn mdscr_reads_back_and_arms_nothing() {
+    let mut lane = Lane::RESET;
+    let mdscr = reg("MDSCR_EL1");
+    assert_eq!(value(run(&mut lane, mdscr, None)), 0);
+    // MDE (15), KDE (13), TDCC (12), SS (0).
+    assert_eq!(run(&mut lane, mdscr, Some(0xb001)), Action::Mdscr(0x3001));
+    assert_eq!(value(run(&mut lane, mdscr, None)), 0xb001);
+    assert_eq!(lane.mdscr(), 0xb001);
+    assert_eq!(run(&mut lane, mdscr, Some(u64::MAX)), Action::Mdscr(0x3001));
+    assert_eq!(hardware_mdscr(1 << 15), 0);
+}
+
+#[test]
+fn the_os_lock_locks_and_unlocks() {
+    let mut lane = Lane::RESET;
+    let (oslar, oslsr) = (reg("OSLAR_EL1"), reg("OSLSR_EL1"));
+    assert_eq!(
+        value(run(&mut lane, oslsr, None)),
+        0b1010,
+        "locked by reset"
+    );
+    assert_eq!(run(&mut lane, oslar, Some(0)), Action::Done);
+    assert_eq!(value(run(&mut lane, oslsr, None)), 0b1000);
+    assert_eq!(run(&mut lane, oslar, Some(3)), Action::Done);
+    assert_eq!(value(run(&mut lane, oslsr, None)), 0b1010);
+    assert!(
+        matches!(run(&mut lane, oslar, None), Action::Undefined(_)),
+        "write-only"
+    );
+    assert!(
+        matches!(run(&mut lane, oslsr, Some(0)), Action::Undefined(_)),
+        "read-only"
+    );
+}
+
+#[test]
+fn sgi_registers_are_write_only_and_sre_is_fixed() {
+    let mut lane = Lane::RESET;
+    for (name, register) in [
+        ("ICC_SGI0R_EL1", Gic::Sgi0r),
+        ("ICC_SGI1R_EL1", Gic::Sgi1r),
+        ("ICC_ASGI1R_EL1", Gic::Asgi1r),
+    ] {
+        let value = 0x0100_0001;
+        assert_eq!(
+            run(&mut lane, reg(name), Some(value)),
+            Action::Sgi { register, value }
+        );
+        assert!(matches!(
+            run(&mut lane, reg(name), None),
+            Action::Undefined(_)
+        ));
+    }
+    assert_eq!(value(run(&mut lane, reg("ICC_SRE_EL1"), None)), 7);
+    assert_eq!(run(&mut lane, reg("ICC_SRE_EL1"), Some(0)), Action::Done);
+}
+
+#[test]
+fn set_way_is_handed_on_and_debug_reads_as_zero() {
+    let mut lane = Lane::RESET;
+    for name in ["DC ISW", "DC CSW", "DC CISW"] {
+        assert_eq!(run(&mut lane, reg(name), Some(u64::MAX)), Action::SetWay);
+        assert!(matches!(
+            run(&mut lane, reg(name), None),
+            Action::Undefined(_)
+        ));
+    }
+    let breakpoint = SysReg::new(2, 0, 0, 1, 5);
+    assert_eq!(run(&mut lane, breakpoint, Some(u64::MAX)), Action::Done);
+    assert_eq!(value(run(&mut lane, breakpoint, None)), 0);
+    let absent = SysReg::new(2, 0, 0, 2, 5);
+    assert_eq!(
+        run(&mut lane, absent, None),
+        Action::Undefined(Why::Unlisted),
+        "BRPs says two"
+    );
+    assert_eq!(value(run(&mut lane, reg("MDRAR_EL1"), None)), 0);
+    assert!(matches!(
+        run(&mut lane, reg("MDRAR_EL1"), Some(0)),
+        Action::Undefined(_)
+    ));
+    assert_eq!(value(run(&mut lane, reg("REVIDR_EL1"), None)), 0);
+}
+
+#[test]
+fn no_el2_or_el3_register_is_listed() {
+    let high: Vec<_> = TABLE
+        .iter()
+        .filter(|row| row.first.op0() == 3 && row.last.op1() >= 4)
+        .collect();
+    assert!(high.is_empty(), "{high:?}");
+}
+
+#[test]
+fn a_store_of_xzr_writes_zero() {
+    let mut lane = Lane::RESET;
+    let access = SysRegAccess {
+        reg: reg("OSLAR_EL1"),
+        rt: Reg::XZR,
+        read: false,
+    };
+    assert_eq!(
+        emulate(access, false, &ids(), &mut lane, &Context::new(0)),
+        Action::Done
+    );
+    assert_eq!(value(run(&mut lane, reg("OSLSR_EL1"), None)), 0b1000);
+}
+
+#[test]
+fn fields_go_in_and_come_out() {
+    let r = SysReg::new(3, 5, 12, 11, 6);
+    assert_eq!(
+        (r.op0(), r.op1(), r.crn(), r.crm(), r.op2()),
+        (3, 5, 12, 11, 6)
+    );
+    assert_eq!(format!("{r} {r:?}"), "S3_5_C12_C11_6 S3_5_C12_C11_6");
+    assert_eq!(SysReg::from_raw(r.raw()), r);
+    assert_eq!(
+        SysReg::new(u16::MAX, u16::MAX, u16::MAX, u16::MAX, u16::MAX).raw(),
+        u16::MAX
+    );
+}

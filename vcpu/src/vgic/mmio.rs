@@ -349,7 +349,9 @@ fn write_shared(vgic: &Vgic, state: &mut State, access: Access, value: u64, lane
             let first = access.into_row();
             for byte in 0..access.bytes {
                 let new = low8(value >> (8 * byte)) & PRIORITY_MASK;
-                *at_mut(&mut state.spis.priority, (first + byte) as usize) = new;
+                let spi = (first + byte) as usize;
+                *at_mut(&mut state.spis.priority, spi) = new;
+                *at_mut(&mut state.spis.fresh, spi >> 5) |= 1 << (spi & 31);
             }
             return;
         }

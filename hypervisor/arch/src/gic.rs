@@ -1,0 +1,167 @@
+//! The machine's own GICv3: what EL2 needs of it, by `arm-gic`.
+//!
+//! EL2 takes every physical interrupt (HCR_EL2.IMO). With EOImode 1 an acknowledged interrupt is
+//! dropped and deactivated in two steps, so that a timer interrupt can be dropped here and deactivated
+//! by the guest's own EOI through a hardware-linked list register (IHI 0069, 4.7).
+
+use core::ptr::NonNull;
+
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor};
+use arm_gic::{IntId, UniqueMmioPointer};
+use arrayvec::ArrayVec;
+use spin::{Mutex, Once};
+use stage2_addr::HostRegion;
+
+use crate::registers;
+
+/// The SGI by which one CPU makes another look at its mail.
+pub const KICK_SGI: u32 = 7;
+/// The virtual timer's PPI as every guest and the machine know it.
+pub const VIRTUAL_TIMER: u32 = 27;
+/// The EL1 physical timer's PPI.
+pub const PHYSICAL_TIMER: u32 = 30;
+/// The EL2 physical timer's PPI: EL2's own deadline.
+pub const EL2_TIMER: u32 = 26;
+/// The GIC maintenance interrupt's PPI on every machine that follows BSA (and QEMU's `virt`).
+pub const MAINTENANCE: u32 = 25;
+
+/// CPUs at most.
+const MAX_CPUS: usize = 64;
+/// The priority of all our interrupts: they never nest.
+const PRIORITY: u8 = 0x80;
+/// ICC_CTLR_EL1.EOImode.
+const EOI_MODE: u64 = 1 << 1;
+
+/// A redistributor and the affinity of its CPU.
+struct Redistributor {
+    affinity: u64,
+    driver: Mutex<GicRedistributor<'static>>,
+}
+
+static REDISTRIBUTORS: Once<ArrayVec<Redistributor, MAX_CPUS>> = Once::new();
+
+/// Why the GIC cannot be used.
+#[derive(Clone, Copy, Debug)]
+pub enum GicError {
+    /// The distributor or a redistributor lies at address 0.
+    NoAddress,
+    /// No redistributor has this CPU's affinity.
+    NoRedistributor(u64),
+    /// More redistributors than CPUs we know to handle.
+    TooMany,
+}
+
+/// Takes the distributor and finds every redistributor. Once, on the boot CPU.
+pub(crate) fn open(gicd: HostRegion, gicr: &[HostRegion]) -> Result<(), GicError> {
+    let distributor = pointer::<Gicd>(gicd.base().raw()).ok_or(GicError::NoAddress)?;
+    // SAFETY: the device tree's distributor, mapped as device memory; this is its only driver.
+    let distributor = unsafe { UniqueMmioPointer::new(distributor) };
+    GicDistributor::new(distributor).configure_default_settings();
+
+    let mut found = ArrayVec::new();
+    for region in gicr {
+        let mut at = region.base().raw();
+        while at < region.end().raw() {
+            let frame = pointer::<GicrSgi>(at).ok_or(GicError::NoAddress)?;
+            // SAFETY: one of the device tree's redistributor frames, mapped as device memory, and each
+            // frame gets exactly one driver.
+            let frame = unsafe { UniqueMmioPointer::new(frame) };
+            let driver = GicRedistributor::new(frame);
+            let typer = driver.typer();
+            let (affinity, last) = (typer.core_mpidr(), typer.last_redistributor());
+            let stride = if typer.virtual_lpis_supported() { 4 } else { 2 };
+            found
+                .try_push(Redistributor { affinity, driver: Mutex::new(driver) })
+                .map_err(|_| GicError::TooMany)?;
+            if last {
+                break;
+            }
+            at += stride * 0x1_0000;
+        }
+    }
+    REDISTRIBUTORS.call_once(|| found);
+    Ok(())
+}
+
+fn pointer<T>(address: u64) -> Option<NonNull<T>> {
+    NonNull::new(core::ptr::with_exposed_provenance_mut(usize::try_from(address).ok()?))
+}
+
+fn redistributor(affinity: u64) -> Option<&'static Redistributor> {
+    REDISTRIBUTORS.get()?.iter().find(|one| one.affinity == affinity)
+}
+
+/// Readies this CPU's redistributor and CPU interface: our SGI, the EL2 timer and the maintenance
+/// interrupt on, everything else off, EOImode 1.
+pub fn init_this_cpu() -> Result<(), GicError> {
+    let affinity = crate::cpu::affinity();
+    let mine = redistributor(affinity).ok_or(GicError::NoRedistributor(affinity))?;
+    // `Enable`: guests use the system registers too (their accesses go to the virtual interface).
+    GicCpuInterface::enable_system_register_el2(true);
+    registers::isb();
+    {
+        let mut driver = mine.driver.lock();
+        // An error says that the core is awake already, as firmware should have left it.
+        let _ = driver.mark_core_awake();
+        driver.configure_default_settings();
+        for intid in [IntId::sgi(KICK_SGI), private(EL2_TIMER), private(MAINTENANCE), private(VIRTUAL_TIMER), private(PHYSICAL_TIMER)] {
+            let _ = driver.set_interrupt_priority(intid, PRIORITY);
+        }
+        for intid in [IntId::sgi(KICK_SGI), private(EL2_TIMER), private(MAINTENANCE)] {
+            let _ = driver.enable_interrupt(intid, true);
+        }
+        driver.wait_for_pending_write();
+    }
+    GicCpuInterface::set_priority_mask(0xFF);
+    registers::write_icc_bpr1_el1(0);
+    registers::write_icc_ctlr_el1(EOI_MODE);
+    GicCpuInterface::enable_group1(true);
+    registers::isb();
+    Ok(())
+}
+
+/// The PPI with this INTID (16 to 31).
+fn private(intid: u32) -> IntId {
+    IntId::ppi(intid.saturating_sub(16))
+}
+
+/// Enables or disables a private interrupt of the CPU with this affinity, from any CPU: a guest's own
+/// timer interrupts are on in the machine exactly while they are on in its virtual redistributor.
+pub fn enable_private(affinity: u64, intid: u32, enable: bool) {
+    if let Some(cpu) = redistributor(affinity) {
+        let _ = cpu.driver.lock().enable_interrupt(private(intid), enable);
+    }
+}
+
+/// The ICC_SGI1R_EL1 value that sends [`KICK_SGI`] to the CPU with this affinity (IHI 0069, 12.2.12).
+#[must_use]
+pub fn kick_value(affinity: u64) -> u64 {
+    let level = |n: u64| (affinity >> (8 * n)) & 0xFF;
+    let aff3 = (affinity >> 32) & 0xFF;
+    let aff0 = level(0);
+    (aff3 << 48)
+        | ((aff0 >> 4) << 44)
+        | (level(2) << 32)
+        | (u64::from(KICK_SGI) << 24)
+        | (level(1) << 16)
+        | (1 << (aff0 & 0xF))
+}
+
+/// Acknowledges the highest pending interrupt; `None` when there is none (INTID 1020 to 1023).
+#[must_use]
+pub fn acknowledge() -> Option<u32> {
+    let intid = u32::try_from(registers::read_icc_iar1_el1() & 0xFF_FFFF).unwrap_or(1023);
+    (intid < 1020).then_some(intid)
+}
+
+/// Drops the running priority; the interrupt stays active.
+pub fn drop_priority(intid: u32) {
+    registers::write_icc_eoir1_el1(u64::from(intid));
+}
+
+/// Ends an interrupt that EL2 keeps for itself.
+pub fn end(intid: u32) {
+    registers::write_icc_eoir1_el1(u64::from(intid));
+    registers::write_icc_dir_el1(u64::from(intid));
+}

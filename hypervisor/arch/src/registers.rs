@@ -1,0 +1,82 @@
+//! The system registers that `aarch64-cpu` lacks or leaves untyped, as plain 64-bit accessors.
+//!
+//! None of the `asm!` blocks is `nomem`: the compiler may not move memory accesses across them, so a
+//! store made before a write that publishes it (a page table before VTTBR, a mailbox before an SGI)
+//! is in program order. What order other observers see is the caller's barrier.
+
+/// Declares `pub(crate) fn read_x() -> u64` and `write_x(u64)` for system registers.
+macro_rules! system_registers {
+    ($($reg:literal: $($read:ident)? / $($write:ident)?;)*) => {$(
+        $(
+            #[inline(always)]
+            pub(crate) fn $read() -> u64 {
+                let value: u64;
+                // SAFETY: reading this register at EL2 has no effect on memory or on Rust's state.
+                unsafe { core::arch::asm!(concat!("mrs {}, ", $reg), out(reg) value, options(nostack, preserves_flags)) };
+                value
+            }
+        )?
+        $(
+            #[inline(always)]
+            pub(crate) fn $write(value: u64) {
+                // SAFETY: the register steers a guest's world or the GIC, not EL2's own memory map.
+                unsafe { core::arch::asm!(concat!("msr ", $reg, ", {}"), in(reg) value, options(nostack, preserves_flags)) };
+            }
+        )?
+    )*};
+}
+
+system_registers! {
+    "esr_el2": read_esr_el2 /;
+    "far_el2": read_far_el2 /;
+    "hpfar_el2": read_hpfar_el2 /;
+    "elr_el2": read_elr_el2 / write_elr_el2;
+    "spsr_el2": read_spsr_el2 / write_spsr_el2;
+    "sctlr_el1": read_sctlr_el1 /;
+    "mdscr_el1": / write_mdscr_el1;
+    "midr_el1": read_midr_el1 /;
+    "mpidr_el1": read_mpidr_el1 /;
+    "tpidr_el2": read_tpidr_el2 /;
+    "hcr_el2": read_hcr_el2 / write_hcr_el2;
+    "vttbr_el2": / write_vttbr_el2;
+    "vtcr_el2": / write_vtcr_el2;
+    "vpidr_el2": / write_vpidr_el2;
+    "vmpidr_el2": / write_vmpidr_el2;
+    "hstr_el2": / write_hstr_el2;
+    "mdcr_el2": read_mdcr_el2 / write_mdcr_el2;
+    "cptr_el2": / write_cptr_el2;
+    "cnthctl_el2": / write_cnthctl_el2;
+    "cntvoff_el2": / write_cntvoff_el2;
+    "cntpct_el0": read_cntpct_el0 /;
+    "cntfrq_el0": read_cntfrq_el0 /;
+    // CNTHP_CVAL_EL2.
+    "s3_4_c14_c2_2": / write_cnthp_cval_el2;
+    // CNTHP_CTL_EL2.
+    "s3_4_c14_c2_1": / write_cnthp_ctl_el2;
+    // ICC_IAR1_EL1: reading acknowledges (IHI 0069, 12.2.14).
+    "s3_0_c12_c12_0": read_icc_iar1_el1 /;
+    // ICC_EOIR1_EL1: priority drop, with EOImode 1.
+    "s3_0_c12_c12_1": / write_icc_eoir1_el1;
+    // ICC_DIR_EL1.
+    "s3_0_c12_c11_1": / write_icc_dir_el1;
+    // ICC_SGI1R_EL1.
+    "s3_0_c12_c11_5": / write_icc_sgi1r_el1;
+    // ICC_CTLR_EL1.
+    "s3_0_c12_c12_4": / write_icc_ctlr_el1;
+    // ICC_BPR1_EL1.
+    "s3_0_c12_c12_3": / write_icc_bpr1_el1;
+    // ICH_HCR_EL2.
+    "s3_4_c12_c11_0": read_ich_hcr_el2 / write_ich_hcr_el2;
+    // ICH_VTR_EL2.
+    "s3_4_c12_c11_1": read_ich_vtr_el2 /;
+    // ICH_ELRSR_EL2.
+    "s3_4_c12_c11_5": read_ich_elrsr_el2 /;
+    // ICH_VMCR_EL2.
+    "s3_4_c12_c11_7": read_ich_vmcr_el2 / write_ich_vmcr_el2;
+}
+
+/// `DSB` and `ISB` by name.
+#[inline(always)]
+pub(crate) fn isb() {
+    aarch64_cpu::asm::barrier::isb(aarch64_cpu::asm::barrier::SY);
+}

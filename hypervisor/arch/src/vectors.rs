@@ -1,0 +1,236 @@
+//! The EL2 vector table, the way into a guest and the way out.
+//!
+//! While a guest runs, `SP_EL2` points at its lane's [`Vcpu`]: the register frame comes first in it,
+//! and the page below is a small stack for the hot path. An exit saves the caller-saved registers
+//! and asks the hot path; only when that declines does the rest of the state move and `enter`
+//! return. Nothing else than the frame and that page is touched on a hot exit.
+
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
+
+use vcpu::context::Context;
+use vcpu::exit::Exit;
+use vcpu::hot;
+use vcpu::lane::Vcpu;
+
+use crate::hardware::ThisCpu;
+
+const _: () = assert!(offset_of!(Vcpu<'static>, context) == 0 && offset_of!(Context, x) == 0);
+
+/// What `__enter` returns: which vector was taken. The numbers are the vector's index in its group.
+const KIND_SYNC: u64 = 0;
+const KIND_IRQ: u64 = 1;
+const KIND_FIQ: u64 = 2;
+
+global_asm!(
+    r#"
+    // The caller-saved registers: all that compiled code may change. x18/x19 and x29/x30 go in pairs.
+    .macro save_short
+    stp     x0, x1, [sp, #0]
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x29, x30, [sp, #232]
+    .endm
+
+    .macro restore_short
+    ldp     x2, x3, [sp, #16]
+    ldp     x4, x5, [sp, #32]
+    ldp     x6, x7, [sp, #48]
+    ldp     x8, x9, [sp, #64]
+    ldp     x10, x11, [sp, #80]
+    ldp     x12, x13, [sp, #96]
+    ldp     x14, x15, [sp, #112]
+    ldp     x16, x17, [sp, #128]
+    ldr     x18, [sp, #144]
+    ldr     x30, [sp, #240]
+    ldp     x0, x1, [sp, #0]
+    .endm
+
+    // A guest's exception with a hot path in front: exactly one 128-byte slot (Arm ARM D1.3.1.2).
+    .macro hot_vector handler, kind
+    .balign 128
+    save_short
+    mov     x0, sp
+    bl      \handler
+    tbz     w0, #0, 9f
+    restore_short
+    eret
+9:  mov     x0, #\kind
+    b       leave_guest
+    .endm
+
+    .macro cold_vector kind
+    .balign 128
+    save_short
+    mov     x0, #\kind
+    b       leave_guest
+    .endm
+
+    // EL2's own exception is always a fault of ours. SP may be what is broken, so nothing is pushed:
+    // x0 and x1 wait in registers of a guest that will not run again.
+    .macro own_fault index
+    .balign 128
+    msr     sp_el0, x0
+    msr     tpidr_el0, x1
+    mov     x0, #\index
+    b       own_fault_common
+    .endm
+
+    .pushsection .vectors, "ax"
+    .balign 2048
+    .global __vectors
+__vectors:
+    own_fault 0
+    own_fault 1
+    own_fault 2
+    own_fault 3
+    own_fault 4
+    own_fault 5
+    own_fault 6
+    own_fault 7
+    hot_vector {hot_sync}, 0
+    hot_vector {hot_irq}, 1
+    cold_vector 2
+    cold_vector 3
+    cold_vector 0                   // AArch32 EL0 under an AArch64 EL1
+    cold_vector 1
+    cold_vector 2
+    cold_vector 3
+    .balign 128
+    .popsection
+
+    .pushsection .text.hot, "ax"
+    // x0 = &mut Vcpu. Returns in x0 which vector ended the run.
+    .global __enter
+__enter:
+    stp     x19, x29, [sp, #-32]!
+    str     x30, [sp, #16]
+    mov     x9, sp
+    str     x9, [x0, #{host_sp}]
+    ldp     x10, x11, [x0, #{elr}]
+    msr     elr_el2, x10
+    msr     spsr_el2, x11
+    mov     sp, x0
+    ldp     x20, x21, [sp, #160]
+    ldp     x22, x23, [sp, #176]
+    ldp     x24, x25, [sp, #192]
+    ldp     x26, x27, [sp, #208]
+    ldp     x28, x29, [sp, #224]
+    ldr     x19, [sp, #152]
+    restore_short
+    eret
+
+    // x0 = which vector; x0-x19, x29 and x30 are in the frame already.
+leave_guest:
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    str     x28, [sp, #224]
+    mrs     x10, elr_el2
+    mrs     x11, spsr_el2
+    mov     x9, sp
+    stp     x10, x11, [x9, #{elr}]
+    ldr     x10, [x9, #{host_sp}]
+    mov     sp, x10
+    ldr     x30, [sp, #16]
+    ldp     x19, x29, [sp], #32
+    ret
+
+own_fault_common:
+    mrs     x1, tpidr_el2
+    ldr     x1, [x1]                // CpuLocal::emergency_top
+    sub     x1, x1, #{frame_size}
+    stp     x2, x3, [x1, #16]
+    stp     x4, x5, [x1, #32]
+    stp     x6, x7, [x1, #48]
+    stp     x8, x9, [x1, #64]
+    stp     x10, x11, [x1, #80]
+    stp     x12, x13, [x1, #96]
+    stp     x14, x15, [x1, #112]
+    stp     x16, x17, [x1, #128]
+    stp     x18, x19, [x1, #144]
+    stp     x20, x21, [x1, #160]
+    stp     x22, x23, [x1, #176]
+    stp     x24, x25, [x1, #192]
+    stp     x26, x27, [x1, #208]
+    stp     x28, x29, [x1, #224]
+    mov     x2, sp
+    stp     x30, x2, [x1, #240]
+    mrs     x2, sp_el0
+    mrs     x3, tpidr_el0
+    stp     x2, x3, [x1]
+    mrs     x2, elr_el2
+    mrs     x3, spsr_el2
+    stp     x2, x3, [x1, #256]
+    mrs     x2, esr_el2
+    mrs     x3, far_el2
+    stp     x2, x3, [x1, #272]
+    str     x0, [x1, #288]
+    mov     sp, x1
+    mov     x0, x1
+    mov     x30, xzr
+    bl      {fault}
+    b       .
+    .popsection
+    "#,
+    hot_sync = sym hot_sync,
+    hot_irq = sym hot_irq,
+    fault = sym crate::fault::el2_fault,
+    elr = const offset_of!(Vcpu<'static>, context) + offset_of!(Context, elr),
+    host_sp = const offset_of!(Vcpu<'static>, context) + offset_of!(Context, host_sp),
+    frame_size = const size_of::<crate::fault::FaultFrame>(),
+);
+
+/// Called by the vector with `SP_EL2` = the running lane.
+///
+/// # Safety
+/// `vcpu` is the lane that [`enter`] was given: its exclusive borrow lasts until `enter` returns, and
+/// the vector is the only code that runs under it.
+unsafe extern "C" fn hot_sync(vcpu: *mut Vcpu<'static>) -> bool {
+    // SAFETY: see above; the pointer came from `enter`'s `&mut Vcpu`.
+    let vcpu = unsafe { &mut *vcpu };
+    hot::sync(vcpu, &mut ThisCpu)
+}
+
+/// As [`hot_sync`], for a physical interrupt.
+///
+/// # Safety
+/// As for [`hot_sync`].
+unsafe extern "C" fn hot_irq(vcpu: *mut Vcpu<'static>) -> bool {
+    // SAFETY: as in `hot_sync`.
+    let vcpu = unsafe { &mut *vcpu };
+    hot::irq(vcpu, &mut ThisCpu)
+}
+
+/// Runs the guest on this lane until something needs the run loop, and says which vector it was.
+///
+/// The lane's world (EL1 registers, FP/SIMD, vGIC interface, stage 2) must be on this CPU already.
+pub fn enter(vcpu: &mut Vcpu<'static>) -> Exit {
+    let kind: u64;
+    // SAFETY: `__enter` keeps x19, x29, x30 and SP itself; every other register is declared clobbered.
+    // It touches only `*vcpu`, the hot stack below it and this stack. Guest memory is not memory of
+    // ours in Rust's sense. The borrow of the whole `Vcpu` covers what the hot path changes.
+    unsafe {
+        asm!(
+            "bl __enter",
+            inout("x0") core::ptr::from_mut(vcpu) => kind,
+            out("x20") _, out("x21") _, out("x22") _, out("x23") _, out("x24") _,
+            out("x25") _, out("x26") _, out("x27") _, out("x28") _,
+            clobber_abi("C"),
+        );
+    }
+    match kind {
+        KIND_SYNC => Exit::Sync,
+        KIND_IRQ => Exit::Irq,
+        KIND_FIQ => Exit::Fiq,
+        _ => Exit::SError,
+    }
+}

@@ -1,0 +1,242 @@
+//! Builds the machines of a plan: RAM, tables, interrupt controller, kernel in place.
+
+use configs_plan::{Bundle, GuestPlan};
+use domain_hv::{Owner, VmId};
+use domain_hv::roster::Once;
+use hypervisor_arch::fdt::Machine as Host;
+use hypervisor_arch::hardware::id_register;
+use hypervisor_arch::memory::{Arena, Grant, GuestRam};
+use hypervisor_arch::tables::{AllTlbs, TableFrames};
+use hypervisor_arch::world::Stage2Registers;
+use hypervisor_arch::{fault, gic, mmu, say, timer};
+use stage2::{Access, Attrs, Geometry, GuestTables, Ledger, Lease, VmidAllocator, VmidSlot, VmidWidth};
+use stage2_addr::{HostPhys, HostRegion, Ipa, IpaRegion, PAGE_SIZE, PageCount};
+use vcpu::idregs::{IdRegs, Limits};
+use vcpu::inject::Features;
+use vcpu::machine::Machine;
+use vcpu::smccc::Workarounds;
+use vcpu::timer::VmClock;
+use vcpu_board::RAM_BASE;
+
+use crate::boot::{kick_of, vm_id};
+use crate::vm::{Seat, Vm};
+
+/// The IPA space of a guest: 40 bits, or what the CPU has if that is less.
+const IPA_BITS: u32 = 40;
+/// CPUs that the VMID allocator counts.
+const CPUS: usize = 64;
+/// EL2's records besides lanes and stacks: seats, names, the VMID bitmap, CPU records.
+const SLACK: u64 = 64 << 10;
+
+/// How large the arena must be.
+pub fn arena_bytes(lanes: usize, cpus: usize, stacks: u64) -> u64 {
+    let each = |count: usize, bytes: u64| bytes.saturating_mul(count as u64);
+    let machine = size_of::<Vm>() as u64 + 512;
+    each(lanes, Arena::lane_bytes()) + each(cpus, stacks + 3 * PAGE_SIZE) + each(configs_plan::MAX_GUESTS, machine) + SLACK
+}
+
+/// What a machine is built from.
+pub struct Builder<'a, 'b> {
+    host: &'a Host,
+    ledger: &'a mut Ledger<'b, Owner>,
+    arena: &'a mut Arena,
+    geometry: Geometry,
+    pa_range: u8,
+    memory_ticks: u64,
+}
+
+/// A guest's memory: frames and tables.
+struct Memory {
+    ram: GuestRam,
+    tables: GuestTables,
+}
+
+impl<'a, 'b> Builder<'a, 'b> {
+    /// A builder for this computer.
+    pub fn new(host: &'a Host, ledger: &'a mut Ledger<'b, Owner>, arena: &'a mut Arena) -> Self {
+        let pa_bits = mmu::physical_bits();
+        let (ipa_bits, pa_range) = if pa_bits >= IPA_BITS { (IPA_BITS, 2) } else { (pa_bits.min(36), u8::from(pa_bits >= 36)) };
+        let geometry = match Geometry::new(ipa_bits, pa_bits) {
+            Ok(geometry) => geometry,
+            Err(error) => fault::refuse(format_args!("stage 2 of {ipa_bits} bits: {error}")),
+        };
+        Self { host, ledger, arena, geometry, pa_range, memory_ticks: 0 }
+    }
+
+    /// Counter ticks spent on guests' memory so far: scrubbing and loading.
+    pub fn memory_ticks(&self) -> u64 {
+        self.memory_ticks
+    }
+
+    /// Builds every machine of the plan. `None` when the arena is too small.
+    pub fn machines(&mut self, bundle: &Bundle<'static>) -> Option<&'static mut [Vm]> {
+        let width = if mmu::wide_vmids() { VmidWidth::Sixteen } else { VmidWidth::Eight };
+        let vmids = self.arena.alloc(VmidAllocator::<CPUS>::new(width))?;
+        let clock = VmClock::starting_at(timer::now());
+        let guests = arrayvec::ArrayVec::<GuestPlan<'static>, { configs_plan::MAX_GUESTS }>::from_iter(bundle.plan().guests());
+        let mut memories = arrayvec::ArrayVec::<Option<Memory>, { configs_plan::MAX_GUESTS }>::new();
+        for guest in &guests {
+            let mut memory = self.memory(guest);
+            let started = timer::now();
+            load(bundle, guest, &memory.ram);
+            self.memory_ticks = self.memory_ticks.saturating_add(timer::now().saturating_sub(started));
+            tag(vmids, guest, &mut memory.tables);
+            memories.push(Some(memory));
+        }
+        prove_disjoint(&guests, &memories);
+        let mut seats = arrayvec::ArrayVec::<&'static [Seat], { configs_plan::MAX_GUESTS }>::new();
+        for guest in &guests {
+            let lanes: arrayvec::ArrayVec<u32, 8> = guest.lanes().map(|lane| lane.cpu).collect();
+            let host = self.host;
+            seats.push(self.arena.alloc_slice(lanes.len(), |index| {
+                Seat::new(lanes.get(index).map_or(0, |cpu| kick_of(host, *cpu)))
+            })?);
+        }
+        let vtcr = self.geometry.vtcr(width);
+        let ids = IdRegs::sanitise(&|crm, op2| host_id(crm, op2), Limits { pa_range: self.pa_range });
+        let features = Features::of_host(id_register(7, 1), id_register(4, 1));
+        self.arena.alloc_slice(guests.len(), |index| {
+            let (guest, memory) = match (guests.get(index), memories.get_mut(index).and_then(Option::take)) {
+                (Some(guest), Some(memory)) => (guest, memory),
+                _ => fault::refuse(format_args!("machine {index} was not built")),
+            };
+            let seats = seats.get(index).copied().unwrap_or(&[]);
+            let machine = Machine::new(seats.len(), guest.ram().size, ids.clone(), features, Workarounds::default());
+            for (lane, seat) in seats.iter().enumerate() {
+                machine.vgic.set_kick(lane, seat.kick);
+            }
+            say!("guest {}: started, {} lanes, {} MiB", guest.name(), seats.len(), guest.ram().size >> 20);
+            Vm {
+                id: vm_id(guest),
+                name: guest.name(),
+                machine,
+                ram: memory.ram,
+                stage2: Stage2Registers { vttbr: memory.tables.vttbr(), vtcr },
+                clock,
+                entry: guest.entry(),
+                dtb: guest.dtb(),
+                seats,
+                ended: Once::new(),
+            }
+        })
+    }
+
+    /// Frames and tables of a guest.
+    fn memory(&mut self, guest: &GuestPlan) -> Memory {
+        let id = vm_id(guest);
+        let name = guest.name();
+        let plan = guest.ram();
+        let ram = self.frames(name, plan.size, plan.host, Owner::Guest(id));
+        let Ok(window) = IpaRegion::from_bytes(Ipa::new(plan.ipa), plan.size) else {
+            fault::refuse(format_args!("guest {name}: its RAM's bounds make no sense"));
+        };
+        let mut tables = self.tables(name, id, &window, ram.region());
+        let attrs = Attrs::normal(Access::RWX);
+        if let Err(error) = tables.map(&mut TableFrames, window, ram.region().base(), attrs) {
+            fault::refuse(format_args!("guest {name}: its RAM cannot be mapped: {error}"));
+        }
+        Memory { ram, tables }
+    }
+
+    fn frames(&mut self, name: &str, bytes: u64, pinned: Option<u64>, owner: Owner) -> GuestRam {
+        let pages = PageCount::covering(bytes);
+        let region = match pinned {
+            Some(base) => HostRegion::new(HostPhys::new(base), pages)
+                .map_err(|_| ())
+                .and_then(|region| self.ledger.claim(region, owner).map(|()| region).map_err(|_| ())),
+            None => self.ledger.allocate(&self.host.ram, pages, owner).map_err(|_| ()),
+        };
+        match region.ok().and_then(Grant::take) {
+            Some(grant) => GuestRam::new(grant),
+            None => fault::refuse(format_args!(
+                "guest {name}: no {} MiB of free RAM{}",
+                bytes >> 20,
+                if pinned.is_some() { " at the place its config names" } else { "" }
+            )),
+        }
+    }
+
+    fn tables(&mut self, name: &str, id: VmId, window: &IpaRegion, ram: HostRegion) -> GuestTables {
+        let shape = self.geometry.shape();
+        let root = shape.root_pages().raw();
+        // The root may have to skip frames to be aligned to its own size.
+        let needed = 2 * root + shape.tables_to_map(window.base().raw(), ram.base().raw(), window.bytes());
+        let quota = self
+            .ledger
+            .allocate(&self.host.ram, PageCount::new(needed), Owner::Tables(id))
+            .ok()
+            .and_then(Grant::take)
+            .map(Grant::into_quota);
+        let Some(quota) = quota else {
+            fault::refuse(format_args!("guest {name}: no RAM for its tables"));
+        };
+        match GuestTables::new(self.geometry, quota, &mut TableFrames) {
+            Ok(tables) => tables,
+            Err(error) => fault::refuse(format_args!("guest {name}: its tables: {error}")),
+        }
+    }
+}
+
+/// An ID register of this computer, by the numbers of its encoding.
+fn host_id(crm: u16, op2: u16) -> u64 {
+    match (u8::try_from(crm), u8::try_from(op2)) {
+        (Ok(crm), Ok(op2)) => id_register(crm, op2),
+        _ => 0,
+    }
+}
+
+/// Scrubs a guest's RAM, puts its files in place and makes memory itself hold them.
+fn load(bundle: &Bundle, guest: &GuestPlan, ram: &GuestRam) {
+    ram.scrub();
+    for segment in guest.segments() {
+        let bytes = bundle.segment(&segment).unwrap_or(&[]);
+        let placed = segment.ipa.checked_sub(RAM_BASE).and_then(|offset| ram.write(offset, bytes));
+        if placed.is_none() {
+            fault::refuse(format_args!("guest {}: {} is outside its RAM", guest.name(), segment.file));
+        }
+    }
+    ram.hand_over();
+}
+
+/// Gives a guest its VMID, on every CPU that will run it.
+fn tag(vmids: &mut VmidAllocator<CPUS>, guest: &GuestPlan, tables: &mut GuestTables) {
+    let mut slot = VmidSlot::new();
+    for lane in guest.lanes() {
+        let cpu = usize::try_from(lane.cpu).unwrap_or(usize::MAX);
+        loop {
+            match vmids.acquire(cpu, &mut slot) {
+                Ok(Lease::Ready(vmid)) => {
+                    tables.set_vmid(vmid);
+                    break;
+                }
+                Ok(Lease::FlushFirst(debt)) => {
+                    let receipt = debt.pay(&AllTlbs);
+                    if let Err(error) = vmids.settle(receipt) {
+                        fault::refuse(format_args!("guest {}: {error}", guest.name()));
+                    }
+                }
+                Err(error) => fault::refuse(format_args!("guest {}: {error}", guest.name())),
+            }
+        }
+    }
+}
+
+/// Walks the live tables of all guests: no frame is in two of them. What the ledger promises is seen here to be so.
+fn prove_disjoint(guests: &[GuestPlan], memories: &[Option<Memory>]) {
+    let runs = |memory: &'_ Memory| -> arrayvec::ArrayVec<HostRegion, 16> {
+        memory.tables.runs(&TableFrames).map(|run| run.host).take(16).collect()
+    };
+    for (index, (guest, memory)) in guests.iter().zip(memories.iter().flatten()).enumerate() {
+        for run in memory.tables.runs(&TableFrames) {
+            say!("guest {}: memory {run}", guest.name());
+        }
+        for (other, theirs) in guests.iter().zip(memories.iter().flatten()).take(index) {
+            if let Some(shared) = stage2::shared_frames(runs(memory), runs(theirs)) {
+                fault::refuse(format_args!("guests {} and {} would share {shared}", other.name(), guest.name()));
+            }
+        }
+    }
+}
+
+/// Only for the interrupt controller's constant, which the reports name too.
+const _: () = assert!(gic::KICK_SGI == vcpu::hot::KICK);

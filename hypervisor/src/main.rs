@@ -1,0 +1,19 @@
+//! XDV: the EL2 binary. Composition only.
+//!
+//! Here the pure crates meet: `domain-hv` says who is who, `stage2` maps, `vcpu` answers a guest's
+//! exits, and the plan says what there is. What each of them decides is tested on the host; what is
+//! left for this crate is to introduce them to each other and to the machine.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+mod boot;
+mod build;
+mod calls;
+mod dispatch;
+mod house;
+mod report;
+mod run;
+mod vm;
+
+hypervisor_arch::entry!(boot::main);

@@ -1,0 +1,105 @@
+//! What a person reads when something ends.
+
+use core::fmt::{self, Write};
+
+use arrayvec::ArrayString;
+use domain_hv::{Ending, StopReason};
+use hypervisor_arch::hardware::ThisCpu;
+use hypervisor_arch::{power, say, timer};
+use vcpu::inject::El1Regs;
+use vcpu::lane::{Cause, Vcpu};
+use vcpu::psci::State;
+
+use crate::house::House;
+use crate::vm::Vm;
+
+/// How long the boot CPU waits for the other lanes to say where they are, in parts of a second.
+const PATIENCE: u64 = 4;
+
+/// The longest report of one machine's lanes.
+type Words = ArrayString<400>;
+
+/// Ends a machine: says so once, brings its other lanes out, and switches the computer off after the last one.
+pub fn end(house: &'static House, vm: &'static Vm, cause: Cause) {
+    if !vm.ended.claim() {
+        return;
+    }
+    let ending = match cause {
+        Cause::Exit(code) => Ending::from_code(code),
+        Cause::Reset => Ending::Stopped(StopReason::ResetRefused),
+        Cause::AllLanesOff => Ending::Stopped(StopReason::AllLanesOff),
+        Cause::SystemError => Ending::Stopped(StopReason::SystemError),
+        Cause::Unanswerable { esr } => Ending::Stopped(StopReason::Unanswerable { esr }),
+    };
+    vm.flush();
+    say!("guest {}: {ending}", vm.name);
+    for lane in 0..vm.machine.vgic.lanes() {
+        vm.machine.vgic.notify(lane, &mut ThisCpu);
+    }
+    if house.roster.leave() {
+        say!("all guests ended");
+        power::off();
+    }
+}
+
+/// Notes where a lane is.
+pub fn look(vm: &'static Vm, lane: &Vcpu<'static>, hw: &ThisCpu) {
+    if let Some(seat) = vm.seats.get(lane.index()) {
+        seat.look.note(lane.context.elr, lane.context.spsr, hw.vbar());
+    }
+}
+
+/// The run is over: says what every machine that still runs is doing, and switches off.
+pub fn deadline(house: &'static House) -> ! {
+    let running = || house.vms.iter().filter(|vm| !vm.ended.is_claimed());
+    for vm in running() {
+        for lane in 0..vm.machine.vgic.lanes() {
+            vm.machine.vgic.notify(lane, &mut ThisCpu);
+        }
+    }
+    let until = timer::now().saturating_add(timer::frequency() / PATIENCE);
+    let answered = || running().all(|vm| (0..vm.seats.len()).all(|lane| !is_on(vm, lane) || has_looked(vm, lane)));
+    while !answered() && timer::now() < until {
+        core::hint::spin_loop();
+    }
+    for vm in running() {
+        vm.flush();
+        let mut words = Words::new();
+        for lane in 0..vm.seats.len() {
+            // Too many words are cut, not fatal.
+            let _ = describe(&mut words, vm, lane);
+        }
+        say!("guest {}: still running after {} ms: {words}", vm.name, house.deadline_ms.unwrap_or(0));
+    }
+    power::off()
+}
+
+fn is_on(vm: &Vm, lane: usize) -> bool {
+    vm.machine.power.state(lane) != State::Off
+}
+
+fn has_looked(vm: &Vm, lane: usize) -> bool {
+    vm.seats.get(lane).is_some_and(|seat| seat.look.get().is_some())
+}
+
+/// Bits 9:6 of PSTATE: D, A, I and F.
+const INTERRUPTS_MASKED: u64 = 1 << 7;
+/// A vector table's length.
+const VECTORS: u64 = 0x800;
+
+fn describe(words: &mut Words, vm: &Vm, lane: usize) -> fmt::Result {
+    let comma = if words.is_empty() { "" } else { ", " };
+    write!(words, "{comma}lane {lane} ")?;
+    let look = vm.seats.get(lane).and_then(|seat| seat.look.get());
+    match (is_on(vm, lane), look) {
+        (false, _) => write!(words, "off"),
+        (true, None) => write!(words, "did not answer"),
+        (true, Some((pc, _, vbar))) if pc.wrapping_sub(vbar) < VECTORS => {
+            write!(words, "in its own exception vectors at pc {pc:#x}")
+        }
+        (true, Some((pc, pstate, _))) if pstate & INTERRUPTS_MASKED != 0 => {
+            write!(words, "at pc {pc:#x} with interrupts masked")
+        }
+        (true, Some((pc, _, _))) => write!(words, "at pc {pc:#x}"),
+    }
+}

@@ -1,0 +1,147 @@
+//! One machine: what `vcpu`, `stage2` and `domain-hv` each know of it, side by side.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use domain_hv::VmId;
+use domain_hv::roster::Once;
+use hypervisor_arch::console;
+use hypervisor_arch::memory::GuestRam;
+use hypervisor_arch::world::Stage2Registers;
+use stage2_addr::Ipa;
+use vcpu::machine::Machine;
+use vcpu::serve::Lines;
+use vcpu::timer::VmClock;
+use vcpu_board::RAM_BASE;
+
+/// A machine.
+pub struct Vm {
+    /// Who it is.
+    pub id: VmId,
+    /// What its user calls it.
+    pub name: &'static str,
+    /// What its lanes share.
+    pub machine: Machine,
+    /// Its memory.
+    pub ram: GuestRam,
+    /// Its tables, as the CPU wants them.
+    pub stage2: Stage2Registers,
+    /// Its clock.
+    pub clock: VmClock,
+    /// Where lane 0 starts.
+    pub entry: u64,
+    /// Where its device tree lies.
+    pub dtb: u64,
+    /// Its lanes, as other CPUs see them.
+    pub seats: &'static [Seat],
+    /// Whether it has ended.
+    pub ended: Once,
+}
+
+/// A lane, as other CPUs see it: what CPU_ON gives it to start with, and what it last said of itself.
+#[derive(Debug)]
+pub struct Seat {
+    /// The ICC_SGI1R_EL1 value that interrupts the lane's CPU.
+    pub kick: u64,
+    entry: AtomicU64,
+    argument: AtomicU64,
+    /// The look that a deadline asks for.
+    pub look: Look,
+}
+
+/// Where a lane was when somebody asked.
+#[derive(Debug)]
+pub struct Look {
+    taken: AtomicU64,
+    pc: AtomicU64,
+    pstate: AtomicU64,
+    vbar: AtomicU64,
+}
+
+impl Seat {
+    /// A lane that has never run, on the CPU that `kick` interrupts.
+    pub const fn new(kick: u64) -> Self {
+        Self {
+            kick,
+            entry: AtomicU64::new(0),
+            argument: AtomicU64::new(0),
+            look: Look {
+                taken: AtomicU64::new(0),
+                pc: AtomicU64::new(0),
+                pstate: AtomicU64::new(0),
+                vbar: AtomicU64::new(0),
+            },
+        }
+    }
+
+    /// Leaves the first registers for a lane that has been claimed by CPU_ON. Only the claimer writes, and the lane
+    /// reads after it has seen a non-zero entry, so the pair is never torn.
+    pub fn order(&self, entry: u64, argument: u64) {
+        self.argument.store(argument, Ordering::Relaxed);
+        // An entry is a RAM address, never 0.
+        self.entry.store(entry, Ordering::Release);
+    }
+
+    /// Whether there is one.
+    pub fn has_order(&self) -> bool {
+        self.entry.load(Ordering::Acquire) != 0
+    }
+
+    /// Takes the order, if there is one.
+    pub fn take_order(&self) -> Option<(u64, u64)> {
+        if self.entry.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let argument = self.argument.load(Ordering::Relaxed);
+        let entry = self.entry.swap(0, Ordering::AcqRel);
+        (entry != 0).then_some((entry, argument))
+    }
+}
+
+impl Look {
+    /// Notes where the lane is.
+    pub fn note(&self, pc: u64, pstate: u64, vbar: u64) {
+        self.pc.store(pc, Ordering::Relaxed);
+        self.pstate.store(pstate, Ordering::Relaxed);
+        self.vbar.store(vbar, Ordering::Relaxed);
+        self.taken.store(1, Ordering::Release);
+    }
+
+    /// PC, PSTATE and VBAR_EL1, once noted.
+    pub fn get(&self) -> Option<(u64, u64, u64)> {
+        (self.taken.load(Ordering::Acquire) != 0).then(|| {
+            (
+                self.pc.load(Ordering::Relaxed),
+                self.pstate.load(Ordering::Relaxed),
+                self.vbar.load(Ordering::Relaxed),
+            )
+        })
+    }
+}
+
+impl Vm {
+    /// Copies bytes of the machine's memory out; `None` when some are not its own.
+    pub fn read(&self, ipa: Ipa, into: &mut [u8]) -> Option<()> {
+        self.ram.read(ipa.raw().checked_sub(RAM_BASE)?, into)
+    }
+
+    /// Prints what the machine wrote without ending the line.
+    pub fn flush(&self) {
+        let mut port = self.port();
+        self.machine.console.lock().line.flush(&mut |text: &str| port.line(text));
+    }
+
+    /// The machine's place on the physical console.
+    pub fn port(&self) -> Port {
+        Port(self.name)
+    }
+}
+
+/// Prints lines under a machine's name.
+#[derive(Clone, Copy, Debug)]
+pub struct Port(&'static str);
+
+impl Lines for Port {
+    fn line(&mut self, text: &str) {
+        console::guest_line(self.0, text);
+    }
+}

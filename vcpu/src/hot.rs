@@ -1,0 +1,225 @@
+//! The hot path: the exits that guests take by the million, answered before the rest of the registers
+//! has been saved.
+//!
+//! Each function returns true when it did exactly what the slow path ([`crate::serve`]) would have
+//! done, and false when it changed nothing that a guest or the slow path could tell. It decides nothing
+//! of its own: values come from the same tables, interrupts go through the same primitives, and the PC
+//! moves by the same function. A differential test holds the two against each other.
+//!
+//! Only X0 to X18 are in the frame here. An access through another register declines.
+
+use crate::context::{InsnLen, Pc, Source};
+use crate::lane::Vcpu;
+use crate::smccc;
+use crate::trace::Record;
+use crate::vgic::{VIRTUAL_TIMER, Vgic, VirtGic};
+use vcpu_board::pl011::Pl011;
+use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE};
+
+/// The SGI by which one CPU makes another look at its mail.
+pub const KICK: u32 = 7;
+
+/// The registers of an exit, on the CPU that took it.
+pub trait Hardware: VirtGic {
+    /// ESR_EL2.
+    fn esr(&self) -> u64;
+    /// FAR_EL2.
+    fn far(&self) -> u64;
+    /// HPFAR_EL2.
+    fn hpfar(&self) -> u64;
+    /// ELR_EL2.
+    fn elr(&self) -> u64;
+    /// Writes ELR_EL2.
+    fn set_elr(&mut self, value: u64);
+    /// SPSR_EL2.
+    fn spsr(&self) -> u64;
+    /// Writes SPSR_EL2.
+    fn set_spsr(&mut self, value: u64);
+    /// SCTLR_EL1, the guest's.
+    fn sctlr_el1(&self) -> u64;
+    /// Reads ICC_IAR1_EL1: acknowledges the most urgent physical interrupt.
+    fn acknowledge(&mut self) -> u32;
+    /// Writes ICC_EOIR1_EL1: drops the running priority (EOImode 1).
+    fn drop_priority(&mut self, intid: u32);
+}
+
+const EC_HVC: u64 = 0x16;
+const EC_SMC: u64 = 0x17;
+const EC_SYSREG: u64 = 0x18;
+const EC_DATA_ABORT: u64 = 0x24;
+
+/// How many registers the vector has saved.
+const SAVED: u64 = 19;
+
+/// A synchronous exception.
+#[inline(always)]
+pub fn sync(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
+    let esr = hw.esr();
+    match (esr >> 26) & 0x3F {
+        EC_HVC => call(vcpu, esr) && {
+            vcpu.trace.note(esr, hw.elr());
+            true
+        },
+        EC_SMC => call(vcpu, esr) && finish(vcpu, esr, hw),
+        EC_SYSREG => system_register(vcpu, esr, hw),
+        EC_DATA_ABORT => mmio(vcpu, esr, hw),
+        _ => false,
+    }
+}
+
+/// A physical interrupt. What it declines it leaves in [`Vcpu::interrupt`], because acknowledging
+/// cannot be undone.
+#[inline(always)]
+pub fn irq(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
+    let intid = hw.acknowledge();
+    if intid == VIRTUAL_TIMER {
+        hw.drop_priority(VIRTUAL_TIMER);
+        if vcpu.gic.fast_timer(hw) {
+            vcpu.trace.note(Record::IRQ | u64::from(VIRTUAL_TIMER), hw.elr());
+            return true;
+        }
+    } else if intid == KICK {
+        hw.drop_priority(KICK);
+        hw.deactivate(KICK);
+        let machine = vcpu.machine;
+        if vcpu.gic.fast_kick(&machine.vgic, hw) {
+            vcpu.trace.note(Record::IRQ | u64::from(KICK), hw.elr());
+            return true;
+        }
+    }
+    vcpu.interrupt = intid;
+    false
+}
+
+/// HVC and SMC: only answers that need nothing but the function's number.
+#[inline(always)]
+fn call(vcpu: &mut Vcpu, esr: u64) -> bool {
+    if esr & 0xFFFF != 0 {
+        return false;
+    }
+    let [x0, ..] = &mut vcpu.context.x;
+    match smccc::instant(*x0) {
+        Some(answer) => {
+            *x0 = answer;
+            true
+        }
+        None => false,
+    }
+}
+
+/// Moves the PC past the instruction and remembers the exit.
+#[inline(always)]
+fn finish(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> bool {
+    let pc = Pc { elr: hw.elr(), spsr: hw.spsr() };
+    vcpu.trace.note(esr, pc.elr);
+    let next = pc.step_over(InsnLen::Four);
+    hw.set_elr(next.elr);
+    hw.set_spsr(next.spsr);
+    true
+}
+
+/// The registers of the short frame by an instruction's register field; `None` for others.
+#[inline(always)]
+fn saved<'a>(vcpu: &'a mut Vcpu<'_>, field: u64) -> Option<&'a mut u64> {
+    let number = field & 31;
+    if number >= SAVED {
+        return None;
+    }
+    vcpu.context.x.get_mut(usize::try_from(number).ok()?)
+}
+
+/// Whether the exit came from EL1 in AArch64.
+#[inline(always)]
+fn from_el1(hw: &impl Hardware) -> bool {
+    matches!(Pc { elr: 0, spsr: hw.spsr() }.source(), Source::El1t | Source::El1h)
+}
+
+/// Identification registers, and ICC_SGI1R_EL1.
+#[inline(always)]
+fn system_register(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> bool {
+    /// ISS without Rt: op0 3, op1 0, CRn 12, CRm 11, op2 5, a write.
+    const SGI1R: u64 = 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
+    const WITHOUT_RT: u64 = 0x1FF_FFFF & !(31 << 5);
+    if !from_el1(hw) {
+        return false;
+    }
+    let machine = vcpu.machine;
+    if esr & WITHOUT_RT == SGI1R {
+        let Some(value) = saved(vcpu, esr >> 5).copied() else {
+            return false;
+        };
+        return vcpu.gic.fast_sgi1r(&machine.vgic, value, hw) && finish(vcpu, esr, hw);
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "25 bits remain")]
+    let Some(value) = machine.ids.read((esr & 0x1FF_FFFF) as u32) else {
+        return false;
+    };
+    let Some(register) = saved(vcpu, esr >> 5) else {
+        return false;
+    };
+    *register = value;
+    finish(vcpu, esr, hw)
+}
+
+/// Word accesses to the registers that guests use most.
+#[inline(always)]
+fn mmio(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> bool {
+    /// What must be so: ISV, a word, no sign extension, no maintenance, no table walk, a translation fault.
+    const SHAPE: u64 = 1 << 24 | 3 << 22 | 1 << 21 | 1 << 10 | 1 << 8 | 1 << 7 | 0x3C;
+    const WORD: u64 = 1 << 24 | 2 << 22 | 0x04;
+    const WRITE: u64 = 1 << 6;
+    const EE: u64 = 1 << 25;
+    if esr & SHAPE != WORD || !from_el1(hw) || hw.sctlr_el1() & EE != 0 {
+        return false;
+    }
+    let ipa = ((hw.hpfar() & 0x0000_FFFF_FFFF_FFF0) << 8) | (hw.far() & 0xFFF);
+    if esr & WRITE == 0 {
+        let Some(value) = read(vcpu, ipa) else {
+            return false;
+        };
+        let Some(register) = saved(vcpu, esr >> 16) else {
+            return false;
+        };
+        *register = u64::from(value);
+    } else {
+        let Some(value) = saved(vcpu, esr >> 16).copied() else {
+            return false;
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
+        if !write(vcpu, ipa, value as u32) {
+            return false;
+        }
+    }
+    finish(vcpu, esr, hw)
+}
+
+/// Registers whose value is known without a lock.
+#[inline(always)]
+fn read(vcpu: &Vcpu, ipa: u64) -> Option<u32> {
+    const PAGE: u64 = !0xFFF;
+    const TYPER: u64 = 0x8;
+    match ipa & PAGE {
+        PL011_BASE => return Pl011::fast_read(ipa & !PAGE),
+        GICD_BASE => return Vgic::fast_gicd_read(ipa & !PAGE),
+        _ => {}
+    }
+    let vgic = &vcpu.machine.vgic;
+    let offset = ipa.wrapping_sub(GICR_BASE);
+    let lane = usize::try_from(offset / GICR_STRIDE).ok()?;
+    if lane < vgic.lanes() && offset % GICR_STRIDE == TYPER {
+        #[expect(clippy::cast_possible_truncation, reason = "the low word is read")]
+        return Some(vgic.gicr_typer(lane) as u32);
+    }
+    None
+}
+
+/// GICD_ISENABLER1 and 2.
+#[inline(always)]
+fn write(vcpu: &Vcpu, ipa: u64, value: u32) -> bool {
+    const ISENABLER: u64 = GICD_BASE + 0x100;
+    match ipa.wrapping_sub(ISENABLER) {
+        4 => vcpu.machine.vgic.fast_isenabler(1, value),
+        8 => vcpu.machine.vgic.fast_isenabler(2, value),
+        _ => false,
+    }
+}

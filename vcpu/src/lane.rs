@@ -1,0 +1,130 @@
+//! One virtual K lane.
+
+use crate::context::{Context, El1State, FpState, InsnLen};
+use crate::inject::{self, El1Regs, Exception};
+use crate::machine::Machine;
+use crate::sysreg;
+use crate::exit::{Exit, Syndrome};
+use crate::trace::{Record, Trace};
+use crate::vgic::LaneGic;
+
+/// A lane: all that is its own. Exactly one CPU has it at any time, by `&mut`.
+///
+/// The vectors know that [`Context`] comes first and that a page of stack lies below.
+#[repr(C, align(16))]
+pub struct Vcpu<'m> {
+    /// The general registers.
+    pub context: Context,
+    /// The machine this lane belongs to, shared with its other lanes.
+    pub machine: &'m Machine,
+    /// A physical interrupt that was acknowledged and not served yet; 1023 for none.
+    pub interrupt: u32,
+    /// The lane's half of the virtual GIC.
+    pub gic: LaneGic,
+    /// The last exits.
+    pub trace: Trace,
+    /// Trapped registers that the lane keeps.
+    pub sysregs: sysreg::Lane,
+    /// EL1 and EL0 registers while the lane is not on a CPU.
+    pub el1: El1State,
+    /// FP and SIMD registers while the lane is not on a CPU.
+    pub fp: FpState,
+}
+
+/// No interrupt: what ICC_IAR1_EL1 reads when nothing is pending.
+pub const NO_INTERRUPT: u32 = 1023;
+
+/// What is to become of the guest after an exit was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Verdict {
+    /// It goes on where its PC points: an interrupt, an HVC (whose return address is already past it), a retry.
+    Resume,
+    /// The trapped instruction is done: it goes on behind it.
+    Complete,
+    /// It takes this exception at the trapped instruction.
+    Inject(Exception),
+    /// The lane gives up its CPU: it is off, or waits for the run loop's attention.
+    Yield,
+    /// The whole machine ends.
+    Stop(Cause),
+}
+
+/// Why a machine ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// It asked for it, with this code; 0 is well. PSCI SYSTEM_OFF counts as 0.
+    Exit(u32),
+    /// PSCI SYSTEM_RESET.
+    Reset,
+    /// Its last lane went off.
+    AllLanesOff,
+    /// An SError that the guest cannot be told about.
+    SystemError,
+    /// An exit that has no right answer.
+    Unanswerable {
+        /// ESR_EL2.
+        esr: u64,
+    },
+}
+
+impl<'m> Vcpu<'m> {
+    /// Lane `index` of a machine, off, as if it had never run.
+    #[must_use]
+    pub const fn new(machine: &'m Machine, index: usize) -> Self {
+        Self {
+            context: Context::new(0),
+            machine,
+            interrupt: NO_INTERRUPT,
+            gic: LaneGic::new(index),
+            trace: Trace::new(),
+            sysregs: sysreg::Lane::RESET,
+            el1: El1State::RESET,
+            fp: FpState::RESET,
+        }
+    }
+
+    /// The lane's number, which is its MPIDR_EL1.Aff0.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.gic.id()
+    }
+
+    /// Readies the lane for its first instruction (PSCI CPU_ON, DEN0022 6.4): everything reset, `x0` = argument.
+    pub fn start(&mut self, entry: u64, argument: u64) {
+        self.context = Context { host_sp: self.context.host_sp, ..Context::new(entry) };
+        let [x0, ..] = &mut self.context.x;
+        *x0 = argument;
+        self.sysregs = sysreg::Lane::RESET;
+        self.el1 = El1State::RESET;
+        self.fp = FpState::RESET;
+        self.interrupt = NO_INTERRUPT;
+    }
+
+    /// Remembers an exit that the hot path has declined.
+    pub fn note(&mut self, exit: Exit, syndrome: &Syndrome) {
+        let cause = match exit {
+            Exit::Sync => syndrome.esr,
+            Exit::Irq => Record::IRQ | u64::from(self.interrupt),
+            Exit::Fiq | Exit::SError => Record::IRQ | u64::from(NO_INTERRUPT),
+        };
+        self.trace.note(cause, syndrome.elr);
+    }
+
+    /// Carries out what of a verdict concerns the guest's registers. The only place, but for the hot
+    /// path's use of the same function, where a guest's PC moves.
+    pub fn apply(&mut self, verdict: Verdict, length: InsnLen, el1: &mut impl El1Regs) {
+        match verdict {
+            Verdict::Complete => {
+                let next = self.context.pc().step_over(length);
+                self.context.set_pc(next);
+            }
+            Verdict::Inject(exception) => {
+                let features = self.machine.features;
+                let next = inject::inject(self.context.pc(), length, exception, el1, features);
+                self.context.set_pc(next);
+            }
+            Verdict::Resume | Verdict::Yield | Verdict::Stop(_) => {}
+        }
+    }
+}

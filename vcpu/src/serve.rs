@@ -1,0 +1,203 @@
+//! The slow path: every exit that concerns only the lane and its machine, answered in full.
+//!
+//! `hypervisor` matches on the exit and calls one function here for each; the hot path answers some of
+//! the same exits sooner, by the same primitives, and is held equal to this.
+
+use vcpu_board::{Device, PL011_SPI, Place};
+
+use crate::context::Pc;
+use crate::exit::{Syndrome, Wfx};
+use crate::hot::{Hardware, KICK};
+use crate::inject::{El1Regs, Exception};
+use crate::lane::{NO_INTERRUPT, Vcpu, Verdict};
+use crate::machine::Console;
+use crate::mmio::{Endian, MmioAccess};
+use crate::smccc;
+use crate::sysreg::{self, Action, Gic, SysRegAccess};
+use crate::vgic::{Frame, MAINTENANCE, PHYSICAL_TIMER, SgiRegister, VIRTUAL_TIMER};
+
+/// Where a machine's finished console lines go.
+pub trait Lines {
+    /// Prints one line, already free of anything a terminal would obey.
+    fn line(&mut self, text: &str);
+}
+
+/// What the CPU must do beyond the lane's own state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// Load this into MDSCR_EL1.
+    Mdscr(u64),
+}
+
+/// A call by HVC or SMC. Anything but an answer is the caller's to carry out.
+pub fn call(vcpu: &Vcpu, imm: u16) -> smccc::Request {
+    let [x0, x1, x2, x3, ..] = vcpu.context.x;
+    smccc::Call { imm, x: [x0, x1, x2, x3] }.parse(vcpu.machine.workarounds)
+}
+
+/// An access to a trapped system register.
+pub fn system_register(vcpu: &mut Vcpu, access: SysRegAccess, hw: &mut impl Hardware) -> (Verdict, Effect) {
+    let machine = vcpu.machine;
+    let el0 = vcpu.context.pc().is_el0();
+    let action = sysreg::emulate(access, el0, &machine.ids, &mut vcpu.sysregs, &vcpu.context);
+    match action {
+        Action::Value(register, value) => vcpu.context.set(register, value),
+        Action::Done | Action::SetWay => {}
+        Action::Mdscr(value) => return (Verdict::Complete, Effect::Mdscr(value)),
+        Action::Sgi { register, value } => {
+            let register = match register {
+                Gic::Sgi1r => SgiRegister::Sgi1r,
+                Gic::Sgi0r => SgiRegister::Sgi0r,
+                Gic::Asgi1r => SgiRegister::Asgi1r,
+                Gic::Dir => {
+                    vcpu.gic.write_dir(&machine.vgic, value, hw);
+                    return (Verdict::Complete, Effect::None);
+                }
+                Gic::Sre => return (Verdict::Complete, Effect::None),
+            };
+            vcpu.gic.send_sgi(&machine.vgic, register, value, hw);
+        }
+        Action::Undefined(_) => return (Verdict::Inject(Exception::Undefined), Effect::None),
+    }
+    (Verdict::Complete, Effect::None)
+}
+
+/// A load or store that stage 2 does not map and the hardware has described.
+pub fn mmio(vcpu: &mut Vcpu, access: &MmioAccess, hw: &mut (impl Hardware + El1Regs), lines: &mut impl Lines) -> Verdict {
+    let endian = Endian::of(vcpu.context.spsr, hw.sctlr());
+    let done = if !access.is_aligned() {
+        None
+    } else if access.write {
+        let value = access.store_value(&vcpu.context, endian);
+        device_write(vcpu, access, value, hw, lines)
+    } else {
+        device_read(vcpu, access, hw).map(|bus| access.complete_load(&mut vcpu.context, bus, endian))
+    };
+    match done {
+        Some(()) => Verdict::Complete,
+        None => Verdict::Inject(Exception::refused_access(access.va, access.write)),
+    }
+}
+
+fn device_read(vcpu: &mut Vcpu, access: &MmioAccess, hw: &mut impl Hardware) -> Option<u64> {
+    let machine = vcpu.machine;
+    let Place { device, offset } = machine.board.find(access.ipa)?;
+    let bytes = access.width.byte_count();
+    let frame = match device {
+        Device::Distributor => Frame::Distributor,
+        Device::Redistributor(lane) => Frame::Redistributor(lane),
+        Device::Pl011 => return Some(machine.console.lock().uart.read(offset, bytes)),
+        // A fault in RAM is no device's: stage 2 maps all of it.
+        Device::Ram => return None,
+    };
+    vcpu.gic.mmio_read(&machine.vgic, frame, offset, bytes, hw).ok()
+}
+
+fn device_write(
+    vcpu: &mut Vcpu,
+    access: &MmioAccess,
+    value: u64,
+    hw: &mut impl Hardware,
+    lines: &mut impl Lines,
+) -> Option<()> {
+    let machine = vcpu.machine;
+    let Place { device, offset } = machine.board.find(access.ipa)?;
+    let bytes = access.width.byte_count();
+    let frame = match device {
+        Device::Distributor => Frame::Distributor,
+        Device::Redistributor(lane) => Frame::Redistributor(lane),
+        Device::Pl011 => {
+            uart_write(vcpu, offset, value, hw, lines);
+            return Some(());
+        }
+        Device::Ram => return None,
+    };
+    vcpu.gic.mmio_write(&machine.vgic, frame, offset, bytes, value, hw).ok()
+}
+
+/// How often a changed interrupt line is looked at again: only another lane that changes it at the same
+/// moment can make a second look differ.
+const LINE_LOOKS: usize = 4;
+
+fn uart_write(vcpu: &mut Vcpu, offset: u64, value: u64, hw: &mut impl Hardware, lines: &mut impl Lines) {
+    let machine = vcpu.machine;
+    let effect = {
+        let mut console = machine.console.lock();
+        let Console { uart, line } = &mut *console;
+        let effect = uart.write(offset, value);
+        if let Some(byte) = effect.byte {
+            line.push(byte, &mut |text: &str| lines.line(text));
+        }
+        effect
+    };
+    // That lock is given back before the vGIC's is taken: a lane that waits for either must hold neither.
+    let Some(mut level) = effect.line else {
+        return;
+    };
+    for _ in 0..LINE_LOOKS {
+        vcpu.gic.set_line(&machine.vgic, PL011_SPI, level, hw);
+        let now = machine.console.lock().uart.line();
+        if now == level {
+            break;
+        }
+        level = now;
+    }
+}
+
+/// What an interrupt was about, once the guest's share of it is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Interrupted {
+    /// The guest's alone, or none.
+    Served,
+    /// Somebody wants this lane's run loop to look around.
+    Notice,
+    /// EL2's own interrupt: acknowledged, to be ended by the caller.
+    Own(u32),
+}
+
+/// A physical interrupt that the hot path acknowledged and left in [`Vcpu::interrupt`], with its priority
+/// dropped where it is one that the hot path knows.
+pub fn interrupt(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Interrupted {
+    let machine = vcpu.machine;
+    match core::mem::replace(&mut vcpu.interrupt, NO_INTERRUPT) {
+        VIRTUAL_TIMER => {
+            vcpu.gic.ppi_fired(&machine.vgic, VIRTUAL_TIMER, hw);
+            Interrupted::Served
+        }
+        PHYSICAL_TIMER => {
+            hw.drop_priority(PHYSICAL_TIMER);
+            vcpu.gic.ppi_fired(&machine.vgic, PHYSICAL_TIMER, hw);
+            Interrupted::Served
+        }
+        KICK => served(vcpu, hw),
+        MAINTENANCE => {
+            let served = served(vcpu, hw);
+            hw.drop_priority(MAINTENANCE);
+            hw.deactivate(MAINTENANCE);
+            served
+        }
+        intid @ 0..1020 => Interrupted::Own(intid),
+        _ => Interrupted::Served,
+    }
+}
+
+fn served(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Interrupted {
+    let machine = vcpu.machine;
+    if vcpu.gic.serve(&machine.vgic, hw).notice { Interrupted::Notice } else { Interrupted::Served }
+}
+
+/// WFI and WFE where they trap: complete, as the architecture allows a wait to end at any time. On a pinned
+/// lane they do not trap.
+pub fn wait(_: &Wfx) -> Verdict {
+    Verdict::Complete
+}
+
+/// The syndrome as the slow path has it: all registers are in the frame.
+pub fn syndrome(vcpu: &Vcpu, hw: &impl Hardware) -> Syndrome {
+    let Pc { elr, spsr } = vcpu.context.pc();
+    Syndrome { esr: hw.esr(), far: hw.far(), hpfar: hw.hpfar(), elr, spsr }
+}

@@ -1,0 +1,319 @@
+//! Random guests: whatever they do, no interrupt is lost, none comes twice, priorities are obeyed, and exits are bounded.
+
+use proptest::prelude::*;
+use std::vec;
+use std::vec::Vec;
+
+use super::oracle::Oracle;
+use super::world::World;
+use crate::vgic::fake::FakeCpu;
+use crate::vgic::{Frame, PHYSICAL_TIMER, VIRTUAL_TIMER};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Sgi { value: u64 },
+    Bits { offset: u64, bits: u32 },
+    PrivateBits { of: usize, offset: u64, bits: u32 },
+    Priority { intid: u32, priority: u8 },
+    Config { word: u64, value: u32 },
+    Route { spi: u64, value: u64 },
+    Control { value: u32 },
+    Line { intid: u32, high: bool },
+    Timer { intid: u32, high: bool },
+    Guest { pmr: u8, group0: bool, group1: bool },
+    Take,
+    End,
+    Deactivate { which: usize },
+    Look { of: usize },
+    Move,
+}
+
+fn spi_bits() -> impl Strategy<Value = u32> {
+    // Few enough that things meet.
+    prop_oneof![Just(1u32), Just(2), Just(0x80), Just(0x83), Just(0x8000_00ff), Just(u32::MAX), any::<u32>()]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let group = prop::sample::select(std::vec![0x80u64, 0x100, 0x100, 0x100, 0x180, 0x200, 0x280]);
+    let private = group.clone();
+    prop_oneof![
+        6 => (0u64..16, 0u64..16, prop::bool::weighted(0.1)).prop_map(|(sgi, targets, all)| {
+            Step::Sgi { value: sgi << 24 | targets | u64::from(all) << 40 }
+        }),
+        6 => (group, 1u64..3, spi_bits()).prop_map(|(offset, word, bits)| {
+            // Groups mostly stay as they are: all interrupts in the group that is off would be a dull guest.
+            let bits = if offset == 0x80 { bits | 0xffff_ff00 } else { bits };
+            Step::Bits { offset: offset + 4 * word, bits }
+        }),
+        6 => (0usize..4, private, spi_bits()).prop_map(|(of, offset, bits)| {
+            let bits = if offset == 0x80 { bits | 0xffff_ff00 } else { bits };
+            Step::PrivateBits { of, offset: 0x1_0000 + offset, bits }
+        }),
+        4 => (0u32..96, 0u8..31).prop_map(|(intid, priority)| Step::Priority { intid, priority: priority << 3 }),
+        1 => (0u64..4, any::<u32>()).prop_map(|(word, value)| Step::Config { word, value }),
+        3 => (0u64..64, 0u64..6).prop_map(|(spi, value)| Step::Route { spi, value }),
+        1 => (0u32..4).prop_map(|value| Step::Control { value }),
+        1 => Just(Step::Control { value: 3 }),
+        6 => (32u32..42, any::<bool>()).prop_map(|(intid, high)| Step::Line { intid, high }),
+        4 => (prop::sample::select(std::vec![VIRTUAL_TIMER, PHYSICAL_TIMER]), any::<bool>())
+            .prop_map(|(intid, high)| Step::Timer { intid, high }),
+        1 => (any::<u8>(), any::<bool>(), any::<bool>())
+            .prop_map(|(pmr, group0, group1)| Step::Guest { pmr, group0, group1 }),
+        1 => Just(Step::Guest { pmr: 0xf0, group0: true, group1: true }),
+        20 => Just(Step::Take),
+        14 => Just(Step::End),
+        6 => (0usize..8).prop_map(|which| Step::Deactivate { which }),
+        2 => (0usize..4).prop_map(|of| Step::Look { of }),
+        1 => Just(Step::Move),
+    ]
+}
+
+struct Run {
+    world: World,
+    oracle: Oracle,
+    split: bool,
+}
+
+impl Run {
+    fn new(lanes: usize, registers: usize, split: bool) -> Self {
+        let world = World::new(lanes, registers);
+        for lane in 0..lanes {
+            world.cpu(lane, |cpu| cpu.set_guest_control(0xf0, true, true, split));
+        }
+        let mut run = Self { world, oracle: Oracle::new(lanes), split };
+        // A guest that uses its interrupts: most are on from the start.
+        for lane in 0..lanes {
+            run.step(lane, &Step::PrivateBits { of: lane, offset: 0x1_0100, bits: 0xcfff_ff0f });
+        }
+        run.step(0, &Step::Bits { offset: 0x104, bits: 0xffff_00ff });
+        run
+    }
+
+    fn each(&mut self, lane: usize, base: u32, bits: u32, mut change: impl FnMut(&mut super::oracle::Interrupt, bool)) {
+        for bit in 0..32 {
+            change(self.oracle.get(lane, base + bit), bits >> bit & 1 != 0);
+        }
+    }
+
+    fn bits(&mut self, lane: usize, base: u32, register: u64, bits: u32) {
+        self.each(lane, base, bits, |it, set| match register {
+            0x80 => it.group1 = set,
+            0x100 => it.enabled |= set,
+            0x180 => it.enabled &= !set,
+            0x200 => it.latch |= set,
+            _ => it.latch &= !set,
+        });
+    }
+
+    fn step(&mut self, lane: usize, step: &Step) {
+        let lanes = self.world.lanes();
+        match *step {
+            Step::Sgi { value } => self.sgi(lane, value),
+            Step::Bits { offset, bits } => {
+                let word = (offset & 0x7f) / 4;
+                let fast = offset & !0x7f == 0x100
+                    && self.world.vgic.fast_isenabler(usize::try_from(word).unwrap(), bits);
+                if !fast {
+                    self.world.write(lane, Frame::Distributor, offset, 4, u64::from(bits));
+                }
+                let register = if offset < 0x100 { 0x80 } else { offset & !0x7f };
+                let base = u32::try_from((offset - register) / 4 * 32).unwrap();
+                self.bits(lane, base, register, bits);
+            }
+            Step::PrivateBits { of, offset, bits } => {
+                let of = of % lanes;
+                self.world.write(lane, Frame::Redistributor(of), offset, 4, u64::from(bits));
+                self.bits(of, 0, offset & 0xffff, bits);
+            }
+            Step::Priority { intid, priority } => {
+                let (frame, offset) = if intid < 32 {
+                    (Frame::Redistributor(lane), 0x1_0400)
+                } else {
+                    (Frame::Distributor, 0x400)
+                };
+                self.world.write(lane, frame, offset + u64::from(intid), 1, u64::from(priority));
+                self.oracle.get(lane, intid).priority = priority;
+            }
+            Step::Config { word, value } => {
+                self.world.write(lane, Frame::Distributor, 0xc08 + 4 * word, 4, u64::from(value));
+                for spi in 0..16 {
+                    let intid = 32 + 16 * u32::try_from(word).unwrap() + spi;
+                    self.oracle.get(lane, intid).edge = value >> (2 * spi + 1) & 1 != 0;
+                }
+            }
+            Step::Route { spi, value } => {
+                self.world.write(lane, Frame::Distributor, 0x6100 + 8 * spi, 8, value);
+                let target = usize::try_from(value).unwrap();
+                self.oracle.get(lane, 32 + u32::try_from(spi).unwrap()).route = (target < lanes).then_some(target);
+            }
+            Step::Control { value } => {
+                self.world.write(lane, Frame::Distributor, 0, 4, u64::from(value));
+                self.oracle.control = value;
+            }
+            Step::Line { intid, high } => {
+                self.world.line(lane, intid, high);
+                let it = self.oracle.get(lane, intid);
+                it.latch |= high && !it.line && it.edge;
+                it.line = high;
+            }
+            Step::Timer { intid, high } => self.world.cpu(lane, |cpu| {
+                cpu.lines = if high { cpu.lines | 1 << intid } else { cpu.lines & !(1 << intid) };
+            }),
+            Step::Guest { pmr, group0, group1 } => {
+                self.world.cpu(lane, |cpu| cpu.set_guest_control(pmr, group0, group1, self.split));
+                self.oracle.cpus[lane].pmr = pmr;
+                self.oracle.cpus[lane].groups = [group0, group1];
+            }
+            Step::Take => {
+                let taken = self.world.ack(lane);
+                self.oracle.acknowledged(lane, taken);
+            }
+            Step::End => {
+                if let Some(intid) = self.oracle.ended(lane, self.split) {
+                    self.world.eoi(lane, intid);
+                }
+            }
+            Step::Deactivate { which } => self.deactivate(lane, which),
+            Step::Look { of } => self.look(lane, of % lanes),
+            Step::Move => self.world.with(lane, |seat, vgic, port| {
+                seat.depart(vgic, port);
+                assert_eq!(port.cpu.physically_active, 0, "a physical interrupt stays active for a lane that left");
+                // Another VM had the CPU.
+                *port.cpu = FakeCpu { lines: port.cpu.lines, ..FakeCpu::new(port.cpu.count) };
+                let count = port.cpu.count;
+                port.cpu.lrs[..count].fill(u64::MAX);
+                port.cpu.hcr = u64::MAX;
+                seat.arrive(vgic, port);
+            }),
+        }
+        if matches!(step, Step::Move) {
+            for intid in [VIRTUAL_TIMER, PHYSICAL_TIMER] {
+                // What was pending from the line is gone, and comes again with the line.
+                let pending = self.world.read(lane, Frame::Redistributor(lane), 0x1_0200, 4) >> intid & 1 != 0;
+                self.oracle.get(lane, intid).latch &= pending;
+            }
+        }
+        for (lane, intid) in self.world.settle() {
+            self.oracle.get(lane, intid).latch = true;
+        }
+        self.no_stuck_timer();
+    }
+
+    fn sgi(&mut self, lane: usize, value: u64) {
+        self.world.sgi(lane, value);
+        let intid = u32::try_from(value >> 24 & 15).unwrap();
+        for target in 0..self.world.lanes() {
+            let named = if value >> 40 != 0 { target != lane } else { value >> target & 1 != 0 };
+            let it = self.oracle.get(target, intid);
+            it.latch |= named && it.group1;
+        }
+    }
+
+    fn deactivate(&mut self, lane: usize, which: usize) {
+        let dropped = &mut self.oracle.cpus[lane].dropped;
+        if dropped.is_empty() {
+            return;
+        }
+        let intid = dropped.remove(which % dropped.len());
+        self.world.dir(lane, intid);
+        self.oracle.get(lane, intid).active = false;
+    }
+
+    /// Pending and active registers, read by one lane about another.
+    fn look(&mut self, lane: usize, of: usize) {
+        for word in 0..3u32 {
+            let (frame, offset) = match word {
+                0 => (Frame::Redistributor(of), 0x1_0000),
+                _ => (Frame::Distributor, 4 * u64::from(word)),
+            };
+            let pending = self.world.read(lane, frame, offset + 0x200, 4);
+            assert_eq!(pending, self.world.read(lane, frame, offset + 0x280, 4));
+            let active = self.world.read(lane, frame, offset + 0x300, 4);
+            for bit in 0..32 {
+                let it = self.oracle.get(of, word * 32 + bit).clone();
+                assert_eq!(pending >> bit & 1 != 0, it.pending(), "pending of {}", word * 32 + bit);
+                assert_eq!(active >> bit & 1 != 0, it.active, "active of {}", word * 32 + bit);
+            }
+        }
+    }
+
+    /// A physical timer interrupt is active exactly while the guest has the virtual one pending or active.
+    fn no_stuck_timer(&mut self) {
+        for lane in 0..self.world.lanes() {
+            let (active, lines, enabled) =
+                self.world.cpu(lane, |cpu| (cpu.physically_active, cpu.lines, cpu.enabled));
+            for intid in [VIRTUAL_TIMER, PHYSICAL_TIMER] {
+                let it = self.oracle.get(lane, intid).clone();
+                let bit = 1 << intid;
+                assert!(active & bit == 0 || it.pending() || it.active, "physical {intid} is stuck");
+                assert_eq!(enabled & bit != 0, it.enabled);
+                assert!(lines & enabled & bit == 0 || active & bit != 0);
+            }
+        }
+    }
+
+    /// At the end the guest opens up and takes everything: nothing may be left, nothing may come for ever.
+    fn drain(&mut self) {
+        let lanes = self.world.lanes();
+        for intid in 32..42 {
+            self.step(0, &Step::Line { intid, high: false });
+        }
+        for lane in 0..lanes {
+            self.step(lane, &Step::Timer { intid: VIRTUAL_TIMER, high: false });
+            self.step(lane, &Step::Timer { intid: PHYSICAL_TIMER, high: false });
+            self.step(lane, &Step::PrivateBits { of: lane, offset: 0x1_0100, bits: u32::MAX });
+            self.step(lane, &Step::Guest { pmr: 0xff, group0: true, group1: true });
+        }
+        self.step(0, &Step::Control { value: 3 });
+        for word in 1..3 {
+            self.step(0, &Step::Bits { offset: 0x100 + 4 * word, bits: u32::MAX });
+        }
+        for spi in 0..64 {
+            self.step(0, &Step::Route { spi, value: spi % lanes as u64 });
+        }
+        for lane in 0..lanes {
+            for _ in 0..200 {
+                self.step(lane, &Step::Take);
+                self.step(lane, &Step::End);
+                self.step(lane, &Step::Deactivate { which: 0 });
+            }
+            while !self.oracle.cpus[lane].running.is_empty() {
+                self.step(lane, &Step::End);
+            }
+            while !self.oracle.cpus[lane].dropped.is_empty() {
+                self.step(lane, &Step::Deactivate { which: 1 });
+            }
+        }
+        for lane in 0..lanes {
+            for _ in 0..100 {
+                self.step(lane, &Step::Take);
+                self.step(lane, &Step::End);
+                self.step(lane, &Step::Deactivate { which: 0 });
+            }
+            self.look(lane, lane);
+            let left: Vec<u32> = (0..96).filter(|id| self.oracle.get(lane, *id).pending() && self.oracle.get(lane, *id).route == Some(lane)).collect();
+            assert!(left.is_empty(), "lane {lane} never got {left:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_guests_lose_nothing_and_get_nothing_twice(
+        lanes in 1usize..=4,
+        registers in prop::sample::select(std::vec![2usize, 3, 4, 4, 4, 8, 16]),
+        split in any::<bool>(),
+        steps in prop::collection::vec((0usize..4, step()), 0..120),
+    ) {
+        let mut run = Run::new(lanes, registers, split);
+        for (lane, step) in &steps {
+            run.step(lane % lanes, step);
+        }
+        for lane in 0..lanes {
+            run.look(0, lane);
+        }
+        run.drain();
+    }
+}

@@ -1,0 +1,275 @@
+//! A VM of a few lanes, each on its own model CPU, run in turns by the test.
+
+use core::cell::{Cell, RefCell};
+use std::vec::Vec;
+
+use crate::vgic::fake::FakeCpu;
+use crate::vgic::{Frame, LINKED_PPIS, LaneGic, Refused, SgiRegister, Vgic, VirtGic, lr};
+
+/// A lane and its CPU.
+pub(super) struct Seat {
+    pub(super) lane: LaneGic,
+    pub(super) cpu: FakeCpu,
+}
+
+pub(super) struct World {
+    pub(super) vgic: Vgic,
+    seats: Vec<RefCell<Seat>>,
+    /// CPUs with a physical kick pending.
+    kicks: Cell<u32>,
+    /// Slow-path calls, to see storms.
+    pub(super) exits: Cell<u64>,
+}
+
+/// The hardware port of one CPU in the world.
+pub(super) struct Port<'w> {
+    pub(super) cpu: &'w mut FakeCpu,
+    world: &'w World,
+}
+
+impl VirtGic for Port<'_> {
+    fn lr_count(&self) -> usize {
+        self.cpu.lr_count()
+    }
+    fn read_lr(&mut self, index: usize) -> u64 {
+        self.cpu.read_lr(index)
+    }
+    fn write_lr(&mut self, index: usize, value: u64) {
+        self.cpu.write_lr(index, value);
+    }
+    fn read_elrsr(&mut self) -> u64 {
+        self.cpu.read_elrsr()
+    }
+    fn read_hcr(&mut self) -> u64 {
+        self.cpu.read_hcr()
+    }
+    fn write_hcr(&mut self, value: u64) {
+        self.cpu.write_hcr(value);
+    }
+    fn read_vmcr(&mut self) -> u64 {
+        self.cpu.read_vmcr()
+    }
+    fn write_vmcr(&mut self, value: u64) {
+        self.cpu.write_vmcr(value);
+    }
+    fn read_ap0r(&mut self, index: usize) -> u64 {
+        self.cpu.read_ap0r(index)
+    }
+    fn write_ap0r(&mut self, index: usize, value: u64) {
+        self.cpu.write_ap0r(index, value);
+    }
+    fn read_ap1r(&mut self, index: usize) -> u64 {
+        self.cpu.read_ap1r(index)
+    }
+    fn write_ap1r(&mut self, index: usize, value: u64) {
+        self.cpu.write_ap1r(index, value);
+    }
+    fn send_sgi(&mut self, value: u64) {
+        // Kick values are the lane's number plus one.
+        self.world.kicks.set(self.world.kicks.get() | 1 << (value - 1));
+        self.cpu.send_sgi(value);
+    }
+    fn deactivate(&mut self, intid: u32) {
+        assert!(LINKED_PPIS >> intid & 1 != 0, "deactivates a foreign line");
+        self.cpu.deactivate(intid);
+    }
+    fn set_ppi_enabled(&mut self, intid: u32, enabled: bool) {
+        self.cpu.set_ppi_enabled(intid, enabled);
+    }
+    /// While this CPU waits, the others get to answer freeze requests, as their kicks make them.
+    fn relax(&mut self) {
+        for seat in &self.world.seats {
+            if let Ok(mut seat) = seat.try_borrow_mut() {
+                let Seat { lane, cpu } = &mut *seat;
+                lane.poll_freeze(&self.world.vgic, &mut Port { cpu, world: self.world });
+            }
+        }
+    }
+}
+
+impl World {
+    /// `lanes` lanes on CPUs with `registers` list registers, all running, the GIC on, all priorities 0xa0.
+    pub(super) fn new(lanes: usize, registers: usize) -> Self {
+        let world = Self::at_reset(lanes, registers);
+        world.write(0, Frame::Distributor, 0, 4, 3);
+        for lane in 0..lanes {
+            for offset in (0x1_0400..0x1_0420).step_by(4) {
+                world.write(lane, Frame::Redistributor(lane), offset, 4, 0xa0a0_a0a0);
+            }
+            world.cpu(lane, |cpu| cpu.set_guest_control(0xf0, true, true, false));
+        }
+        for offset in (0x420..0x460).step_by(4) {
+            world.write(0, Frame::Distributor, offset, 4, 0xa0a0_a0a0);
+        }
+        world
+    }
+
+    pub(super) fn at_reset(lanes: usize, registers: usize) -> Self {
+        let seat = |id| RefCell::new(Seat { lane: LaneGic::new(id), cpu: FakeCpu::new(registers) });
+        let world = Self {
+            vgic: Vgic::new(lanes),
+            seats: (0..lanes).map(seat).collect(),
+            kicks: Cell::new(0),
+            exits: Cell::new(0),
+        };
+        for lane in 0..lanes {
+            world.vgic.set_kick(lane, lane as u64 + 1);
+            world.with(lane, |seat, vgic, port| seat.arrive(vgic, port));
+        }
+        world
+    }
+
+    pub(super) fn lanes(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Runs EL2 code on the CPU of `lane`.
+    pub(super) fn with<R>(&self, lane: usize, run: impl FnOnce(&mut LaneGic, &Vgic, &mut Port<'_>) -> R) -> R {
+        let mut seat = self.seats[lane].borrow_mut();
+        let Seat { lane, cpu } = &mut *seat;
+        run(lane, &self.vgic, &mut Port { cpu, world: self })
+    }
+
+    /// Runs guest code, or looks, on the CPU of `lane`.
+    pub(super) fn cpu<R>(&self, lane: usize, run: impl FnOnce(&mut FakeCpu) -> R) -> R {
+        self.resume(lane);
+        run(&mut self.seats[lane].borrow_mut().cpu)
+    }
+
+    /// A lane whose list registers were taken is inside EL2, waiting for the lock: it refills before its guest runs.
+    fn resume(&self, lane: usize) {
+        if self.seats[lane].borrow().lane.emptied {
+            self.serve(lane);
+        }
+    }
+
+    pub(super) fn serve(&self, lane: usize) {
+        self.exits.set(self.exits.get() + 1);
+        self.with(lane, |seat, vgic, port| seat.serve(vgic, port));
+    }
+
+    pub(super) fn try_write(&self, lane: usize, frame: Frame, offset: u64, bytes: u32, value: u64) -> Result<(), Refused> {
+        self.resume(lane);
+        self.with(lane, |seat, vgic, port| seat.mmio_write(vgic, frame, offset, bytes, value, port))
+    }
+
+    pub(super) fn try_read(&self, lane: usize, frame: Frame, offset: u64, bytes: u32) -> Result<u64, Refused> {
+        self.resume(lane);
+        self.with(lane, |seat, vgic, port| seat.mmio_read(vgic, frame, offset, bytes, port))
+    }
+
+    pub(super) fn write(&self, lane: usize, frame: Frame, offset: u64, bytes: u32, value: u64) {
+        self.try_write(lane, frame, offset, bytes, value).unwrap();
+    }
+
+    pub(super) fn read(&self, lane: usize, frame: Frame, offset: u64, bytes: u32) -> u64 {
+        self.try_read(lane, frame, offset, bytes).unwrap()
+    }
+
+    /// The guest writes `ICC_SGI1R_EL1` on `lane`, by the hot path if that will.
+    pub(super) fn sgi(&self, lane: usize, value: u64) {
+        self.resume(lane);
+        self.with(lane, |seat, vgic, port| {
+            if !seat.fast_sgi1r(vgic, value, port) {
+                seat.send_sgi(vgic, SgiRegister::Sgi1r, value, port);
+            }
+        });
+    }
+
+    pub(super) fn line(&self, lane: usize, intid: u32, high: bool) {
+        self.resume(lane);
+        self.with(lane, |seat, vgic, port| seat.set_line(vgic, intid, high, port));
+    }
+
+    /// Takes one physical interrupt on the CPU of `lane`, if one is pending. Returns the PPI that fired, if it was one.
+    pub(super) fn interrupt(&self, lane: usize) -> Option<Option<u32>> {
+        self.resume(lane);
+        if self.kicks.get() >> lane & 1 != 0 {
+            self.kicks.set(self.kicks.get() & !(1 << lane));
+            let done = self.with(lane, |seat, vgic, port| seat.fast_kick(vgic, port));
+            if !done {
+                self.serve(lane);
+            }
+            return Some(None);
+        }
+        let fired = self.with(lane, |seat, vgic, port| {
+            let intid = port.cpu.take_physical()?;
+            if intid != crate::vgic::VIRTUAL_TIMER || !seat.fast_timer(port) {
+                seat.ppi_fired(vgic, intid, port);
+            }
+            Some(intid)
+        });
+        if fired.is_some() {
+            return Some(fired);
+        }
+        if self.cpu(lane, |cpu| cpu.maintenance()) {
+            self.serve(lane);
+            return Some(None);
+        }
+        None
+    }
+
+    /// Lets all CPUs take their physical interrupts until none is left. Returns the PPIs that fired.
+    pub(super) fn settle(&self) -> Vec<(usize, u32)> {
+        let mut fired = Vec::new();
+        for round in 0.. {
+            let mut quiet = true;
+            for lane in 0..self.lanes() {
+                if let Some(ppi) = self.interrupt(lane) {
+                    quiet = false;
+                    fired.extend(ppi.map(|intid| (lane, intid)));
+                }
+            }
+            if quiet {
+                break;
+            }
+            assert!(round < 12, "a storm of exits");
+        }
+        self.check();
+        fired
+    }
+
+    /// The guest takes its most urgent interrupt.
+    pub(super) fn ack(&self, lane: usize) -> Option<u32> {
+        self.cpu(lane, FakeCpu::acknowledge)
+    }
+
+    pub(super) fn eoi(&self, lane: usize, intid: u32) {
+        self.cpu(lane, |cpu| cpu.end(intid));
+    }
+
+    /// The guest writes `ICC_DIR_EL1`, which may trap.
+    pub(super) fn dir(&self, lane: usize, intid: u32) {
+        if self.cpu(lane, |cpu| cpu.deactivate_virtual(intid)) {
+            self.with(lane, |seat, vgic, port| seat.write_dir(vgic, u64::from(intid), port));
+        }
+    }
+
+    /// What must always hold of the list registers.
+    pub(super) fn check(&self) {
+        let mut spis = Vec::new();
+        for seat in &self.seats {
+            let seat = seat.borrow();
+            let mut own = Vec::new();
+            for (index, value) in seat.cpu.lrs.iter().enumerate() {
+                if value & lr::STATE == 0 {
+                    continue;
+                }
+                assert!(index < seat.cpu.count);
+                let intid = lr::intid(*value);
+                assert_eq!(index == 0, intid == crate::vgic::VIRTUAL_TIMER, "the timer's own list register");
+                assert!(!own.contains(&intid), "{intid} is in two list registers");
+                own.push(intid);
+                if intid >= 32 {
+                    assert!(!spis.contains(&intid), "{intid} is in two lanes");
+                    spis.push(intid);
+                }
+                if value & lr::HW != 0 {
+                    assert_ne!(value & lr::STATE, lr::STATE, "linked and both pending and active");
+                    assert_eq!(lr::physical(*value), intid);
+                    assert!(seat.cpu.physically_active >> intid & 1 != 0);
+                }
+            }
+        }
+    }
+}
