@@ -35,24 +35,26 @@ pub struct Lane {
 }
 
 impl Lane {
-    const NEW: Self = Self {
-        esr: AtomicU64::new(0),
-        elr: AtomicU64::new(0),
-        far: AtomicU64::new(0),
-        spsr: AtomicU64::new(0),
-        faults: AtomicU64::new(0),
-        fixup: AtomicU64::new(0),
-        armed: AtomicU64::new(0),
-        hook: AtomicU64::new(0),
-        irqs: AtomicU64::new(0),
-        serrors: AtomicU64::new(0),
-        work: AtomicU64::new(0),
-        argument: AtomicU64::new(0),
-        el1_sp: AtomicU64::new(0),
-    };
+    const fn new() -> Self {
+        Self {
+            esr: AtomicU64::new(0),
+            elr: AtomicU64::new(0),
+            far: AtomicU64::new(0),
+            spsr: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            fixup: AtomicU64::new(0),
+            armed: AtomicU64::new(0),
+            hook: AtomicU64::new(0),
+            irqs: AtomicU64::new(0),
+            serrors: AtomicU64::new(0),
+            work: AtomicU64::new(0),
+            argument: AtomicU64::new(0),
+            el1_sp: AtomicU64::new(0),
+        }
+    }
 }
 
-pub(crate) static LANES: [Lane; MAX_LANES] = [Lane::NEW; MAX_LANES];
+pub(crate) static LANES: [Lane; MAX_LANES] = [const { Lane::new() }; MAX_LANES];
 
 /// What an exception said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

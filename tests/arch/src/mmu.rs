@@ -33,19 +33,17 @@ pub const fn normal(ipa: u64) -> u64 {
 
 fn fill(table: &Table, entry: impl Fn(u64) -> u64) {
     let entries = table.0.get().cast::<u64>();
-    let mut index = 0;
-    for slot in 0..ENTRIES {
+    for (slot, index) in (0..ENTRIES).zip(0..) {
+        let value = entry(index);
         // SAFETY: `slot` < 512, inside the table; see `Sync`.
-        unsafe { entries.wrapping_add(slot).write_volatile(entry(index)) };
-        index += 1;
+        unsafe { entries.wrapping_add(slot).write_volatile(value) };
     }
 }
 
 /// Makes the map and switches the MMU on for this lane. `ram_end` = first address behind this guest's RAM.
 pub fn enable(ram_end: u64) {
     let ram = GIB..ram_end.next_multiple_of(GIB);
-    let mut number = 0;
-    for table in &LEVEL1 {
+    for (table, number) in LEVEL1.iter().zip(0..) {
         let alias = number >= 2;
         let base = (number % 2) * (TIB / 2);
         fill(table, |index| {
@@ -56,7 +54,6 @@ pub fn enable(ram_end: u64) {
                 DEVICE
             }
         });
-        number += 1;
     }
     fill(&LEVEL0, |index| {
         usize::try_from(index)

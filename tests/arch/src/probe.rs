@@ -179,8 +179,8 @@ fn own_image() -> Range<u64> {
 pub fn read(address: u64, width: Width) -> Result<u64, Fault> {
     let mut value: u64 = 0;
     let target = &mut value;
-    // SAFETY: a load at an address of the test's choice; it changes nothing, and a fault is caught. One each below.
     caught(|| match width {
+        // SAFETY: a load at an address of the test's choice; it changes nothing, and a fault is caught.
         Width::Byte => unsafe {
             asm!("ldrb {:w}, [{}]", inout(reg) *target, in(reg) address, options(nostack))
         },
@@ -209,8 +209,8 @@ pub fn write(address: u64, width: Width, value: u64) -> Result<(), Fault> {
     if address.saturating_add(7) >= image.start && address < image.end {
         return Ok(());
     }
-    // SAFETY: outside this image, so no Rust object changes; a fault is caught. One each below.
     caught(|| match width {
+        // SAFETY: outside this image, so no Rust object changes; a fault is caught.
         Width::Byte => unsafe {
             asm!("strb {:w}, [{}]", in(reg) value, in(reg) address, options(nostack))
         },

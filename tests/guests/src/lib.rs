@@ -2,5 +2,6 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod interrupts;
 pub mod score;
 pub mod tree;

@@ -85,6 +85,18 @@ pub fn ram(tree: &[u8]) -> Range<u64> {
     base..base.saturating_add(cell(8) << 32 | cell(12))
 }
 
+/// First address that a guest which fills its spare RAM must leave alone: this device tree, when it lies behind the image, else the end of RAM.
+#[must_use]
+pub fn spare_end(tree: &'static [u8]) -> u64 {
+    let here = tests_arch::memory::address_of(tree.as_ptr());
+    let end = ram(tree).end;
+    if here > tests_arch::memory::image_end() && here < end {
+        here
+    } else {
+        end
+    }
+}
+
 /// The value of `key=value` in the command line.
 #[must_use]
 pub fn option<'a>(line: &'a str, key: &str) -> Option<&'a str> {

@@ -104,7 +104,7 @@ fn registers(score: &mut Score) {
         set_priority(PATTERN);
         let mut x = [0u64; 31];
         for (slot, index) in x.iter_mut().zip(0u64..) {
-            *slot = 0xffff_ffff_0000_0000 | index * 0x0808_0808;
+            *slot = 0xffff_ffff_0000_0000 | (index * 0x0808_0808);
         }
         x[1] = PRIORITY;
         let wanted = if target == 31 {
@@ -403,7 +403,7 @@ fn alive(score: &mut Score) {
     case.check(taken == 1, format_args!("{taken} interrupts after one SGI"));
     let [version, ..] = call::hvc([call::id::PSCI_VERSION, 0, 0, 0]);
     case.check(
-        version >= 0x1_0000 && version < 0x10_0000,
+        (0x1_0000..0x10_0000).contains(&version),
         format_args!("PSCI version {version:#x}"),
     );
 }
@@ -419,9 +419,12 @@ fn main(fdt: &'static [u8]) -> u32 {
     halves(&mut score);
     mmu::enable(tree::ram(fdt).end);
     extension(&mut score);
-    misaligned(&mut score);
-    maintenance(&mut score);
-    execute(&mut score);
+    // Without a stage 2 the Normal map makes a device behave like memory: these three ask the hypervisor.
+    if tests_arch::console::by_hypercall() {
+        misaligned(&mut score);
+        maintenance(&mut score);
+        execute(&mut score);
+    }
     sweep(&mut score, line.contains("quick"), line.contains("map"));
     alive(&mut score);
     score.finish()

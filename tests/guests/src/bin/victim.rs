@@ -59,7 +59,7 @@ fn main(fdt: &'static [u8]) -> u32 {
         timer::ticks(setting("period_ms", 10)),
         timer::ticks(setting("late_ms", 5)),
     );
-    let Some(ram) = SpareRam::behind_image(tree_end(fdt)) else {
+    let Some(ram) = SpareRam::behind_image(tree::spare_end(fdt)) else {
         println!("victim FAIL no RAM behind the image");
         return 2;
     };
@@ -102,15 +102,4 @@ fn main(fdt: &'static [u8]) -> u32 {
     let good = after == before && wrong == 0 && foreign == 0 && rounds > 0 && !(strict && late > 0);
     println!("victim {}", if good { "ok" } else { "FAIL" });
     u32::from(!good)
-}
-
-/// First address that the fill must leave alone: the device tree, when it lies behind the image, else the end of RAM.
-fn tree_end(fdt: &'static [u8]) -> u64 {
-    let tree = tests_arch::memory::address_of(fdt.as_ptr());
-    let end = tree::ram(fdt).end;
-    if tree > tests_arch::memory::image_end() && tree < end {
-        tree
-    } else {
-        end
-    }
 }

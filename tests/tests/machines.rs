@@ -1,0 +1,111 @@
+//! The configs that a person runs: on every size of machine, CPU model, profile and emulator they promise.
+
+use anyhow::ensure;
+use tests::golden;
+use tests::machine::Machine;
+use tests::matrix::{self, Point};
+use tests::transcript::Transcript;
+
+const TWO: &str = "configs/two-guests.toml";
+const ONE: &str = "configs/one-guest.toml";
+const LINUX: &str = "configs/linux-hello.toml";
+
+fn good(transcript: &Transcript, guests: &[&str]) -> anyhow::Result<()> {
+    transcript.no_panic()?;
+    for guest in guests {
+        transcript.well(guest)?;
+    }
+    transcript.has("xdv | all guests ended")?;
+    transcript.ended(0)
+}
+
+#[test]
+fn two_guests_run_side_by_side_on_four_and_eight_cpus() -> anyhow::Result<()> {
+    for point in matrix::points(&[Point::of("max"), Point::of("cortex-a57").debug()]) {
+        for cpus in [4, 8] {
+            let transcript = point.machine(TWO).smp(cpus).run()?;
+            good(&transcript, &["alpha", "beta"])?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_two_guests_print_is_the_golden() -> anyhow::Result<()> {
+    let transcript = Machine::of(TWO).smp(4).cpu("cortex-a57").run()?;
+    good(&transcript, &["alpha", "beta"])?;
+    // Each guest's lines come in its own order; between guests there is none.
+    for guest in ["alpha", "beta"] {
+        golden::compare(
+            &format!("two-guests-{guest}"),
+            &golden::normalised(transcript.lines_of(guest)),
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_machine_too_small_is_refused_with_lanes_and_cpus() -> anyhow::Result<()> {
+    for cpus in [1, 2] {
+        let checked = Machine::of(TWO).smp(cpus).check()?;
+        let run = Machine::of(TWO).smp(cpus).run()?;
+        for transcript in [checked, run] {
+            ensure!(
+                transcript.status() != 0,
+                "{cpus} CPUs were enough:\n{}",
+                transcript.text()
+            );
+            transcript.has("lane")?;
+            transcript.has("CPU")?;
+            ensure!(
+                !transcript.says("all guests ended"),
+                "it ran all the same:\n{}",
+                transcript.text()
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn one_guest_runs_on_one_and_two_cpus() -> anyhow::Result<()> {
+    for point in matrix::points(&[Point::of("max"), Point::of("cortex-a57")]) {
+        for cpus in [1, 2] {
+            let transcript = point.machine(ONE).smp(cpus).run()?;
+            good(&transcript, &["alpha"])?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_config_is_accepted_by_check() -> anyhow::Result<()> {
+    for config in [TWO, ONE] {
+        Machine::of(config).check()?.ended(0)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn debian_s_kernel_reaches_user_space_beside_a_guest_of_ours() -> anyhow::Result<()> {
+    for point in matrix::points(&[Point::of("max"), Point::of("cortex-a57")]) {
+        let transcript = point.machine(LINUX).seconds(180).run()?;
+        good(&transcript, &["hello", "kernel"])?;
+        // `uname -a` and the number of CPUs, printed by the init program.
+        ensure!(
+            transcript
+                .lines_of("hello")
+                .any(|line| line.starts_with("Linux ") && line.contains("aarch64")),
+            "no `uname -a`:\n{}",
+            transcript.text()
+        );
+        ensure!(
+            transcript
+                .lines_of("hello")
+                .any(|line| line.to_ascii_lowercase().contains("cpu") && line.contains('2')),
+            "no CPU count:\n{}",
+            transcript.text()
+        );
+    }
+    Ok(())
+}
