@@ -46,6 +46,8 @@ pub struct LaneGic {
     pub(super) sgi_priority: [u8; 16],
     /// Physical PPIs that are enabled for the guest in this CPU's redistributor.
     pub(super) physical: u32,
+    /// The lane is on a CPU: between `arrive` and `depart`.
+    here: bool,
     /// The list registers were exported and await a refill.
     pub(super) emptied: bool,
     /// `ICH_VMCR`, `ICH_AP0R<n>`, `ICH_AP1R<n>` while the lane is away.
@@ -68,6 +70,7 @@ impl LaneGic {
             bodies: [0; MAX_LRS],
             sgi_priority: [0; 16],
             physical: 0,
+            here: false,
             emptied: false,
             saved: (0, [0; 4], [0; 4]),
         }
@@ -95,6 +98,7 @@ impl LaneGic {
             hw.set_ppi_enabled(intid, false);
         }
         self.physical = 0;
+        self.here = true;
         self.clear_slots();
         // The count of the CPU's former lane is not ours.
         hw.write_hcr(0);
@@ -122,6 +126,7 @@ impl LaneGic {
             hw.set_ppi_enabled(intid, false);
         }
         self.physical = 0;
+        self.here = false;
         self.saved.0 = hw.read_vmcr();
         for index in 0..4 {
             *at_mut(&mut self.saved.1, index) = hw.read_ap0r(index);
@@ -290,7 +295,7 @@ impl LaneGic {
         let mut taken = Snapshot {
             used: self.used,
             lrs: [0; MAX_LRS],
-            ended: ended(hw),
+            ended: if self.here { ended(hw) } else { 0 },
             sgis: self.held & MAIL_SGIS,
         };
         for index in Ones(self.used) {
@@ -385,7 +390,9 @@ impl LaneGic {
         hw: &mut impl VirtGic,
     ) {
         Self::publish(vgic, &state);
-        self.refill(vgic, &mut state, hw);
+        if state.resident & lane_bit(self.id) != 0 {
+            self.refill(vgic, &mut state, hw);
+        }
         self.announce(vgic, &mut state, hw);
         for lane in Ones(frozen) {
             at(&vgic.shared, lane as usize)

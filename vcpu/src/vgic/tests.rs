@@ -2,8 +2,10 @@
 
 mod cases;
 mod hot;
+mod life;
 mod mmio;
 mod oracle;
 mod random;
 mod threads;
+mod tools;
 mod world;

@@ -56,10 +56,17 @@ pub(super) struct Oracle {
 
 impl Oracle {
     pub(super) fn new(lanes: usize) -> Self {
-        let cpu = Cpu { pmr: 0xf0, groups: [true; 2], running: Vec::new(), dropped: Vec::new() };
+        let cpu = Cpu {
+            pmr: 0xf0,
+            groups: [true; 2],
+            running: Vec::new(),
+            dropped: Vec::new(),
+        };
         Self {
             control: 3,
-            private: (0..lanes).map(|lane| std::vec![Interrupt::new(lane); 32]).collect(),
+            private: (0..lanes)
+                .map(|lane| std::vec![Interrupt::new(lane); 32])
+                .collect(),
             spis: std::vec![Interrupt::new(0); 64],
             cpus: std::vec![cpu; lanes],
         }
@@ -67,13 +74,22 @@ impl Oracle {
 
     pub(super) fn get(&mut self, lane: usize, intid: u32) -> &mut Interrupt {
         let index = intid as usize;
-        if index < 32 { &mut self.private[lane][index] } else { &mut self.spis[index - 32] }
+        if index < 32 {
+            &mut self.private[lane][index]
+        } else {
+            &mut self.spis[index - 32]
+        }
     }
 
     /// The most urgent priority that would interrupt `lane`, and whether `intid` may be the one.
     pub(super) fn candidates(&mut self, lane: usize) -> (u8, Vec<u32>) {
         let cpu = self.cpus[lane].clone();
-        let running = cpu.running.iter().map(|(priority, _)| *priority).min().unwrap_or(0xff);
+        let running = cpu
+            .running
+            .iter()
+            .map(|(priority, _)| *priority)
+            .min()
+            .unwrap_or(0xff);
         let control = self.control;
         let mut best = (0xff, Vec::new());
         for intid in 0..96 {
@@ -105,7 +121,10 @@ impl Oracle {
         match taken {
             None => assert!(possible.is_empty(), "lane {lane} lost {possible:?}"),
             Some(intid) => {
-                assert!(possible.contains(&intid), "lane {lane} took {intid} instead of one of {possible:?}");
+                assert!(
+                    possible.contains(&intid),
+                    "lane {lane} took {intid} instead of one of {possible:?}"
+                );
                 let it = self.get(lane, intid);
                 it.latch = false;
                 it.active = true;

@@ -30,7 +30,15 @@ enum Step {
 
 fn spi_bits() -> impl Strategy<Value = u32> {
     // Few enough that things meet.
-    prop_oneof![Just(1u32), Just(2), Just(0x80), Just(0x83), Just(0x8000_00ff), Just(u32::MAX), any::<u32>()]
+    prop_oneof![
+        Just(1u32),
+        Just(2),
+        Just(0x80),
+        Just(0x83),
+        Just(0x8000_00ff),
+        Just(u32::MAX),
+        any::<u32>()
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -80,16 +88,39 @@ impl Run {
         for lane in 0..lanes {
             world.cpu(lane, |cpu| cpu.set_guest_control(0xf0, true, true, split));
         }
-        let mut run = Self { world, oracle: Oracle::new(lanes), split };
+        let mut run = Self {
+            world,
+            oracle: Oracle::new(lanes),
+            split,
+        };
         // A guest that uses its interrupts: most are on from the start.
         for lane in 0..lanes {
-            run.step(lane, &Step::PrivateBits { of: lane, offset: 0x1_0100, bits: 0xcfff_ff0f });
+            run.step(
+                lane,
+                &Step::PrivateBits {
+                    of: lane,
+                    offset: 0x1_0100,
+                    bits: 0xcfff_ff0f,
+                },
+            );
         }
-        run.step(0, &Step::Bits { offset: 0x104, bits: 0xffff_00ff });
+        run.step(
+            0,
+            &Step::Bits {
+                offset: 0x104,
+                bits: 0xffff_00ff,
+            },
+        );
         run
     }
 
-    fn each(&mut self, lane: usize, base: u32, bits: u32, mut change: impl FnMut(&mut super::oracle::Interrupt, bool)) {
+    fn each(
+        &mut self,
+        lane: usize,
+        base: u32,
+        bits: u32,
+        mut change: impl FnMut(&mut super::oracle::Interrupt, bool),
+    ) {
         for bit in 0..32 {
             change(self.oracle.get(lane, base + bit), bits >> bit & 1 != 0);
         }
@@ -112,9 +143,13 @@ impl Run {
             Step::Bits { offset, bits } => {
                 let word = (offset & 0x7f) / 4;
                 let fast = offset & !0x7f == 0x100
-                    && self.world.vgic.fast_isenabler(usize::try_from(word).unwrap(), bits);
+                    && self
+                        .world
+                        .vgic
+                        .fast_isenabler(usize::try_from(word).unwrap(), bits);
                 if !fast {
-                    self.world.write(lane, Frame::Distributor, offset, 4, u64::from(bits));
+                    self.world
+                        .write(lane, Frame::Distributor, offset, 4, u64::from(bits));
                 }
                 let register = if offset < 0x100 { 0x80 } else { offset & !0x7f };
                 let base = u32::try_from((offset - register) / 4 * 32).unwrap();
@@ -122,7 +157,8 @@ impl Run {
             }
             Step::PrivateBits { of, offset, bits } => {
                 let of = of % lanes;
-                self.world.write(lane, Frame::Redistributor(of), offset, 4, u64::from(bits));
+                self.world
+                    .write(lane, Frame::Redistributor(of), offset, 4, u64::from(bits));
                 self.bits(of, 0, offset & 0xffff, bits);
             }
             Step::Priority { intid, priority } => {
@@ -131,23 +167,39 @@ impl Run {
                 } else {
                     (Frame::Distributor, 0x400)
                 };
-                self.world.write(lane, frame, offset + u64::from(intid), 1, u64::from(priority));
+                self.world.write(
+                    lane,
+                    frame,
+                    offset + u64::from(intid),
+                    1,
+                    u64::from(priority),
+                );
                 self.oracle.get(lane, intid).priority = priority;
             }
             Step::Config { word, value } => {
-                self.world.write(lane, Frame::Distributor, 0xc08 + 4 * word, 4, u64::from(value));
+                self.world.write(
+                    lane,
+                    Frame::Distributor,
+                    0xc08 + 4 * word,
+                    4,
+                    u64::from(value),
+                );
                 for spi in 0..16 {
                     let intid = 32 + 16 * u32::try_from(word).unwrap() + spi;
                     self.oracle.get(lane, intid).edge = value >> (2 * spi + 1) & 1 != 0;
                 }
             }
             Step::Route { spi, value } => {
-                self.world.write(lane, Frame::Distributor, 0x6100 + 8 * spi, 8, value);
+                self.world
+                    .write(lane, Frame::Distributor, 0x6100 + 8 * spi, 8, value);
                 let target = usize::try_from(value).unwrap();
-                self.oracle.get(lane, 32 + u32::try_from(spi).unwrap()).route = (target < lanes).then_some(target);
+                self.oracle
+                    .get(lane, 32 + u32::try_from(spi).unwrap())
+                    .route = (target < lanes).then_some(target);
             }
             Step::Control { value } => {
-                self.world.write(lane, Frame::Distributor, 0, 4, u64::from(value));
+                self.world
+                    .write(lane, Frame::Distributor, 0, 4, u64::from(value));
                 self.oracle.control = value;
             }
             Step::Line { intid, high } => {
@@ -157,10 +209,20 @@ impl Run {
                 it.line = high;
             }
             Step::Timer { intid, high } => self.world.cpu(lane, |cpu| {
-                cpu.lines = if high { cpu.lines | 1 << intid } else { cpu.lines & !(1 << intid) };
+                cpu.lines = if high {
+                    cpu.lines | 1 << intid
+                } else {
+                    cpu.lines & !(1 << intid)
+                };
             }),
-            Step::Guest { pmr, group0, group1 } => {
-                self.world.cpu(lane, |cpu| cpu.set_guest_control(pmr, group0, group1, self.split));
+            Step::Guest {
+                pmr,
+                group0,
+                group1,
+            } => {
+                self.world.cpu(lane, |cpu| {
+                    cpu.set_guest_control(pmr, group0, group1, self.split)
+                });
                 self.oracle.cpus[lane].pmr = pmr;
                 self.oracle.cpus[lane].groups = [group0, group1];
             }
@@ -177,9 +239,15 @@ impl Run {
             Step::Look { of } => self.look(lane, of % lanes),
             Step::Move => self.world.with(lane, |seat, vgic, port| {
                 seat.depart(vgic, port);
-                assert_eq!(port.cpu.physically_active, 0, "a physical interrupt stays active for a lane that left");
+                assert_eq!(
+                    port.cpu.physically_active, 0,
+                    "a physical interrupt stays active for a lane that left"
+                );
                 // Another VM had the CPU.
-                *port.cpu = FakeCpu { lines: port.cpu.lines, ..FakeCpu::new(port.cpu.count) };
+                *port.cpu = FakeCpu {
+                    lines: port.cpu.lines,
+                    ..FakeCpu::new(port.cpu.count)
+                };
                 let count = port.cpu.count;
                 port.cpu.lrs[..count].fill(u64::MAX);
                 port.cpu.hcr = u64::MAX;
@@ -189,7 +257,12 @@ impl Run {
         if matches!(step, Step::Move) {
             for intid in [VIRTUAL_TIMER, PHYSICAL_TIMER] {
                 // What was pending from the line is gone, and comes again with the line.
-                let pending = self.world.read(lane, Frame::Redistributor(lane), 0x1_0200, 4) >> intid & 1 != 0;
+                let pending = self
+                    .world
+                    .read(lane, Frame::Redistributor(lane), 0x1_0200, 4)
+                    >> intid
+                    & 1
+                    != 0;
                 self.oracle.get(lane, intid).latch &= pending;
             }
         }
@@ -203,7 +276,11 @@ impl Run {
         self.world.sgi(lane, value);
         let intid = u32::try_from(value >> 24 & 15).unwrap();
         for target in 0..self.world.lanes() {
-            let named = if value >> 40 != 0 { target != lane } else { value >> target & 1 != 0 };
+            let named = if value >> 40 != 0 {
+                target != lane
+            } else {
+                value >> target & 1 != 0
+            };
             let it = self.oracle.get(target, intid);
             it.latch |= named && it.group1;
         }
@@ -231,8 +308,18 @@ impl Run {
             let active = self.world.read(lane, frame, offset + 0x300, 4);
             for bit in 0..32 {
                 let it = self.oracle.get(of, word * 32 + bit).clone();
-                assert_eq!(pending >> bit & 1 != 0, it.pending(), "pending of {}", word * 32 + bit);
-                assert_eq!(active >> bit & 1 != 0, it.active, "active of {}", word * 32 + bit);
+                assert_eq!(
+                    pending >> bit & 1 != 0,
+                    it.pending(),
+                    "pending of {}",
+                    word * 32 + bit
+                );
+                assert_eq!(
+                    active >> bit & 1 != 0,
+                    it.active,
+                    "active of {}",
+                    word * 32 + bit
+                );
             }
         }
     }
@@ -240,12 +327,16 @@ impl Run {
     /// A physical timer interrupt is active exactly while the guest has the virtual one pending or active.
     fn no_stuck_timer(&mut self) {
         for lane in 0..self.world.lanes() {
-            let (active, lines, enabled) =
-                self.world.cpu(lane, |cpu| (cpu.physically_active, cpu.lines, cpu.enabled));
+            let (active, lines, enabled) = self
+                .world
+                .cpu(lane, |cpu| (cpu.physically_active, cpu.lines, cpu.enabled));
             for intid in [VIRTUAL_TIMER, PHYSICAL_TIMER] {
                 let it = self.oracle.get(lane, intid).clone();
                 let bit = 1 << intid;
-                assert!(active & bit == 0 || it.pending() || it.active, "physical {intid} is stuck");
+                assert!(
+                    active & bit == 0 || it.pending() || it.active,
+                    "physical {intid} is stuck"
+                );
                 assert_eq!(enabled & bit != 0, it.enabled);
                 assert!(lines & enabled & bit == 0 || active & bit != 0);
             }
@@ -259,17 +350,55 @@ impl Run {
             self.step(0, &Step::Line { intid, high: false });
         }
         for lane in 0..lanes {
-            self.step(lane, &Step::Timer { intid: VIRTUAL_TIMER, high: false });
-            self.step(lane, &Step::Timer { intid: PHYSICAL_TIMER, high: false });
-            self.step(lane, &Step::PrivateBits { of: lane, offset: 0x1_0100, bits: u32::MAX });
-            self.step(lane, &Step::Guest { pmr: 0xff, group0: true, group1: true });
+            self.step(
+                lane,
+                &Step::Timer {
+                    intid: VIRTUAL_TIMER,
+                    high: false,
+                },
+            );
+            self.step(
+                lane,
+                &Step::Timer {
+                    intid: PHYSICAL_TIMER,
+                    high: false,
+                },
+            );
+            self.step(
+                lane,
+                &Step::PrivateBits {
+                    of: lane,
+                    offset: 0x1_0100,
+                    bits: u32::MAX,
+                },
+            );
+            self.step(
+                lane,
+                &Step::Guest {
+                    pmr: 0xff,
+                    group0: true,
+                    group1: true,
+                },
+            );
         }
         self.step(0, &Step::Control { value: 3 });
         for word in 1..3 {
-            self.step(0, &Step::Bits { offset: 0x100 + 4 * word, bits: u32::MAX });
+            self.step(
+                0,
+                &Step::Bits {
+                    offset: 0x100 + 4 * word,
+                    bits: u32::MAX,
+                },
+            );
         }
         for spi in 0..64 {
-            self.step(0, &Step::Route { spi, value: spi % lanes as u64 });
+            self.step(
+                0,
+                &Step::Route {
+                    spi,
+                    value: spi % lanes as u64,
+                },
+            );
         }
         for lane in 0..lanes {
             for _ in 0..200 {
@@ -291,7 +420,12 @@ impl Run {
                 self.step(lane, &Step::Deactivate { which: 0 });
             }
             self.look(lane, lane);
-            let left: Vec<u32> = (0..96).filter(|id| self.oracle.get(lane, *id).pending() && self.oracle.get(lane, *id).route == Some(lane)).collect();
+            let left: Vec<u32> = (0..96)
+                .filter(|id| {
+                    self.oracle.get(lane, *id).pending()
+                        && self.oracle.get(lane, *id).route == Some(lane)
+                })
+                .collect();
             assert!(left.is_empty(), "lane {lane} never got {left:?}");
         }
     }

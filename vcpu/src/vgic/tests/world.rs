@@ -66,7 +66,9 @@ impl VirtGic for Port<'_> {
     }
     fn send_sgi(&mut self, value: u64) {
         // Kick values are the lane's number plus one.
-        self.world.kicks.set(self.world.kicks.get() | 1 << (value - 1));
+        self.world
+            .kicks
+            .set(self.world.kicks.get() | 1 << (value - 1));
         self.cpu.send_sgi(value);
     }
     fn deactivate(&mut self, intid: u32) {
@@ -81,7 +83,13 @@ impl VirtGic for Port<'_> {
         for seat in &self.world.seats {
             if let Ok(mut seat) = seat.try_borrow_mut() {
                 let Seat { lane, cpu } = &mut *seat;
-                lane.poll_freeze(&self.world.vgic, &mut Port { cpu, world: self.world });
+                lane.poll_freeze(
+                    &self.world.vgic,
+                    &mut Port {
+                        cpu,
+                        world: self.world,
+                    },
+                );
             }
         }
     }
@@ -105,7 +113,12 @@ impl World {
     }
 
     pub(super) fn at_reset(lanes: usize, registers: usize) -> Self {
-        let seat = |id| RefCell::new(Seat { lane: LaneGic::new(id), cpu: FakeCpu::new(registers) });
+        let seat = |id| {
+            RefCell::new(Seat {
+                lane: LaneGic::new(id),
+                cpu: FakeCpu::new(registers),
+            })
+        };
         let world = Self {
             vgic: Vgic::new(lanes),
             seats: (0..lanes).map(seat).collect(),
@@ -119,12 +132,23 @@ impl World {
         world
     }
 
+    pub(super) fn forget_counts(&self) {
+        self.exits.set(0);
+        for seat in &self.seats {
+            seat.borrow_mut().cpu.sends = 0;
+        }
+    }
+
     pub(super) fn lanes(&self) -> usize {
         self.seats.len()
     }
 
     /// Runs EL2 code on the CPU of `lane`.
-    pub(super) fn with<R>(&self, lane: usize, run: impl FnOnce(&mut LaneGic, &Vgic, &mut Port<'_>) -> R) -> R {
+    pub(super) fn with<R>(
+        &self,
+        lane: usize,
+        run: impl FnOnce(&mut LaneGic, &Vgic, &mut Port<'_>) -> R,
+    ) -> R {
         let mut seat = self.seats[lane].borrow_mut();
         let Seat { lane, cpu } = &mut *seat;
         run(lane, &self.vgic, &mut Port { cpu, world: self })
@@ -148,14 +172,31 @@ impl World {
         self.with(lane, |seat, vgic, port| seat.serve(vgic, port));
     }
 
-    pub(super) fn try_write(&self, lane: usize, frame: Frame, offset: u64, bytes: u32, value: u64) -> Result<(), Refused> {
+    pub(super) fn try_write(
+        &self,
+        lane: usize,
+        frame: Frame,
+        offset: u64,
+        bytes: u32,
+        value: u64,
+    ) -> Result<(), Refused> {
         self.resume(lane);
-        self.with(lane, |seat, vgic, port| seat.mmio_write(vgic, frame, offset, bytes, value, port))
+        self.with(lane, |seat, vgic, port| {
+            seat.mmio_write(vgic, frame, offset, bytes, value, port)
+        })
     }
 
-    pub(super) fn try_read(&self, lane: usize, frame: Frame, offset: u64, bytes: u32) -> Result<u64, Refused> {
+    pub(super) fn try_read(
+        &self,
+        lane: usize,
+        frame: Frame,
+        offset: u64,
+        bytes: u32,
+    ) -> Result<u64, Refused> {
         self.resume(lane);
-        self.with(lane, |seat, vgic, port| seat.mmio_read(vgic, frame, offset, bytes, port))
+        self.with(lane, |seat, vgic, port| {
+            seat.mmio_read(vgic, frame, offset, bytes, port)
+        })
     }
 
     pub(super) fn write(&self, lane: usize, frame: Frame, offset: u64, bytes: u32, value: u64) {
@@ -178,7 +219,9 @@ impl World {
 
     pub(super) fn line(&self, lane: usize, intid: u32, high: bool) {
         self.resume(lane);
-        self.with(lane, |seat, vgic, port| seat.set_line(vgic, intid, high, port));
+        self.with(lane, |seat, vgic, port| {
+            seat.set_line(vgic, intid, high, port)
+        });
     }
 
     /// Takes one physical interrupt on the CPU of `lane`, if one is pending. Returns the PPI that fired, if it was one.
@@ -241,7 +284,9 @@ impl World {
     /// The guest writes `ICC_DIR_EL1`, which may trap.
     pub(super) fn dir(&self, lane: usize, intid: u32) {
         if self.cpu(lane, |cpu| cpu.deactivate_virtual(intid)) {
-            self.with(lane, |seat, vgic, port| seat.write_dir(vgic, u64::from(intid), port));
+            self.with(lane, |seat, vgic, port| {
+                seat.write_dir(vgic, u64::from(intid), port)
+            });
         }
     }
 
@@ -257,7 +302,11 @@ impl World {
                 }
                 assert!(index < seat.cpu.count);
                 let intid = lr::intid(*value);
-                assert_eq!(index == 0, intid == crate::vgic::VIRTUAL_TIMER, "the timer's own list register");
+                assert_eq!(
+                    index == 0,
+                    intid == crate::vgic::VIRTUAL_TIMER,
+                    "the timer's own list register"
+                );
                 assert!(!own.contains(&intid), "{intid} is in two list registers");
                 own.push(intid);
                 if intid >= 32 {
@@ -265,7 +314,11 @@ impl World {
                     spis.push(intid);
                 }
                 if value & lr::HW != 0 {
-                    assert_ne!(value & lr::STATE, lr::STATE, "linked and both pending and active");
+                    assert_ne!(
+                        value & lr::STATE,
+                        lr::STATE,
+                        "linked and both pending and active"
+                    );
                     assert_eq!(lr::physical(*value), intid);
                     assert!(seat.cpu.physically_active >> intid & 1 != 0);
                 }

@@ -1,0 +1,184 @@
+//! The turns of single interrupts: levels, edges, software activation, lanes that leave and return.
+
+use super::tools::*;
+use crate::vgic::{SgiRegister, lr};
+
+#[test]
+fn sgi_registers_reach_only_their_group() {
+    let world = open(2);
+    world.write(1, r(1), PRIVATE + 0x80, 4, !(1 << 3));
+    let send = |register, sgi: u64| {
+        world.with(0, |lane, vgic, port| {
+            lane.send_sgi(vgic, register, sgi << 24 | 2, port)
+        });
+        take_all(&world, 1)
+    };
+    assert_eq!(send(SgiRegister::Sgi0r, 3), [3]);
+    assert_eq!(send(SgiRegister::Asgi1r, 3), [3]);
+    assert!(send(SgiRegister::Sgi1r, 3).is_empty());
+    assert_eq!(send(SgiRegister::Sgi1r, 4), [4]);
+    assert!(send(SgiRegister::Sgi0r, 4).is_empty());
+}
+
+#[test]
+fn a_reset_releases_what_the_lane_had_taken() {
+    let world = open(2);
+    world.write(0, D, SET_PENDING + 4, 4, 0b11);
+    assert_eq!(world.ack(0), Some(32));
+    world.with(0, |lane, vgic, port| lane.depart(vgic, port));
+    world.with(0, |lane, vgic, port| lane.reset(vgic, port));
+    assert_eq!(world.read(1, D, SET_ACTIVE + 4, 4), 0);
+    assert_eq!(
+        world.read(1, D, SET_PENDING + 4, 4),
+        0b10,
+        "an SPI that nobody took stays pending"
+    );
+    world.with(0, |lane, vgic, port| lane.arrive(vgic, port));
+    world.cpu(0, |cpu| cpu.set_guest_control(0xf0, true, true, false));
+    assert_eq!(take_all(&world, 0), [33]);
+}
+
+#[test]
+fn a_level_comes_again_while_the_line_is_high_and_is_retracted_when_it_drops() {
+    let world = open(2);
+    world.line(1, UART, true);
+    world.line(1, UART, true);
+    for _ in 0..3 {
+        world.settle();
+        assert_eq!(world.ack(0), Some(UART));
+        assert_eq!(world.ack(0), None);
+        world.eoi(0, UART);
+    }
+    world.settle();
+    assert!(world.cpu(0, |cpu| cpu.highest().is_some()));
+    world.line(1, UART, false);
+    assert_eq!(world.ack(0), None);
+    assert_eq!(world.read(0, D, SET_PENDING + 4, 4), 0);
+    // Pended by software too: survives the fall of the line.
+    world.line(1, UART, true);
+    world.write(0, D, SET_PENDING + 4, 4, 2);
+    world.line(0, UART, false);
+    assert_eq!(take_all(&world, 0), [UART]);
+    // Lines that do not exist.
+    for intid in [0, 27, 31, 96, u32::MAX] {
+        world.line(0, intid, true);
+    }
+    assert!(take_all(&world, 0).is_empty());
+}
+
+#[test]
+fn an_edge_counts_once_even_while_active() {
+    let world = open(1);
+    world.write(0, D, 0xc08, 4, 0b10 << 2);
+    world.line(0, UART, true);
+    world.settle();
+    assert_eq!(world.ack(0), Some(UART));
+    world.line(0, UART, false);
+    world.line(0, UART, true);
+    world.line(0, UART, false);
+    world.settle();
+    world.eoi(0, UART);
+    assert_eq!(take_all(&world, 0), [UART]);
+}
+
+#[test]
+fn software_activation_holds_an_interrupt_back() {
+    let world = open(2);
+    world.write(0, D, SET_ACTIVE + 4, 4, 2);
+    world.write(1, r(0), PRIVATE + SET_ACTIVE, 4, 1 << 4 | 1 << 27);
+    world.line(0, UART, true);
+    world.sgi(1, 4 << 24 | 1);
+    world.cpu(0, |cpu| cpu.lines = 1 << 27);
+    world.settle();
+    assert_eq!(world.ack(0), None);
+    assert_eq!(world.read(1, D, CLEAR_ACTIVE + 4, 4), 2);
+    assert_eq!(
+        world.read(1, r(0), PRIVATE + CLEAR_ACTIVE, 4),
+        1 << 4 | 1 << 27
+    );
+    world.write(1, D, CLEAR_ACTIVE + 4, 4, 2);
+    world.write(1, r(0), PRIVATE + CLEAR_ACTIVE, 4, 1 << 4 | 1 << 27);
+    world.settle();
+    world.line(0, UART, false);
+    world.line(0, UART, true);
+    world.settle();
+    let mut taken = std::vec::Vec::new();
+    for _ in 0..3 {
+        let intid = world.ack(0).unwrap();
+        world.cpu(0, |cpu| cpu.lines = 0);
+        if intid == UART {
+            world.line(0, UART, false);
+        }
+        world.eoi(0, intid);
+        world.settle();
+        taken.push(intid);
+    }
+    taken.sort_unstable();
+    assert_eq!(taken, [4, 27, UART]);
+    assert_eq!(world.cpu(0, |cpu| cpu.physically_active), 0);
+    // Activated with nobody to own it: the writer does.
+    world.write(1, D, 0x6108, 8, 77);
+    world.write(1, D, SET_ACTIVE + 4, 4, 2);
+    assert_eq!(world.read(0, D, SET_ACTIVE + 4, 4), 2);
+    world.write(0, D, CLEAR_ACTIVE + 4, 4, 2);
+    assert_eq!(world.read(1, D, SET_ACTIVE + 4, 4), 0);
+}
+
+#[test]
+fn notices_arrive_once_and_with_a_kick() {
+    let world = open(2);
+    world
+        .vgic
+        .notify(9, &mut crate::vgic::fake::FakeCpu::new(4));
+    world.with(0, |_, vgic, port| {
+        vgic.notify(1, port);
+        vgic.notify(1, port);
+        assert_eq!(port.cpu.sends, 1);
+    });
+    // A slow exit in between does not swallow it.
+    world.write(1, r(1), 0x14, 4, 0);
+    let served = world.with(1, |lane, vgic, port| {
+        assert!(!lane.fast_kick(vgic, port));
+        lane.serve(vgic, port)
+    });
+    assert!(served.notice);
+    assert_eq!(
+        world.with(1, |lane, vgic, port| lane.serve(vgic, port)),
+        crate::vgic::Served::default()
+    );
+    assert_eq!(world.with(1, |lane, _, _| lane.id()), 1);
+}
+
+#[test]
+fn spis_wait_for_a_lane_that_is_away() {
+    let world = open(2);
+    world.write(0, D, 0x6108, 8, 1);
+    world.with(1, |lane, vgic, port| lane.depart(vgic, port));
+    world.line(0, UART, true);
+    world.sgi(0, 3 << 24 | 2);
+    world.settle();
+    assert_eq!(
+        world.read(0, r(1), PRIVATE + SET_PENDING, 4),
+        1 << 3,
+        "an SGI in the mailbox is pending"
+    );
+    world.with(1, |lane, vgic, port| lane.arrive(vgic, port));
+    world.settle();
+    let mut taken = [world.ack(1).unwrap(), 0];
+    world.eoi(1, taken[0]);
+    world.line(0, UART, false);
+    world.settle();
+    taken[1] = world.ack(1).unwrap_or(UART);
+    taken.sort_unstable();
+    assert_eq!(taken, [3, UART]);
+}
+
+#[test]
+fn list_registers_carry_priority_group_and_link() {
+    let value = lr::template(27, 0xa0, true) | lr::linked(27);
+    assert_eq!(
+        (lr::intid(value), lr::priority(value), lr::physical(value)),
+        (27, 0xa0, 27)
+    );
+    assert_eq!(value & (lr::HW | lr::GROUP1), lr::HW | lr::GROUP1);
+}
