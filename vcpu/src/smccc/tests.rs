@@ -1,4 +1,8 @@
 //! What a guest gets for any call at all.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever a test does not expect fails it"
+)]
 
 use super::*;
 use crate::psci::Power;
@@ -132,6 +136,29 @@ fn the_quick_answer_is_the_slow_one() {
     let slow = psci::serve(call, &Power::new(1), |_| false);
     let quick = quick(0, u64::from(PSCI_VERSION) | 0xffff_ffff_0000_0000).unwrap();
     assert_eq!(slow, psci::Outcome::Return(quick));
+}
+
+/// The hot path's answer for a zero immediate, for every owner and a stretch of every range.
+#[test]
+fn the_instant_answer_is_the_slow_one() {
+    for top in 0..=u8::MAX {
+        for low in 0..0x200 {
+            let x0 = 0xabcd_0000_0000_0000 | u64::from(top) << 24 | low;
+            let Some(answer) = instant(x0) else { continue };
+            let slow = match parse([x0, 1, 2, 3]) {
+                Request::Psci(call) => psci::serve(call, &Power::new(1), |_| false),
+                Request::Return(Results::One(x0)) => psci::Outcome::Return(x0),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(slow, psci::Outcome::Return(answer), "{x0:#x}");
+        }
+    }
+    assert_eq!(
+        instant(u64::from(PSCI_VERSION)),
+        quick(0, u64::from(PSCI_VERSION))
+    );
+    assert_eq!(instant(0xc300_0000), Some(NOT_SUPPORTED), "OEM");
+    assert_eq!(instant(u64::from(hvc::EXIT)), None);
 }
 
 /// All owners, fast and yielding, 32 and 64 bits: what is not listed is NOT_SUPPORTED.

@@ -36,7 +36,7 @@ pub enum Action {
     Done,
     /// Load this into the hardware's MDSCR_EL1.
     Mdscr(u64),
-    /// A software-generated interrupt was asked for.
+    /// The GIC CPU interface was written: a software-generated interrupt, or a deactivation ([`Gic::Dir`]).
     Sgi {
         /// Through which register.
         register: Gic,
