@@ -32,3 +32,28 @@ pub(crate) const UART: Window = Window {
 pub(crate) const UART_SPI: u32 = 1;
 /// The generic timer's private interrupts in the order of its binding: secure physical, physical, virtual, hypervisor.
 pub(crate) const TIMER_PPIS: [u32; 4] = [13, 14, 11, 10];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The device tree, and the machine that EL2 emulates, must be one machine.
+    #[test]
+    fn the_windows_are_those_of_the_emulated_board() {
+        assert_eq!(
+            (GICD.start, GICD.size),
+            (vcpu_board::GICD_BASE, vcpu_board::GICD_SIZE)
+        );
+        assert_eq!(
+            (gicr(3).start, gicr(3).size),
+            (vcpu_board::GICR_BASE, 3 * vcpu_board::GICR_STRIDE)
+        );
+        assert_eq!(
+            (UART.start, UART.size),
+            (vcpu_board::PL011_BASE, vcpu_board::PL011_SIZE)
+        );
+        assert_eq!(UART_SPI + 32, vcpu_board::PL011_SPI);
+        assert_eq!(configs_plan::RAM_BASE, vcpu_board::RAM_BASE);
+        assert_eq!(configs_plan::MAX_LANES, vcpu_board::MAX_LANES);
+    }
+}

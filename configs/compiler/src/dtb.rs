@@ -101,6 +101,7 @@ fn fixed_devices(fdt: &mut FdtWriter, lanes: u32, uart: &str) -> Result<(), Erro
     fdt.property_string("compatible", "arm,gic-v3")?;
     fdt.property_null("interrupt-controller")?;
     fdt.property_u32("#interrupt-cells", 3)?;
+    fdt.property_u32("#address-cells", 0)?;
     fdt.property_u32("#redistributor-regions", 1)?;
     fdt.property_array_u64(
         "reg",

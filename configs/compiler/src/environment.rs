@@ -194,19 +194,20 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     if !metadata.is_file() {
         return Err(LoadError::Special(path.to_owned()));
     }
+    let too_large = |size| LoadError::TooLarge {
+        path: path.to_owned(),
+        size,
+    };
+    if metadata.len() > MAX_FILE {
+        return Err(too_large(metadata.len()));
+    }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(failed)?;
     file.take(MAX_FILE.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(failed)?;
-    let size = metadata
-        .len()
-        .max(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-    if size > MAX_FILE {
-        return Err(LoadError::TooLarge {
-            path: path.to_owned(),
-            size,
-        });
+    match u64::try_from(bytes.len()) {
+        Ok(size) if size <= MAX_FILE => Ok(bytes),
+        _ => Err(too_large(MAX_FILE.saturating_add(1))),
     }
-    Ok(bytes)
 }

@@ -193,3 +193,105 @@ impl fmt::Display for NotAnImage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(length: usize, text_offset: u64, image_size: u64, flags: u64) -> Vec<u8> {
+        let mut file = vec![0; length.max(HEADER)];
+        file[8..16].copy_from_slice(&text_offset.to_le_bytes());
+        file[16..24].copy_from_slice(&image_size.to_le_bytes());
+        file[24..32].copy_from_slice(&flags.to_le_bytes());
+        file[56..60].copy_from_slice(&MAGIC);
+        file.truncate(length);
+        file
+    }
+
+    #[test]
+    fn headers_are_judged() {
+        assert_eq!(
+            Image::judge(&file(4096, 0x8_0000, 8192, 0)),
+            Ok(Image {
+                text_offset: 0x8_0000,
+                memory: 8192
+            })
+        );
+        assert_eq!(
+            Image::judge(&file(64, 0, 64, 0b1110)),
+            Ok(Image {
+                text_offset: 0,
+                memory: 64
+            })
+        );
+        for (bytes, error) in [
+            (Vec::new(), NotAnImage::Empty),
+            (file(62, 0, 64, 0), NotAnImage::Short(62)),
+            (file(30, 0, 64, 0), NotAnImage::Unknown),
+            (vec![1], NotAnImage::Unknown),
+            (file(64, 0, 0, 0), NotAnImage::NoSize),
+            (
+                file(64, 0, 63, 0),
+                NotAnImage::SmallSize { said: 63, file: 64 },
+            ),
+            (file(64, 0, u64::MAX, 0), NotAnImage::HugeSize(u64::MAX)),
+            (file(64, 0, 64, 1), NotAnImage::BigEndian),
+            (file(64, 0x800, 64, 0), NotAnImage::TextOffset(0x800)),
+            (
+                file(64, IMAGE_ALIGN, 64, 0),
+                NotAnImage::TextOffset(IMAGE_ALIGN),
+            ),
+        ] {
+            assert_eq!(Image::judge(&bytes), Err(error));
+            assert!(!error.to_string().is_empty() && !error.help().is_empty());
+        }
+    }
+
+    #[test]
+    fn other_files_are_named() {
+        for (at, magic, what) in [
+            (0, b"\x7FELF".as_slice(), "an ELF file"),
+            (0, b"\x1F\x8B", "a gzip file"),
+            (0, b"\x28\xB5\x2F\xFD", "a zstd file"),
+            (0, b"\xFD7zXZ\0", "an xz file"),
+            (0, b"BZh", "a bzip2 file"),
+            (0, b"\x04\x22\x4D\x18", "an lz4 file"),
+            (0, b"\x27\x05\x19\x56", "a U-Boot image (uImage)"),
+            (
+                0,
+                b"\xD0\x0D\xFE\xED",
+                "a device tree or a U-Boot FIT image",
+            ),
+            (0, b"070701", "a cpio archive"),
+            (0, b"#!", "a script"),
+            (4, b"zimg", "a compressed EFI kernel (zboot)"),
+            (0x202, b"HdrS", "an x86 Linux kernel (bzImage)"),
+            (56, b"RSC\x05", "a RISC-V Linux kernel"),
+        ] {
+            let mut file = vec![0; 4096];
+            file[at..at + magic.len()].copy_from_slice(magic);
+            let error = Image::judge(&file).expect_err(what);
+            assert_eq!(error.to_string(), format!("this is {what}"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_keeps_the_rules(mut bytes in prop::collection::vec(any::<u8>(), 0..200), text_offset: u64, image_size in 0u64..1000) {
+            if let Some(place) = bytes.get_mut(56..60) {
+                place.copy_from_slice(&MAGIC);
+            }
+            if let Some(place) = bytes.get_mut(8..16) {
+                place.copy_from_slice(&(text_offset & 0x3F_F000).to_le_bytes());
+            }
+            if let Some(place) = bytes.get_mut(16..24) {
+                place.copy_from_slice(&image_size.to_le_bytes());
+            }
+            if let Ok(image) = Image::judge(&bytes) {
+                prop_assert!(image.text_offset < IMAGE_ALIGN && image.text_offset % PAGE == 0);
+                prop_assert!(image.memory >= bytes.len() as u64 && image.memory != 0);
+            }
+        }
+    }
+}

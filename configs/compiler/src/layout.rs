@@ -133,3 +133,152 @@ fn highest(within: &Range<u64>, taken: &[Range<u64>], length: u64, align: u64) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn load(memory: u64, kernel: u64, text_offset: u64) -> Load {
+        Load {
+            memory,
+            image: Image {
+                text_offset,
+                memory: kernel,
+            },
+            address: None,
+            dtb: 2000,
+            initrd: None,
+        }
+    }
+
+    #[test]
+    fn the_kernel_is_low_and_the_rest_is_high() {
+        let place = Load {
+            initrd: Some(MIB + 1),
+            ..load(64 * MIB, 10 * MIB, 0)
+        }
+        .place();
+        let dtb = RAM_BASE + 62 * MIB;
+        assert_eq!(
+            place,
+            Ok(Layout {
+                kernel: RAM_BASE,
+                dtb,
+                initrd: Some(dtb - MIB - PAGE)
+            })
+        );
+        assert_eq!(
+            load(64 * MIB, MIB, 0x8_0000).place().map(|p| p.kernel),
+            Ok(RAM_BASE + 0x8_0000)
+        );
+        // Beyond 512 MiB an old kernel would not find its device tree.
+        assert_eq!(
+            load(4096 * MIB, MIB, 0).place().map(|p| p.dtb),
+            Ok(RAM_BASE + 510 * MIB)
+        );
+        // Unless there is no place below.
+        assert_eq!(
+            load(4096 * MIB, 600 * MIB, 0).place().map(|p| p.dtb),
+            Ok(RAM_BASE + 4094 * MIB)
+        );
+    }
+
+    #[test]
+    fn what_has_no_room_is_named() {
+        assert_eq!(
+            load(2 * MIB, 3 * MIB, 0).place(),
+            Err(NoRoom::Kernel(RAM_BASE))
+        );
+        assert_eq!(load(2 * MIB, MIB, 0).place(), Err(NoRoom::Dtb));
+        assert_eq!(
+            Load {
+                initrd: Some(60 * MIB),
+                ..load(64 * MIB, 10 * MIB, 0)
+            }
+            .place(),
+            Err(NoRoom::Initrd)
+        );
+        let at = |address| {
+            Load {
+                address: Some(address),
+                ..load(64 * MIB, MIB, 0x8_0000)
+            }
+            .place()
+            .map(|p| p.kernel)
+        };
+        assert_eq!(at(RAM_BASE + 0x28_0000), Ok(RAM_BASE + 0x28_0000));
+        assert_eq!(
+            at(RAM_BASE + 0x28_1000),
+            Err(NoRoom::Misaligned(RAM_BASE + 0x28_0000))
+        );
+        assert_eq!(at(RAM_BASE), Err(NoRoom::Misaligned(RAM_BASE + 0x8_0000)));
+        assert_eq!(at(0x8_0000), Err(NoRoom::Kernel(0x8_0000)));
+        assert_eq!(
+            at(u64::MAX - 0x17_FFFF),
+            Err(NoRoom::Kernel(u64::MAX - 0x17_FFFF))
+        );
+    }
+
+    #[test]
+    fn the_least_memory_is_the_least() {
+        for (kernel, initrd) in [
+            (MIB, None),
+            (36 * MIB, None),
+            (36 * MIB, Some(70 * MIB)),
+            (3 * MIB, Some(1)),
+        ] {
+            let load = Load {
+                initrd,
+                ..load(2 * MIB, kernel, 0)
+            };
+            let least = load.least_memory().expect("there is a least");
+            assert!(
+                Load {
+                    memory: least,
+                    ..load
+                }
+                .place()
+                .is_ok()
+            );
+            assert!(
+                Load {
+                    memory: least - 2 * MIB,
+                    ..load
+                }
+                .place()
+                .is_err()
+            );
+        }
+        assert_eq!(load(2 * MIB, 1 << 40, 0).least_memory(), None);
+    }
+
+    proptest! {
+        /// Whatever is placed lies in RAM, aligned, and on nothing else.
+        #[test]
+        fn nothing_overlaps(
+            memory in 1u64..600,
+            kernel in 1u64..0x4000_0000,
+            offset in 0u64..512,
+            address in prop::option::of(0u64..2048),
+            dtb in 1u64..0x4000,
+            initrd in prop::option::of(1u64..0x4000_0000),
+        ) {
+            let (memory, text_offset) = (memory * 2 * MIB, offset * PAGE);
+            let address = address.map(|n| RAM_BASE.wrapping_add(n * MIB) + text_offset);
+            let load = Load { memory, image: Image { text_offset, memory: kernel }, address, dtb, initrd };
+            if let Ok(place) = load.place() {
+                prop_assert_eq!((place.kernel - text_offset) % IMAGE_ALIGN, 0);
+                prop_assert_eq!(place.dtb % DTB_ALIGN, 0);
+                prop_assert_eq!(place.initrd.is_some(), initrd.is_some());
+                let mut parts = vec![(place.kernel, kernel), (place.dtb, dtb)];
+                parts.extend(place.initrd.zip(initrd));
+                parts.sort_unstable();
+                prop_assert!(parts.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0));
+                prop_assert!(parts.iter().all(|(start, length)| *start >= RAM_BASE && start + length <= RAM_BASE + memory));
+            }
+        }
+    }
+}

@@ -239,8 +239,8 @@ impl<'c> Pin<'c> {
     }
 }
 
-/// How much memory the machine needs for these guests and a bundle of `bundle` bytes: the least at which each finds
-/// a place in one piece, beside EL2 and the bundle.
+/// How much memory the machine needs for these guests and a bundle of `bundle` bytes: the least at which EL2 finds a
+/// place for each in one piece, beside itself and the bundle.
 pub(crate) fn needed(guests: &[RawGuest], machine: &RawMachine, bundle: u64) -> u64 {
     let base = machine
         .memory_base
@@ -249,64 +249,85 @@ pub(crate) fn needed(guests: &[RawGuest], machine: &RawMachine, bundle: u64) -> 
     let pins: Vec<_> = guests
         .iter()
         .filter_map(Pin::new)
-        .map(|pin| {
-            (
-                pin.start.saturating_sub(base),
-                pin.end().saturating_sub(base),
-            )
-        })
+        .map(|pin| pin.start.saturating_sub(base)..pin.end().saturating_sub(base))
         .collect();
-    let mut sizes: Vec<_> = guests
-        .iter()
-        .filter(|g| g.host_memory.is_none())
-        .filter_map(|g| g.memory.as_ref())
+    let chosen = guests.iter().filter(|guest| guest.host_memory.is_none());
+    let sizes: Vec<_> = chosen
+        .filter_map(|guest| guest.memory.as_ref())
         .map(|memory| memory.value)
         .collect();
-    sizes.sort_unstable();
-    // What surely suffices: everything one after the other, behind the last pinned guest and the bundle.
-    let all: u64 = sizes
+    let last_pin = pins.iter().map(|pin| pin.end).max().unwrap_or(0);
+    let sum = sizes
         .iter()
         .fold(HYPERVISOR.saturating_add(bundle), |sum, size| {
             sum.saturating_add(*size)
         });
-    let last_pin = pins.iter().map(|(_, end)| *end).max().unwrap_or(0);
-    let enough = BUNDLE_AT_MOST
-        .saturating_add(all)
+    // What surely suffices: everything behind the last pin and the bundle, each at the alignment EL2 likes best.
+    let roomy = sizes
+        .iter()
+        .fold(sum, |sum, size| sum.saturating_add(preferred_align(*size)));
+    let enough = roomy
+        .saturating_add(BUNDLE_AT_MOST)
         .saturating_add(last_pin)
         .next_multiple_of(STEP)
         .saturating_add(STEP);
-    let least = all.max(last_pin).max(SMALLEST).next_multiple_of(STEP);
-    // A machine has at most some thousand steps; a pin far out makes the first candidates pointless, so start behind it.
-    let mut total = least;
-    while total < enough && !fits(total, bundle, &pins, &sizes) {
+    let mut total = sum.max(last_pin).max(SMALLEST).next_multiple_of(STEP);
+    while total < enough && !fits(total, bundle, base, &pins, &sizes) {
         total = total.saturating_add(STEP);
     }
     total
 }
 
-/// Whether every size finds its place in `total` bytes of memory.
-fn fits(total: u64, bundle: u64, pins: &[(u64, u64)], sizes: &[u64]) -> bool {
+/// EL2 aligns RAM so that stage 2 maps it in the largest blocks that its size fills.
+fn preferred_align(size: u64) -> u64 {
+    if size >= 1 << 30 {
+        1 << 30
+    } else {
+        RAM_GRANULE
+    }
+}
+
+/// Whether every size finds its place in `total` bytes of memory, placed as EL2 places: one after the other, each at
+/// the lowest free address, with the alignment it prefers if there is one.
+fn fits(total: u64, bundle: u64, base: u64, pins: &[Range<u64>], sizes: &[u64]) -> bool {
     let bundle_start = (total / 2).min(BUNDLE_AT_MOST);
     let bundle_end = bundle_start
         .saturating_add(bundle)
         .saturating_add(BEHIND_BUNDLE)
         .next_multiple_of(RAM_GRANULE);
-    let mut taken = vec![(0, HYPERVISOR), (bundle_start, bundle_end)];
+    let mut taken = vec![0..HYPERVISOR, bundle_start..bundle_end];
     taken.extend_from_slice(pins);
-    // Largest first: sizes are sorted upwards.
-    sizes.iter().rev().all(|size| {
-        taken.sort_unstable();
-        let mut start = 0u64;
-        for (from, to) in &taken {
-            if start.saturating_add(*size) <= *from {
-                break;
-            }
-            start = start.max(*to);
-        }
-        let end = start.saturating_add(*size);
-        taken.push((start, end));
-        end <= total
+    sizes.iter().all(|size| {
+        taken.sort_unstable_by_key(|range| range.start);
+        let aligns = [preferred_align(*size), RAM_GRANULE];
+        let start = aligns
+            .iter()
+            .find_map(|align| lowest(total, base, &taken, *size, *align));
+        taken.extend(start.map(|start| start..start.saturating_add(*size)));
+        start.is_some()
     })
+}
+
+/// The lowest free place for `size` bytes below `total`. `align` is one of addresses, which begin at `base`.
+fn lowest(total: u64, base: u64, taken: &[Range<u64>], size: u64, align: u64) -> Option<u64> {
+    let mut start = 0u64;
+    loop {
+        start = base
+            .checked_add(start)?
+            .checked_next_multiple_of(align)?
+            .checked_sub(base)?;
+        let end = start.checked_add(size)?;
+        if end > total {
+            return None;
+        }
+        match taken
+            .iter()
+            .find(|range| range.start < end && start < range.end)
+        {
+            None => return Some(start),
+            Some(range) => start = range.end,
+        }
+    }
 }
 
 /// Refuses a machine whose memory does not hold its guests.
@@ -355,4 +376,77 @@ pub(crate) fn judge_total(
             "give the machine at least {needed}, or the guests less"
         )),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+
+    fn guests(sizes: &[(u64, Option<u64>)]) -> Vec<RawGuest> {
+        let field = |value| Field { value, span: 0..0 };
+        let guest = |(size, host): &(u64, Option<u64>)| RawGuest {
+            memory: Some(field(*size)),
+            host_memory: host.map(field),
+            ..RawGuest::default()
+        };
+        sizes.iter().map(guest).collect()
+    }
+
+    fn machine(sizes: &[(u64, Option<u64>)], bundle: u64) -> u64 {
+        needed(&guests(sizes), &RawMachine::default(), bundle)
+    }
+
+    #[test]
+    fn machines_are_as_small_as_may_be() {
+        assert_eq!(
+            machine(&[(64 * MIB, None), (64 * MIB, None)], MIB),
+            256 * MIB
+        );
+        // 96 MiB fit below the bundle, not 128.
+        assert_eq!(machine(&[(96 * MIB, None)], MIB), 256 * MIB);
+        assert_eq!(machine(&[(128 * MIB, None)], MIB), 320 * MIB);
+        assert_eq!(
+            machine(&[(256 * MIB, None), (64 * MIB, None)], 40 * MIB),
+            448 * MIB
+        );
+        // EL2 likes 1 GiB alignment, and does without where there is none.
+        assert_eq!(machine(&[(GIB, None)], MIB), GIB + 192 * MIB);
+        assert_eq!(
+            machine(&[(64 * MIB, Some(0x8000_0000))], MIB),
+            GIB + 64 * MIB
+        );
+        assert_eq!(
+            machine(
+                &[(64 * MIB, Some(0x4000_0000 + 64 * MIB)), (64 * MIB, None)],
+                MIB
+            ),
+            256 * MIB
+        );
+    }
+
+    #[test]
+    fn a_machine_never_has_less_than_its_guests() {
+        for first in [2 * MIB, 100 * MIB, GIB, 3 * GIB] {
+            for second in [2 * MIB, 500 * MIB, 2 * GIB] {
+                let needed = machine(&[(first, None), (second, None)], 10 * MIB);
+                let sum = first + second + 10 * MIB;
+                assert!(
+                    needed > sum && needed < sum + 3 * GIB,
+                    "{first:#x} {second:#x} {needed:#x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_pin_at_the_end_of_addresses_is_counted_without_overflow() {
+        let needed = machine(
+            &[(64 * MIB, Some(HOST_LIMIT - 64 * MIB)), (64 * MIB, None)],
+            MIB,
+        );
+        assert_eq!(needed, HOST_LIMIT - 0x4000_0000);
+    }
 }

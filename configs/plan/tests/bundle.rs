@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 #![expect(
     clippy::expect_used,
-    clippy::indexing_slicing,
     reason = "the helpers of a test fail by panicking"
 )]
 

@@ -1,0 +1,427 @@
+//! What a compiled machine is: plan, files, device trees, and what the environment gives.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    reason = "the helpers of a test fail by panicking"
+)]
+
+mod fixtures;
+
+use std::path::{Path, PathBuf};
+
+use configs_compiler::{
+    Compiled, Environment, FileKind, HostFiles, LoadError, MAX_FILE, RunOptions, compile,
+};
+use configs_plan::{Bundle, Plan};
+use dtoolkit::fdt::Fdt;
+use dtoolkit::{Node as _, Property as _};
+use fixtures::{Fixtures, SMALL};
+use proptest::prelude::*;
+
+const LINUX: &str = include_str!("../../linux-hello.toml");
+const TWO: &str = include_str!("../../two-guests.toml");
+
+fn compiled(text: &str) -> Compiled {
+    compile(
+        "test.toml",
+        text.as_bytes(),
+        &Fixtures::default(),
+        &RunOptions::default(),
+    )
+    .expect("it is valid")
+}
+
+#[test]
+fn the_bundle_is_what_the_plan_says() {
+    let compiled = compiled(LINUX);
+    let bundle = Bundle::open(compiled.bundle()).expect("EL2 takes it");
+    let names: Vec<_> = compiled
+        .files()
+        .iter()
+        .map(|file| file.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "hello/kernel",
+            "hello/initrd",
+            "hello/dtb",
+            "kernel/kernel",
+            "kernel/dtb"
+        ]
+    );
+    let plan = Plan::decode(compiled.plan()).expect("EL2 takes it");
+    assert_eq!(plan.cpus(), compiled.cpus_needed());
+    assert_eq!(plan.deadline_ms(), None);
+    let cpus: Vec<Vec<u32>> = plan
+        .guests()
+        .map(|guest| guest.lanes().map(|lane| lane.cpu).collect())
+        .collect();
+    assert_eq!(cpus, [vec![0, 1], vec![2]]);
+    for segment in plan.guests().flat_map(|guest| guest.segments()) {
+        let file = compiled
+            .files()
+            .iter()
+            .find(|file| file.name == segment.file)
+            .expect("it is there");
+        assert_eq!(bundle.segment(&segment), Some(file.data.as_slice()));
+    }
+    assert!(compiled.memory_needed() > (256 + 64) << 20);
+    assert_eq!(compiled.summary().guests.len(), 2);
+}
+
+#[test]
+fn run_options_reach_the_plan() {
+    let deadline = |ms| {
+        let options = RunOptions { deadline_ms: ms };
+        let compiled =
+            compile("t", TWO.as_bytes(), &Fixtures::default(), &options).expect("it is valid");
+        Plan::decode(compiled.plan())
+            .expect("EL2 takes it")
+            .deadline_ms()
+    };
+    assert_eq!(deadline(None), None);
+    assert_eq!(deadline(Some(0)), None);
+    assert_eq!(deadline(Some(30_000)), Some(30_000));
+}
+
+/// A property's cells.
+fn cells(fdt: &Fdt<'_>, node: &str, property: &str) -> Vec<u32> {
+    let node = fdt.find_node(node).expect(node);
+    let property = node.property(property).expect(property);
+    property
+        .value()
+        .chunks_exact(4)
+        .map(|cell| u32::from_be_bytes(cell.try_into().expect("four bytes")))
+        .collect()
+}
+
+/// A property's strings.
+fn texts(fdt: &Fdt<'_>, node: &str, property: &str) -> Vec<String> {
+    let node = fdt.find_node(node).expect(node);
+    let property = node.property(property).expect(property);
+    let text = std::str::from_utf8(property.value()).expect("text");
+    text.trim_end_matches('\0')
+        .split('\0')
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_device_tree_describes_the_guest() {
+    let compiled = compiled(LINUX);
+    let plan = Plan::decode(compiled.plan()).expect("EL2 takes it");
+    let guest = plan.guests().next().expect("there is one");
+    let file = |part: &str| {
+        compiled
+            .files()
+            .iter()
+            .find(|file| file.name == format!("hello/{part}"))
+            .expect(part)
+    };
+    let fdt = Fdt::new(&file("dtb").data).expect("it is a device tree");
+
+    assert_eq!(texts(&fdt, "/", "compatible"), ["linux,dummy-virt"]);
+    assert_eq!(texts(&fdt, "/chosen", "bootargs"), ["console=ttyAMA0"]);
+    assert_eq!(texts(&fdt, "/chosen", "stdout-path"), ["/pl011@9000000"]);
+    assert_eq!(texts(&fdt, "/aliases", "serial0"), ["/pl011@9000000"]);
+    assert_eq!(
+        cells(&fdt, "/memory@40000000", "reg"),
+        [0, 0x4000_0000, 0, 256 << 20]
+    );
+    assert_eq!(
+        texts(&fdt, "/psci", "compatible"),
+        ["arm,psci-1.0", "arm,psci-0.2"]
+    );
+    assert_eq!(texts(&fdt, "/psci", "method"), ["hvc"]);
+    assert_eq!(
+        cells(&fdt, "/timer", "interrupts"),
+        [1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4]
+    );
+    assert_eq!(
+        cells(&fdt, "/intc@8000000", "reg"),
+        [0, 0x800_0000, 0, 0x1_0000, 0, 0x80A_0000, 0, 0x4_0000]
+    );
+    assert_eq!(
+        cells(&fdt, "/intc@8000000", "phandle"),
+        cells(&fdt, "/", "interrupt-parent")
+    );
+    assert_eq!(
+        texts(&fdt, "/pl011@9000000", "compatible"),
+        ["arm,pl011", "arm,primecell"]
+    );
+    assert_eq!(cells(&fdt, "/pl011@9000000", "interrupts"), [0, 1, 4]);
+    assert_eq!(
+        cells(&fdt, "/pl011@9000000", "reg"),
+        [0, 0x900_0000, 0, 0x1000]
+    );
+    assert_eq!(cells(&fdt, "/apb-pclk", "clock-frequency"), [24_000_000]);
+    for lane in 0..2u32 {
+        assert_eq!(cells(&fdt, &format!("/cpus/cpu@{lane}"), "reg"), [lane]);
+        assert_eq!(
+            texts(&fdt, &format!("/cpus/cpu@{lane}"), "enable-method"),
+            ["psci"]
+        );
+    }
+    assert!(fdt.find_node("/cpus/cpu@2").is_none());
+
+    let initrd = guest
+        .segments()
+        .find(|s| s.file == "hello/initrd")
+        .expect("it has one");
+    let whole = |property| match cells(&fdt, "/chosen", property).as_slice() {
+        [high, low] => u64::from(*high) << 32 | u64::from(*low),
+        other => unreachable!("{other:?}"),
+    };
+    assert_eq!(whole("linux,initrd-start"), initrd.ipa);
+    assert_eq!(whole("linux,initrd-end"), initrd.ipa + initrd.len);
+    let tree = guest
+        .segments()
+        .find(|s| s.file == "hello/dtb")
+        .expect("it has one");
+    assert_eq!(tree.ipa, guest.dtb());
+}
+
+#[test]
+fn dtc_takes_the_device_tree() {
+    let compiled = compiled(TWO);
+    let tree = &compiled
+        .files()
+        .iter()
+        .find(|file| file.name == "alpha/dtb")
+        .expect("it is there")
+        .data;
+    let path = std::env::temp_dir().join(format!("configs-compiler-{}.dtb", std::process::id()));
+    std::fs::write(&path, tree).expect("a file can be written");
+    let output = std::process::Command::new("dtc")
+        .args(["-I", "dtb", "-O", "dts"])
+        .arg(&path)
+        .output();
+    std::fs::remove_file(&path).expect("the file can be removed");
+    // Not every computer has a `dtc`.
+    let Ok(output) = output else { return };
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "no warning");
+    assert!(
+        !String::from_utf8_lossy(&output.stdout).contains("bootargs"),
+        "no command line was given"
+    );
+}
+
+/// A folder that is gone at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("configs-compiler-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder can be made");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn host_files_are_found_and_refused() {
+    let folder = Folder::new("files");
+    std::fs::write(folder.0.join("kernel.img"), SMALL.image()).expect("a file can be written");
+    let huge = std::fs::File::create(folder.0.join("huge")).expect("a file can be made");
+    huge.set_len(MAX_FILE + 1).expect("it can be sparse");
+    let files = HostFiles::new(&folder.0)
+        .with_builtin(FileKind::Kernel, "ours", folder.0.join("kernel.img"))
+        .with_builtin(FileKind::Kernel, "gone", folder.0.join("gone.img"))
+        .with_builtin_from(FileKind::Initrd, "offline", || Err("no network".to_owned()));
+    let load = |name: &str| files.load(FileKind::Kernel, name);
+
+    assert_eq!(load("ours"), Ok(SMALL.image()));
+    assert_eq!(load("kernel.img"), Ok(SMALL.image()));
+    assert_eq!(
+        load("gone"),
+        Err(LoadError::NotFound(folder.0.join("gone.img")))
+    );
+    assert_eq!(
+        load("missing"),
+        Err(LoadError::NotFound(folder.0.join("missing")))
+    );
+    assert_eq!(
+        load("kernel.img/x"),
+        Err(LoadError::NotFound(folder.0.join("kernel.img/x")))
+    );
+    assert_eq!(load("."), Err(LoadError::Directory(folder.0.join("."))));
+    assert_eq!(
+        load("huge"),
+        Err(LoadError::TooLarge {
+            path: folder.0.join("huge"),
+            size: MAX_FILE + 1
+        })
+    );
+    assert_eq!(
+        files.load(FileKind::Initrd, "offline"),
+        Err(LoadError::NotReady("no network".to_owned()))
+    );
+    assert!(matches!(load("a\0b"), Err(LoadError::Unreadable { .. })));
+    if Path::new("/dev/zero").exists() {
+        assert_eq!(
+            load("/dev/zero"),
+            Err(LoadError::Special(PathBuf::from("/dev/zero")))
+        );
+    }
+    assert_eq!(files.builtins(FileKind::Kernel), ["gone", "ours"]);
+    assert!(format!("{files:?}").contains("ours"));
+    assert_eq!((files.cpus(), files.memory()), (None, None));
+    let files = files.with_cpus(Some(2)).with_memory(Some(1 << 30));
+    assert_eq!((files.cpus(), files.memory()), (Some(2), Some(1 << 30)));
+
+    let text = TWO.replace("guest-kernel", "kernel.img");
+    let refused = compile("t", text.as_bytes(), &files, &RunOptions::default())
+        .expect_err("2 CPUs are too few");
+    assert_eq!(refused.list().len(), 1);
+    assert_eq!(
+        refused
+            .list()
+            .iter()
+            .map(|found| found.title())
+            .collect::<Vec<_>>(),
+        ["3 lanes do not fit on 2 CPUs"]
+    );
+    let compiled = compile(
+        "t",
+        text.as_bytes(),
+        &files.with_cpus(Some(3)),
+        &RunOptions::default(),
+    );
+    assert_eq!(compiled.expect("3 CPUs are enough").cpus_needed(), 3);
+}
+
+/// A file that is not asked for is not made: a config with an error costs no build and no download.
+#[test]
+fn built_in_files_are_not_made_for_a_refused_config() {
+    let files = HostFiles::new(".").with_builtin_from(FileKind::Kernel, "guest-kernel", || {
+        unreachable!("it was asked for")
+    });
+    let text = TWO.replace("lanes = 1", "lanes = 0");
+    let refused =
+        compile("t", text.as_bytes(), &files, &RunOptions::default()).expect_err("no lane");
+    assert_eq!(refused.list().len(), 1);
+}
+
+#[test]
+fn large_files_are_refused_unread() {
+    let text = vec![b'#'; (1 << 20) + 1];
+    let refused = compile(
+        "big.toml",
+        &text,
+        &Fixtures::default(),
+        &RunOptions::default(),
+    )
+    .expect_err("too large");
+    assert!(
+        refused
+            .to_string()
+            .contains("this file is too large for a machine file: 1.0 MiB"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn many_errors_are_cut_short_and_quick() {
+    for text in [
+        "a = 1\n".repeat(100_000),
+        "[[guest]]\n".repeat(100_000),
+        (0..80_000).map(|n| format!("k{n} = 1\n")).collect(),
+        "[guest]\n".repeat(100_000),
+        "[".repeat(1_000_000),
+        format!("x = {}", "[".repeat(1_000_000)),
+        format!("x = {}", "{a=".repeat(300_000)),
+        format!("x{} = 1", ".a".repeat(400_000)),
+        "=\n".repeat(500_000),
+    ] {
+        let start = std::time::Instant::now();
+        let refused = compile(
+            "t",
+            text.as_bytes(),
+            &Fixtures::default(),
+            &RunOptions::default(),
+        )
+        .expect_err("nonsense");
+        let message = refused.render(false);
+        assert!(message.len() < 100_000, "{}", message.len());
+        assert!(
+            start.elapsed().as_secs() < 20,
+            "{:?} for {}…",
+            start.elapsed(),
+            text.get(..20).unwrap_or_default()
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// A config with bytes changed, put in or left out: compiled to what EL2 takes, or refused in words. No panic.
+    #[test]
+    fn damaged_configs_are_compiled_or_refused(
+        is_linux: bool,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0u8..4, any::<u8>(), "[ -~\n]"), 1..8),
+    ) {
+        let mut text = if is_linux { LINUX } else { TWO }.as_bytes().to_vec();
+        for (at, what, byte, character) in changes {
+            let at = at.index(text.len());
+            match what {
+                0 => text.splice(at..=at, [byte]).for_each(drop),
+                1 => text.splice(at..=at, []).for_each(drop),
+                2 => text.splice(at..at, character.bytes()).for_each(drop),
+                _ => text.splice(at..=at, character.bytes()).for_each(drop),
+            }
+            if text.is_empty() {
+                break;
+            }
+        }
+        match compile("t", &text, &Fixtures::default(), &RunOptions::default()) {
+            Ok(compiled) => prop_assert!(Bundle::open(compiled.bundle()).is_ok()),
+            Err(refused) => {
+                prop_assert!(!refused.list().is_empty());
+                prop_assert!(refused.to_string().starts_with("error: "));
+                prop_assert!(!refused.to_string().contains("fault of XDV"), "{}", refused);
+            }
+        }
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// Values at random: whatever compiles keeps the rules of a plan, and nothing is found only by the last check.
+    #[test]
+    fn any_values_are_compiled_or_refused(
+        memory in prop::sample::select(vec!["2M", "4M", "40M", "64M", "1G", "255G", "0M", "3M", "99999999G"]),
+        lanes in 0i64..10,
+        cpus in prop::option::of(prop::collection::vec(-1i64..9, 0..4)),
+        load in prop::option::of(prop::sample::select(vec![0u64, 0x4000_0000, 0x4020_0000, 0x4008_0000, 0x43e0_0000, u64::MAX, u64::MAX - 0x1F_FFFF])),
+        host in prop::option::of(prop::sample::select(vec![0u64, 0x4000_0000, 0x8000_0000, 0x8020_0000, (1 << 48) - 0x20_0000, u64::MAX - 0x1F_FFFF])),
+        kernel in prop::sample::select(vec!["guest-kernel", "debian", "old-linux", "vmlinux"]),
+        initrd in prop::option::of(prop::sample::select(vec!["debian-hello", "empty", "big.cpio"])),
+        machine in prop::option::of(0i64..10),
+    ) {
+        let mut text = machine.map(|n| format!("[machine]\ncpus = {n}\n")).unwrap_or_default();
+        text += &format!("[[guest]]\nname = \"a\"\nkernel = \"{kernel}\"\nmemory = \"{memory}\"\nlanes = {lanes}\n");
+        text += &cpus.map(|cpus| format!("cpus = {cpus:?}\n")).unwrap_or_default();
+        text += &load.map(|load| format!("load = {load:#x}\n")).unwrap_or_default();
+        text += &host.map(|host| format!("host_memory = {host:#x}\n")).unwrap_or_default();
+        text += &initrd.map(|initrd| format!("initrd = \"{initrd}\"\n")).unwrap_or_default();
+        text += "\n[[guest]]\nname = \"b\"\nkernel = \"guest-kernel\"\nmemory = \"64M\"\nlanes = 1\nhost_memory = 0x8010_0000\n".replace("0x8010_0000", "0x8400_0000").as_str();
+        match compile("t", text.as_bytes(), &Fixtures::default(), &RunOptions::default()) {
+            Ok(compiled) => {
+                prop_assert!(Bundle::open(compiled.bundle()).is_ok());
+                prop_assert!(!compiled.summary().to_string().is_empty());
+            }
+            Err(refused) => prop_assert!(!refused.to_string().contains("fault of XDV"), "{}\n{}", text, refused),
+        }
+    }
+}
