@@ -54,7 +54,7 @@ impl LaneGic {
         let sgi = low32(value >> SGI_INTID_SHIFT);
         let lane = targets.trailing_zeros() as usize;
         if lane == self.id {
-            return self.place_sgi(sgi, hw);
+            return self.place_again(sgi, hw) || self.place_new_sgi(sgi, hw);
         }
         if lane >= vgic.lanes() {
             return false;
@@ -87,19 +87,19 @@ impl LaneGic {
         let mail = at(&vgic.shared, self.id).mail.swap(0, Ordering::AcqRel);
         if mail & !MAIL_SGIS == 0
             && mail.is_power_of_two()
-            && self.place_sgi(mail.trailing_zeros(), hw)
+            && self.place_again(mail.trailing_zeros(), hw)
         {
             return true;
         }
         mail == 0 || self.kick_rest(mail, hw)
     }
 
-    /// Several SGIs at once, attention bits, or an SGI that found no place.
+    /// Several SGIs at once, attention bits, or an SGI that has no list register yet.
     #[cold]
     #[inline(never)]
     fn kick_rest(&mut self, mail: u32, hw: &mut impl VirtGic) -> bool {
         for sgi in Ones(mail & MAIL_SGIS) {
-            if !self.place_sgi(sgi, hw) {
+            if !(self.place_again(sgi, hw) || self.place_new_sgi(sgi, hw)) {
                 self.held |= 1 << sgi;
             }
         }
@@ -107,19 +107,19 @@ impl LaneGic {
         self.held == 0
     }
 
-    /// Makes an SGI pending in the list register it has, or gives it a free one.
-    #[inline]
-    fn place_sgi(&mut self, sgi: u32, hw: &mut impl VirtGic) -> bool {
+    /// Makes an SGI pending in the list register it has, if it has one.
+    #[inline(always)]
+    fn place_again(&mut self, sgi: u32, hw: &mut impl VirtGic) -> bool {
         let slot = *at(&self.sgi_slot, sgi as usize);
         if slot == NO_SLOT {
-            return self.place_new_sgi(sgi, hw);
+            return false;
         }
         let index = usize::from(slot);
-        let state = hw.read_lr(index) & lr::STATE;
-        hw.write_lr(index, *at(&self.bodies, index) | state | lr::PENDING);
+        hw.pend_lr(index, *at(&self.bodies, index));
         true
     }
 
+    /// Gives an SGI a free list register, if it may be delivered and there is one.
     #[cold]
     #[inline(never)]
     fn place_new_sgi(&mut self, sgi: u32, hw: &mut impl VirtGic) -> bool {

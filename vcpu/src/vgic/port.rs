@@ -37,6 +37,13 @@ pub trait VirtGic {
     fn read_lr(&mut self, index: usize) -> u64;
     /// Writes `ICH_LR<index>_EL2`.
     fn write_lr(&mut self, index: usize, value: u64);
+    /// Makes the interrupt of a list register pending, whatever state it is in: `body` is the register without state.
+    /// On its own because the index selects a register, and one selection is cheaper than two.
+    #[inline(always)]
+    fn pend_lr(&mut self, index: usize, body: u64) {
+        let state = self.read_lr(index) & super::lr::STATE;
+        self.write_lr(index, body | state | super::lr::PENDING);
+    }
     /// `ICH_ELRSR_EL2`: one bit for each empty list register.
     fn read_elrsr(&mut self) -> u64;
     /// `ICH_HCR_EL2`.

@@ -108,6 +108,16 @@ impl Plan {
         for (pending, active) in pending.iter_mut().zip(&self.active) {
             *pending &= !active;
         }
+        let wanted: u32 = pending
+            .iter()
+            .chain(&self.active)
+            .map(|word| word.count_ones())
+            .sum();
+        if wanted as usize >= self.count {
+            // Crowded: an interrupt that becomes pending again in its list register would be ahead of more urgent ones
+            // that have none. So active ones are only active, and what else is pending of them stays outside.
+            self.pending = pending;
+        }
         let mut active = self.active;
         let mut left = Left {
             pending: false,

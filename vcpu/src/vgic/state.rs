@@ -235,8 +235,8 @@ impl State {
         if active {
             bank.active &= !bit;
         }
-        if LINKED_PPIS & bit != 0 && pending && active {
-            // A linked register may not be pending and active, and pending waits for the end of active anyway.
+        if active && bank.latch & bit != 0 && (!pending || LINKED_PPIS & bit != 0) {
+            // Look again when it ends. A linked register may not be pending and active at once.
             return lr::ACTIVE | lr::EOI;
         }
         if pending {
@@ -272,7 +272,7 @@ impl State {
             return lr::PENDING | lr::EOI;
         }
         if active && !pending && latched {
-            // Disabled or routed elsewhere meanwhile: look again when it ends.
+            // Disabled, routed elsewhere or crowded out meanwhile: look again when it ends.
             return lr::ACTIVE | lr::EOI;
         }
         if pending {

@@ -9,3 +9,11 @@ mod random;
 mod threads;
 mod tools;
 mod world;
+
+/// How many cases a property test runs: `PROPTEST_CASES`, or else what suits each run of the tests.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(usual)
+}

@@ -60,7 +60,7 @@ fn world(seed: &[(u8, u8)], enable: u32, registers: usize) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: super::cases(20_000), ..ProptestConfig::default() })]
 
     #[test]
     fn short_paths_do_what_the_slow_path_does_or_nothing(

@@ -432,7 +432,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: super::cases(3000), max_shrink_iters: 4000, ..ProptestConfig::default() })]
 
     #[test]
     fn random_guests_lose_nothing_and_get_nothing_twice(
