@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,12 +29,19 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
+/// Cargo's target folder, as xtask finds it too.
+#[must_use]
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
 /// A folder for what tests leave behind.
 ///
 /// # Errors
 /// The folder cannot be made.
 pub fn scratch() -> anyhow::Result<PathBuf> {
-    let folder = root().join("target/xdv-tests");
+    let folder = target().join("xdv-tests");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
 }
@@ -80,6 +88,7 @@ pub fn run(
     let mut child = command
         .stdout(file.try_clone()?)
         .stderr(file)
+        .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start {}", command.get_program().display()))?;
     let status = wait(&mut child, limit)?;
@@ -95,7 +104,11 @@ fn wait(child: &mut Child, limit: Duration) -> anyhow::Result<Option<i32>> {
         }
         thread::sleep(Duration::from_millis(20));
     }
-    child.kill()?;
+    // The whole group: cargo, xtask, QEMU.
+    let group = format!("-{}", child.id());
+    Command::new("kill")
+        .args(["-KILL", "--", &group])
+        .status()?;
     child.wait()?;
     Ok(None)
 }

@@ -38,8 +38,8 @@ fn bare_it_is_its_own_calibration() -> anyhow::Result<()> {
     build.args(["build", "tests/configs/bench.toml"]);
     let (status, text) = run(&mut build, "bench-build", Duration::from_secs(240))?;
     ensure!(status == Some(0), "building failed:\n{text}");
-    let bundle = fs::read(machine::root().join("target/xdv/bench/bundle.cpio"))
-        .context("no bundle was left")?;
+    let bundle =
+        fs::read(machine::target().join("xdv/bench/bundle.cpio")).context("no bundle was left")?;
     let kernel = archive::entry(&bundle, "bench/kernel").context("the bundle has no kernel")?;
     let image = scratch()?.join("bench-kernel");
     fs::write(&image, kernel)?;

@@ -116,7 +116,6 @@ pub fn timer_lateness(ahead: u64, sleep: bool) -> u64 {
     unsafe {
         asm!(
             "str xzr, [x11]",
-            "msr daifclr, #2",
             "mrs {deadline}, cntvct_el0",
             "add {deadline}, {deadline}, {ahead}",
             "msr cntv_cval_el0, {deadline}",
@@ -124,10 +123,15 @@ pub fn timer_lateness(ahead: u64, sleep: bool) -> u64 {
             "msr cntv_ctl_el0, {stamp}",
             "isb",
             "cbnz {sleep}, 4f",
+            "msr daifclr, #2",
             "3: ldr {stamp}, [x11]",
             "cbz {stamp}, 3b",
             "b 5f",
+            // Masked, or an interrupt just before the WFI would leave it asleep: as every kernel's idle loop does.
             "4: wfi",
+            "msr daifclr, #2",
+            "isb",
+            "msr daifset, #2",
             "ldr {stamp}, [x11]",
             "cbz {stamp}, 4b",
             "5: msr daifset, #2",
@@ -141,8 +145,10 @@ pub fn timer_lateness(ahead: u64, sleep: bool) -> u64 {
             options(nostack)
         );
     }
-    // Reading the counter is itself one instruction, and not lateness.
-    stamp.wrapping_sub(deadline).saturating_sub(1)
+    // Reading the counter is itself one instruction, and not lateness; nor is the unmasking after a WFI.
+    stamp
+        .wrapping_sub(deadline)
+        .saturating_sub(1 + u64::from(sleep))
 }
 
 /// The receiver of the IPI rows: spins or sleeps with interrupts open until told to stop. For `smp::start`.
@@ -152,16 +158,19 @@ pub fn receive(sleep: u64) {
     // SAFETY: as for `sgi_self_roundtrip`; x13 and x14 are the addresses of READY and STOP.
     unsafe {
         asm!(
-            "msr daifclr, #2",
             "str x12, [x11]",
             "mov x15, #1",
             "str x15, [x13]",
             "cbnz {sleep}, 4f",
+            "msr daifclr, #2",
             "3: yield",
             "ldr x15, [x14]",
             "cbz x15, 3b",
             "b 5f",
             "4: wfi",
+            "msr daifclr, #2",
+            "isb",
+            "msr daifset, #2",
             "ldr x15, [x14]",
             "cbz x15, 4b",
             "5: msr daifset, #2",
@@ -196,9 +205,9 @@ pub fn stop_receiver() {
     smp::wait_off(1);
 }
 
-/// One SGI 2 to lane 1: ticks from before the write to the first instruction of its handler.
+/// One SGI 2 to lane 1, which spins or sleeps: ticks from before the write to the first instruction of its handler.
 #[must_use]
-pub fn ipi_oneway() -> u64 {
+pub fn ipi_oneway(sleep: bool) -> u64 {
     let (before, stamp): (u64, u64);
     // SAFETY: writes STAMP and sends an SGI to lane 1 of this guest.
     unsafe {
@@ -226,7 +235,8 @@ pub fn ipi_oneway() -> u64 {
             options(nostack)
         );
     }
-    stamp.wrapping_sub(before)
+    // A sleeper unmasks first, which is not the interrupt's cost.
+    stamp.wrapping_sub(before).saturating_sub(u64::from(sleep))
 }
 
 /// Makes the bare one-way trip 16 instructions, as the yardstick's was.

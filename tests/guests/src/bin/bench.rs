@@ -65,7 +65,7 @@ fn ipi(name: &str, sleep: bool) {
         println!("note no second lane: {name} is not measured");
         return;
     }
-    let total = (0..IRQ).fold(0u64, |sum, _| sum.wrapping_add(bench::ipi_oneway()));
+    let total = (0..IRQ).fold(0u64, |sum, _| sum.wrapping_add(bench::ipi_oneway(sleep)));
     bench::stop_receiver();
     report(name, total, IRQ);
 }
