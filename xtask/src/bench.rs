@@ -17,7 +17,7 @@ use self::baseline::Baseline;
 use self::judge::{Figure, Verdict};
 use crate::build::{self, Built, Profile};
 use crate::cli::BenchArgs;
-use crate::machine::{Compiled, Machine};
+use crate::machine::Machine;
 use crate::project::Project;
 use crate::qemu::Qemu;
 use crate::run::launch::{Ending, Launch};
@@ -35,6 +35,8 @@ const BENCH: &str =
 /// The same on one lane: QEMU before 10 never leaves a spin of one CPU for another under icount.
 const BENCH_ONE_LANE: &str =
     "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"64M\"\nlanes = 1\n";
+/// The memory of [`BOOT`].
+const BOOT_MIB: u64 = 4;
 /// The machine of the row `el2_entry_to_first_guest`.
 const BOOT: &str =
     "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"4M\"\nlanes = 1\n";
@@ -50,8 +52,16 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
         ));
     }
     let el2 = build::hypervisor(project, Profile::Release)?;
+    // Both machines first: building and counting would draw over each other.
+    let (exits, cpus) = if all_rows {
+        (BENCH, 2)
+    } else {
+        (BENCH_ONE_LANE, 1)
+    };
+    let exits = prepare(project, &qemu, &el2, "bench", exits, cpus)?;
+    let boot = prepare(project, &qemu, &el2, "bench-boot", BOOT, 1)?;
     let step = Step::begin("counting instructions");
-    let measured = measure(project, &qemu, &el2, all_rows);
+    let measured = measure(&exits, &boot, &el2);
     match &measured {
         Ok(_) => step.done(),
         Err(_) => step.failed(),
@@ -95,18 +105,8 @@ fn emulator(project: &Project, args: &BenchArgs) -> anyhow::Result<Qemu> {
     }
 }
 
-fn measure(
-    project: &Project,
-    qemu: &Qemu,
-    el2: &Built,
-    all_rows: bool,
-) -> anyhow::Result<Vec<Figure>> {
-    let (config, cpus) = if all_rows {
-        (BENCH, 2)
-    } else {
-        (BENCH_ONE_LANE, 1)
-    };
-    let (lines, _) = boot(project, qemu, el2, "bench", config, cpus)?;
+fn measure(exits: &Launch, boot: &Launch, el2: &Built) -> anyhow::Result<Vec<Figure>> {
+    let (lines, _) = run(exits)?;
     let mut figures: Vec<Figure> = lines
         .iter()
         .filter_map(|line| parse::figure(line))
@@ -114,17 +114,21 @@ fn measure(
     if figures.is_empty() {
         bail!("the bench guest printed no figure:\n{}", tail(&lines));
     }
-    let (lines, outcome) = boot(project, qemu, el2, "bench-boot", BOOT, 1)?;
-    match outcome.boot_ticks() {
-        Some(ticks) => figures.push(Figure {
-            name: rows::BOOT.to_owned(),
-            value: ticks,
-        }),
-        None => bail!(
+    let (lines, outcome) = run(boot)?;
+    let Some(ticks) = outcome.boot_ticks() else {
+        bail!(
             "the hypervisor did not say how long its boot took:\n{}",
             tail(&lines)
-        ),
-    }
+        )
+    };
+    figures.push(Figure {
+        name: rows::BOOT.to_owned(),
+        value: ticks,
+    });
+    figures.extend(outcome.memory_ticks().map(|ticks| Figure {
+        name: rows::SCRUB.to_owned(),
+        value: ticks / BOOT_MIB,
+    }));
     figures.push(Figure {
         name: rows::SIZE.to_owned(),
         value: el2.text_rodata,
@@ -132,19 +136,19 @@ fn measure(
     Ok(figures)
 }
 
-/// Runs one machine under icount to its end and returns its console.
-fn boot(
+/// A machine that counts instructions, ready to start.
+fn prepare(
     project: &Project,
     qemu: &Qemu,
     el2: &Built,
     name: &str,
     config: &str,
     cpus: u32,
-) -> anyhow::Result<(Vec<String>, Outcome)> {
-    let compiled: Compiled =
-        Machine::from_text(project, name, config, Profile::Release).compile(Some(cpus), None)?;
+) -> anyhow::Result<Launch> {
+    let machine = Machine::from_text(project, name, config, Profile::Release);
+    let compiled = machine.compile(Some(cpus), None)?;
     let files = build::place(&project.output(name.as_ref()), el2, &compiled.bundle)?;
-    let launch = Launch {
+    Ok(Launch {
         qemu: qemu.clone(),
         cpu: CPU.to_owned(),
         smp: cpus,
@@ -154,8 +158,12 @@ fn boot(
         extra: Vec::new(),
         interactive: false,
         limit: Some(LIMIT),
-    };
-    let mut outcome = Outcome::expecting(&compiled.guests);
+    })
+}
+
+/// Runs a machine to its end and returns its console.
+fn run(launch: &Launch) -> anyhow::Result<(Vec<String>, Outcome)> {
+    let mut outcome = Outcome::default();
     let mut lines = Vec::new();
     let ending = launch.watch(|line| {
         outcome.take(line);
@@ -164,7 +172,7 @@ fn boot(
     })?;
     if !outcome.is_success() || ending == Ending::TimedOut {
         bail!(
-            "the machine `{name}` did not end well ({ending:?}):\n{}",
+            "the machine did not end well ({ending:?}):\n{}",
             tail(&lines)
         );
     }

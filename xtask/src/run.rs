@@ -119,6 +119,10 @@ fn conclude(seen: &Seen, launch: &Launch, took: Duration) -> ExitCode {
         say::note(&format!("all guests ended well ({})", say::seconds(took)));
         return ExitCode::SUCCESS;
     }
+    if *ending == Ending::Interrupted {
+        say::note("ended by Ctrl-C");
+        return ExitCode::from(130);
+    }
     for (name, end) in outcome.guests() {
         if matches!(end, End::Well) {
             say::note(&format!("guest {name}: {end}"));
@@ -130,12 +134,8 @@ fn conclude(seen: &Seen, launch: &Launch, took: Duration) -> ExitCode {
         say::error(&format!("the hypervisor failed: {panic}"));
     }
     match ending {
-        Ending::ByItself(true) | Ending::AfterTheEnd => {}
+        Ending::ByItself(true) | Ending::AfterTheEnd | Ending::Interrupted => {}
         Ending::ByItself(false) => say::error("QEMU ended with an error"),
-        Ending::Interrupted => {
-            say::note("ended by Ctrl-C");
-            return ExitCode::from(130);
-        }
         Ending::TimedOut => say::error(&format!(
             "nothing ended the run within {}; QEMU was stopped",
             say::seconds(launch.limit.unwrap_or_default())

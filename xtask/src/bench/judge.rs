@@ -137,16 +137,16 @@ mod tests {
     #[test]
     fn two_percent_is_the_border() {
         assert_eq!(
-            judged(&[("measure_per_mib", 1020)], &[("measure_per_mib", 1000)]),
+            judged(&[("scrub_per_mib", 1020)], &[("scrub_per_mib", 1000)]),
             []
         );
         assert_eq!(
-            judged(&[("measure_per_mib", 1021)], &[("measure_per_mib", 1000)]),
-            [Verdict::Grown("measure_per_mib".to_owned(), 1021, 1000)]
+            judged(&[("scrub_per_mib", 1021)], &[("scrub_per_mib", 1000)]),
+            [Verdict::Grown("scrub_per_mib".to_owned(), 1021, 1000)]
         );
         assert_eq!(
-            judged(&[("measure_per_mib", 900)], &[("measure_per_mib", 1000)]),
-            [Verdict::Better("measure_per_mib".to_owned())]
+            judged(&[("scrub_per_mib", 900)], &[("scrub_per_mib", 1000)]),
+            [Verdict::Better("scrub_per_mib".to_owned())]
         );
     }
 

@@ -6,6 +6,8 @@
 
 /// From the first instruction of EL2 to the first of the guest.
 pub const BOOT: &str = "el2_entry_to_first_guest";
+/// Preparing a MiB of a guest's memory: scrubbing it, and placing what it starts with.
+pub const SCRUB: &str = "scrub_per_mib";
 /// Bytes of code and constants of the hypervisor.
 pub const SIZE: &str = "hypervisor_text_rodata";
 
@@ -76,7 +78,7 @@ const fn known(value: u64) -> Option<u64> {
 }
 
 /// All rows, in the order they are shown.
-pub const ROWS: [Row; 24] = [
+pub const ROWS: [Row; 23] = [
     sync("hvc_psci_version", 80, 60, [8, 54, 160, 478, 1058]),
     sync("smc_psci_version", 85, 65, [8, 59, 134, 508, NONE]),
     sync("hvc_unknown", 95, 70, [8, 58, 160, 1654, 997]),
@@ -102,8 +104,7 @@ pub const ROWS: [Row; 24] = [
         260,
         [16, NONE, 976, 5488, 19061],
     ),
-    extra("scrub_per_mib"),
-    extra("measure_per_mib"),
+    extra(SCRUB),
     sync(
         BOOT,
         400_000,

@@ -112,6 +112,32 @@ mod tests {
         assert_eq!(offsets("xdv |   backtrace: 1f4"), Some(vec![0x1f4]));
     }
 
+    /// This very test, found in this very program: its address less where the program was loaded is its offset.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn functions_are_named_with_file_and_line() {
+        let me = std::env::current_exe().unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let mine = maps
+            .lines()
+            .find(|line| line.ends_with(&me.display().to_string()))
+            .unwrap();
+        let loaded = u64::from_str_radix(mine.split('-').next().unwrap(), 16).unwrap();
+        let here = functions_are_named_with_file_and_line as fn() as usize as u64;
+        let lines = Symbols::of(&me).explain(&format!("xdv |   backtrace {:#x}", here - loaded));
+        let named = |line: &String| {
+            line.contains("functions_are_named_with_file_and_line")
+                && line.contains("backtrace.rs:")
+        };
+        assert!(lines.iter().any(named), "{lines:?}");
+        assert_eq!(
+            Symbols::of(Path::new("/nowhere"))
+                .explain("xdv | backtrace 0")
+                .len(),
+            1
+        );
+    }
+
     #[test]
     fn a_guest_s_line_is_never_symbolised() {
         assert_eq!(offsets("alpha | backtrace 0x1f4"), None);

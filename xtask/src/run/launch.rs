@@ -1,10 +1,10 @@
 //! Starting QEMU, following its console, and ending it when it does not end by itself.
 
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,6 +13,7 @@ use super::console::Lines;
 use crate::build::Files;
 use crate::process;
 use crate::qemu::Qemu;
+use crate::say;
 
 /// How long QEMU may take to go after EL2 has said its last word.
 const LAST_WORD: Duration = Duration::from_secs(10);
@@ -106,20 +107,38 @@ impl Launch {
             } else {
                 Stdio::null()
             })
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // A second run in one process finds the handler in place; that is fine.
         let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start `{}`", process::shown(&command)))?;
+        let complaints = child.stderr.take().map(relay);
         let ending = follow(&mut child, self.limit, &mut line);
         if !matches!(ending, Ok(Ending::ByItself(_))) {
             let _ = child.kill();
         }
         let _ = child.wait();
+        if let Some(complaints) = complaints {
+            let _ = complaints.join();
+        }
         drop(terminal);
         ending
     }
+}
+
+/// What QEMU itself has to say goes to the person, except what is no news: under icount with `sleep=off` a machine
+/// that waits for nothing is what a guest that has ended looks like.
+fn relay(stderr: ChildStderr) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if !line.contains("icount sleep disabled and no active timers") {
+                say::note(&line);
+            }
+        }
+    })
 }
 
 fn follow(

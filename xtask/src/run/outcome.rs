@@ -42,6 +42,7 @@ pub struct Outcome {
     all_ended: bool,
     panic: Option<String>,
     boot_ticks: Option<u64>,
+    memory_ticks: Option<u64>,
 }
 
 impl Outcome {
@@ -67,9 +68,9 @@ impl Outcome {
             self.panic
                 .get_or_insert_with(|| report.trim_end().to_owned());
         } else if let Some(rest) = said.strip_prefix("boot: ") {
-            self.boot_ticks = self
-                .boot_ticks
-                .or_else(|| rest.split_whitespace().next()?.parse().ok());
+            let mut numbers = rest.split_whitespace().filter_map(|word| word.parse().ok());
+            self.boot_ticks = self.boot_ticks.or_else(|| numbers.next());
+            self.memory_ticks = self.memory_ticks.or_else(|| numbers.next());
         } else if let Some((name, what)) = said
             .strip_prefix("guest ")
             .and_then(|rest| rest.split_once(": "))
@@ -99,6 +100,11 @@ impl Outcome {
     /// The ticks from EL2's entry to the first instruction of a guest.
     pub fn boot_ticks(&self) -> Option<u64> {
         self.boot_ticks
+    }
+
+    /// The ticks that preparing the guests' memory took, which the boot's do not include.
+    pub fn memory_ticks(&self) -> Option<u64> {
+        self.memory_ticks
     }
 
     /// EL2 has nothing more to do and is about to switch the machine off.
@@ -154,7 +160,7 @@ mod tests {
     fn all_well_is_success() {
         let mut lines = STARTED.to_vec();
         lines.extend([
-            "xdv | boot: 1234 ticks to the first guest instruction",
+            "xdv | boot: 1234 ticks to the first guest instruction, and 99 for the guests' memory",
             "alpha | hello",
             "xdv | guest beta: ended well",
             "xdv | guest alpha: ended well",
@@ -163,6 +169,7 @@ mod tests {
         let outcome = after(&lines);
         assert!(outcome.is_success());
         assert_eq!(outcome.boot_ticks(), Some(1234));
+        assert_eq!(outcome.memory_ticks(), Some(99));
     }
 
     #[test]
