@@ -9,11 +9,10 @@ use crate::board;
 use crate::diagnostic::Diagnostic;
 use crate::dtb;
 use crate::files::Files;
-use crate::layout::{Layout, Load, NoRoom};
-use crate::quantity::{address, written};
+use crate::layout::{Layout, Load};
 use crate::raw::RawGuest;
-use crate::summary::{GuestSummary, RegionSummary, size};
-use crate::{BundleFile, names};
+use crate::summary::{GuestSummary, RegionSummary};
+use crate::{BundleFile, names, room};
 
 /// A guest whose files are there and have their places.
 #[derive(Debug)]
@@ -76,7 +75,7 @@ pub(crate) fn load(
             initrd,
         }),
         Err(why) => {
-            found.extend(no_room(guest, &load, why));
+            found.extend(room::explain(guest, &load, why));
             None
         }
     }
@@ -95,100 +94,6 @@ fn tree(guest: &RawGuest, memory: u64, initrd: Option<(u64, u64)>) -> Option<Vec
         initrd,
     })
     .ok()
-}
-
-/// Explains what found no place.
-fn no_room(guest: &RawGuest, load: &Load, why: NoRoom) -> Option<Diagnostic> {
-    let (memory, kernel) = (guest.memory.as_ref()?, guest.kernel.as_ref()?);
-    let name = guest
-        .name
-        .as_ref()
-        .map_or("this guest", |name| name.value.as_str());
-    let ram = format!(
-        "RAM is {} to {}",
-        address(RAM_BASE),
-        address(RAM_BASE.saturating_add(load.memory).saturating_sub(1))
-    );
-    let takes = format!("takes {} of memory when it runs", size(load.image.memory));
-    Some(match (why, &guest.load) {
-        (NoRoom::Misaligned(nearest), Some(field)) => {
-            let rule = match load.image.text_offset {
-                0 => "this kernel must lie at a multiple of 2 MiB (0x20_0000)".to_owned(),
-                offset => format!(
-                    "this kernel must lie {} above a multiple of 2 MiB, as its header says",
-                    address(offset)
-                ),
-            };
-            Diagnostic::new(format!(
-                "the kernel of `{name}` cannot lie at {}",
-                address(field.value)
-            ))
-            .at(field.span.clone(), "misaligned")
-            .note(rule)
-            .fix(
-                "the nearest address that it can lie at",
-                field.span.clone(),
-                address(nearest),
-            )
-        }
-        (NoRoom::Kernel(_), Some(field)) => {
-            Diagnostic::new(format!("the kernel of `{name}` lies outside its RAM"))
-                .at(
-                    field.span.clone(),
-                    format!(
-                        "{} to {}",
-                        address(field.value),
-                        address(
-                            field
-                                .value
-                                .saturating_add(load.image.memory)
-                                .saturating_sub(1)
-                        )
-                    ),
-                )
-                .see(kernel.span.clone(), takes)
-                .see(memory.span.clone(), ram)
-                .help("leave `load` out to have a place chosen")
-        }
-        (NoRoom::Initrd, _) => {
-            let initrd = guest.initrd.as_ref()?;
-            let diagnostic = Diagnostic::new(format!(
-                "the initrd of `{name}` does not fit into its memory"
-            ));
-            let diagnostic = diagnostic.at(
-                initrd.span.clone(),
-                format!("takes {}", size(load.initrd.unwrap_or(0))),
-            );
-            let diagnostic = diagnostic.see(kernel.span.clone(), takes);
-            more_memory(
-                diagnostic.see(memory.span.clone(), "holds both, and the device tree"),
-                load,
-                guest,
-            )?
-        }
-        (NoRoom::Kernel(_) | NoRoom::Dtb | NoRoom::Misaligned(_), _) => {
-            let diagnostic = Diagnostic::new(format!(
-                "the memory of `{name}` is too small for its kernel"
-            ));
-            let diagnostic = diagnostic.at(
-                memory.span.clone(),
-                format!("{} for the kernel and its device tree", size(load.memory)),
-            );
-            more_memory(diagnostic.see(kernel.span.clone(), takes), load, guest)?
-        }
-    })
-}
-
-fn more_memory(diagnostic: Diagnostic, load: &Load, guest: &RawGuest) -> Option<Diagnostic> {
-    let span = guest.memory.as_ref()?.span.clone();
-    Some(match load.least_memory() {
-        Some(least) => diagnostic.fix(
-            "the least that holds it all; give it more to work with",
-            span,
-            format!("\"{}\"", written(least)),
-        ),
-        None => diagnostic.help("no guest has so much memory: name a smaller file"),
-    })
 }
 
 /// Writes down a guest that was found good.

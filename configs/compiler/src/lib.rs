@@ -24,6 +24,7 @@ mod memory;
 mod names;
 mod quantity;
 mod raw;
+mod room;
 mod suggest;
 mod summary;
 mod text;
@@ -117,19 +118,23 @@ pub fn compile(
         }
     };
     let mut found = Vec::new();
-    let refused = |found| Err(Diagnostics::new(source_name, text, found));
-    let Some(table) = text::parse(text, &mut found) else {
-        return refused(found);
-    };
-    match judge(
-        &raw::read(&table, &mut found),
-        environment,
-        options,
-        &mut found,
-    ) {
+    let config = text::parse(text, &mut found).map(|table| raw::read(&table, &mut found));
+    let compiled = config.and_then(|config| judge(&config, environment, options, &mut found));
+    match compiled {
         Some(compiled) if found.is_empty() => Ok(compiled),
-        _ => refused(found),
+        _ => {
+            if found.is_empty() {
+                found.push(fault("it was refused without a reason"));
+            }
+            Err(Diagnostics::new(source_name, text, found))
+        }
     }
+}
+
+/// What should never be said: something that the stages should have found first.
+fn fault(what: &str) -> Diagnostic {
+    Diagnostic::new(format!("this file could not be compiled: {what}"))
+        .help("this is a fault of XDV: please report it")
 }
 
 /// Judges the machine as a whole and writes it down. `None` when something is wrong, and reported.
@@ -177,10 +182,7 @@ fn judge(
         }
         // What EL2 would refuse should have been found before: say it rather than hand it out.
         Err(why) => {
-            found.push(
-                Diagnostic::new(format!("the compiled plan does not hold: {why}"))
-                    .help("this is a fault of XDV: please report it"),
-            );
+            found.push(fault(&why));
             None
         }
     }

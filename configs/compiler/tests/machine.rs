@@ -70,6 +70,22 @@ fn the_bundle_is_what_the_plan_says() {
     assert_eq!(compiled.summary().guests.len(), 2);
 }
 
+/// What the documentation shows is a machine file.
+#[test]
+fn the_documented_keys_compile() {
+    let documentation = include_str!("../../README.md");
+    let block = documentation
+        .split("```toml")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let compiled = compiled(
+        &block
+            .expect("it shows a file")
+            .replace("initrd.cpio", "debian-hello"),
+    );
+    assert_eq!(compiled.cpus_needed(), 3);
+}
+
 #[test]
 fn run_options_reach_the_plan() {
     let deadline = |ms| {
@@ -110,16 +126,12 @@ fn texts(fdt: &Fdt<'_>, node: &str, property: &str) -> Vec<String> {
 #[test]
 fn the_device_tree_describes_the_guest() {
     let compiled = compiled(LINUX);
-    let plan = Plan::decode(compiled.plan()).expect("EL2 takes it");
-    let guest = plan.guests().next().expect("there is one");
-    let file = |part: &str| {
-        compiled
-            .files()
-            .iter()
-            .find(|file| file.name == format!("hello/{part}"))
-            .expect(part)
-    };
-    let fdt = Fdt::new(&file("dtb").data).expect("it is a device tree");
+    let file = compiled
+        .files()
+        .iter()
+        .find(|file| file.name == "hello/dtb")
+        .expect("it is there");
+    let fdt = Fdt::new(&file.data).expect("it is a device tree");
 
     assert_eq!(texts(&fdt, "/", "compatible"), ["linux,dummy-virt"]);
     assert_eq!(texts(&fdt, "/chosen", "bootargs"), ["console=ttyAMA0"]);
@@ -164,7 +176,19 @@ fn the_device_tree_describes_the_guest() {
         );
     }
     assert!(fdt.find_node("/cpus/cpu@2").is_none());
+}
 
+#[test]
+fn the_device_tree_names_the_initrd() {
+    let compiled = compiled(LINUX);
+    let plan = Plan::decode(compiled.plan()).expect("EL2 takes it");
+    let guest = plan.guests().next().expect("there is one");
+    let file = compiled
+        .files()
+        .iter()
+        .find(|file| file.name == "hello/dtb")
+        .expect("it is there");
+    let fdt = Fdt::new(&file.data).expect("it is a device tree");
     let initrd = guest
         .segments()
         .find(|s| s.file == "hello/initrd")

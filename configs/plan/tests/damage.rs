@@ -1,0 +1,193 @@
+//! Damaged plans: refused, or plans that keep the rules. Never a panic.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the helpers of a test fail by panicking"
+)]
+
+mod support;
+
+use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec, encode, seal};
+use configs_plan::format::{self, checksum, crc32};
+use configs_plan::{Plan, PlanError, RAM_BASE, RAM_GRANULE, RamPlan};
+use proptest::prelude::*;
+use support::{count, holds, spec, two};
+
+#[test]
+fn crc32_is_the_usual_one() {
+    assert_eq!(crc32(&[b"123456789"]), 0xCBF4_3926);
+    assert_eq!(crc32(&[b"1234", b"", b"56789"]), 0xCBF4_3926);
+    assert_eq!(checksum(&[0; 10]), None);
+}
+
+/// The blob with some bytes written over.
+fn changed(blob: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut blob = blob.to_vec();
+    blob[at..at + bytes.len()].copy_from_slice(bytes);
+    blob
+}
+
+fn decode(blob: &[u8]) -> Result<PlanSpec, PlanError> {
+    Plan::decode(blob).map(|plan| spec(&plan))
+}
+
+/// What is read of a blob that says it has `n` sections, behind a right checksum.
+fn sealed(mut blob: Vec<u8>, n: u32) -> Result<PlanSpec, PlanError> {
+    seal(&mut blob, n);
+    decode(&blob)
+}
+
+#[test]
+fn damaged_headers_are_refused() {
+    let blob = encode(&two()).expect("it is valid");
+    assert_eq!(decode(&changed(&blob, 0, b"Y")), Err(PlanError::Magic));
+    assert_eq!(decode(&changed(&blob, 8, &[2])), Err(PlanError::Version(2)));
+    let said = u32::try_from(blob.len()).expect("it is short") ^ 1;
+    let found = blob.len();
+    assert_eq!(
+        decode(&changed(&blob, 12, &said.to_le_bytes())),
+        Err(PlanError::Length { said, found })
+    );
+    assert!(matches!(
+        decode(&changed(&blob, 100, &[0xEE])),
+        Err(PlanError::Checksum { .. })
+    ));
+    for length in 0..blob.len() {
+        assert!(decode(&blob[..length]).is_err(), "cut to {length}");
+    }
+    let n = count(support::sections(&blob).len());
+    assert_eq!(sealed(blob.clone(), n), Ok(two()));
+    assert_eq!(
+        sealed(blob.clone(), n - 1),
+        Err(PlanError::SectionCount(n - 1))
+    );
+    assert_eq!(sealed(blob.clone(), n + 1), Err(PlanError::Truncated));
+    assert_eq!(sealed(blob.clone(), u32::MAX), Err(PlanError::Truncated));
+}
+
+#[test]
+fn damaged_sections_are_refused() {
+    let blob = encode(&two()).expect("it is valid");
+    let sections = support::sections(&blob);
+    let n = count(sections.len());
+    for (kind, owner, start, end) in sections {
+        let with = |at: usize, byte: u8| sealed(changed(&blob, start + at, &[byte]), n);
+        let without: Vec<u8> = [&blob[..start], &blob[end..]].concat();
+        assert_eq!(
+            sealed(without, n - 1),
+            Err(PlanError::SectionMissing { kind, owner })
+        );
+        let twice: Vec<u8> = [&blob[..end], &blob[start..]].concat();
+        assert_eq!(
+            sealed(twice, n + 1),
+            Err(PlanError::SectionTwice { kind, owner })
+        );
+        for reserved in [2, 6, 12] {
+            assert_eq!(
+                with(reserved, 2),
+                Err(PlanError::SectionFlags(kind)),
+                "{reserved}"
+            );
+        }
+        let stranger = owner & 0xFF00 | 99;
+        assert_eq!(
+            with(4, 99),
+            Err(PlanError::SectionOwner {
+                kind,
+                owner: stranger
+            })
+        );
+        assert!(with(8, 1).is_err(), "length");
+        assert_eq!(with(0, 77), Err(PlanError::UnknownSection(77)));
+    }
+}
+
+#[test]
+fn unknown_sections_are_skipped_only_if_optional() {
+    let blob = encode(&two()).expect("it is valid");
+    let n = count(support::sections(&blob).len());
+    let with = |flags: u8| {
+        let mut blob = blob.clone();
+        blob.extend([
+            77, 0, flags, 0, 0xFF, 0xFF, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 0, 0, 0, 0,
+        ]);
+        seal(&mut blob, n + 1);
+        Plan::decode(&blob).map(|plan| spec(&plan))
+    };
+    assert_eq!(with(1), Ok(two()));
+    assert_eq!(with(0), Err(PlanError::UnknownSection(77)));
+}
+
+prop_compose! {
+    fn any_guest()(
+        name in "[a-z0-9][a-z0-9-]{0,30}",
+        granules in 4u64..64,
+        host in prop::option::of(0u64..64),
+        lanes in prop::collection::vec(0u32..8, 1..4),
+        kernel in 1u64..0x40_0000,
+        word in 0u64..0x10_0000,
+    ) -> GuestSpec {
+        let kernel_file = SegmentSpec { file: format!("{name}/kernel"), ipa: RAM_BASE, len: kernel };
+        let dtb = RAM_BASE + (granules - 1) * RAM_GRANULE;
+        GuestSpec {
+            ram: RamPlan { ipa: RAM_BASE, size: granules * RAM_GRANULE, host: host.map(|n| n * RAM_GRANULE) },
+            entry: RAM_BASE + (word * 4) % kernel.next_multiple_of(4),
+            dtb,
+            cpus: lanes,
+            segments: vec![kernel_file, SegmentSpec { file: format!("{name}/dtb"), ipa: dtb, len: 100 }],
+            name,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Written or refused exactly as the rules say; and what is written is read again.
+    #[test]
+    fn valid_plans_and_only_those_travel(
+        guests in prop::collection::vec(any_guest(), 1..4),
+        cpus in 1u32..9,
+        deadline in prop::option::of(1u32..),
+    ) {
+        let given = PlanSpec { cpus, deadline_ms: deadline, guests };
+        match encode(&given) {
+            Ok(blob) => {
+                prop_assert!(holds(&given));
+                prop_assert_eq!(spec(&Plan::decode(&blob).expect("it was just written")), given);
+            }
+            Err(error) => prop_assert!(!holds(&given), "{}: {:?}", error, given),
+        }
+    }
+
+    /// Bytes changed behind a right checksum: refused, or a plan that keeps the rules. Never a panic.
+    #[test]
+    fn damaged_plans_are_refused_or_keep_the_rules(
+        changes in prop::collection::vec((format::HEADER.., any::<u8>(), any::<bool>()), 1..6),
+        cut in prop::option::of(0usize..2000),
+        sections in prop::option::weighted(0.1, any::<u32>()),
+    ) {
+        let mut blob = encode(&two()).expect("it is valid");
+        let n = count(support::sections(&blob).len());
+        for (at, value, is_flip) in changes {
+            let at = format::HEADER + at % (blob.len() - format::HEADER);
+            blob[at] = if is_flip { blob[at] ^ (1 << (value % 8)) } else { value };
+        }
+        if let Some(cut) = cut {
+            blob.truncate(cut.max(format::HEADER));
+        }
+        seal(&mut blob, sections.unwrap_or(n));
+        if let Ok(plan) = Plan::decode(&blob) {
+            prop_assert!(holds(&spec(&plan)), "{:?}", spec(&plan));
+        }
+    }
+
+    /// Any bytes at all.
+    #[test]
+    fn noise_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), sections in 0u32..5) {
+        prop_assert!(Plan::decode(&bytes).is_err());
+        let mut sealed = bytes;
+        seal(&mut sealed, sections);
+        prop_assert!(Plan::decode(&sealed).is_err());
+    }
+}
