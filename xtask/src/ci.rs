@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use crate::cli::{BenchArgs, TestArgs};
+use crate::cli::{BenchArgs, QemuArgs, TestArgs};
 use crate::project::Project;
 use crate::qemu::Qemu;
 use crate::{bench, process, say, tidy, toolchain};
@@ -38,7 +38,14 @@ pub fn test(project: &Project, args: &TestArgs) -> anyhow::Result<ExitCode> {
 
 /// `cargo xtask ci`: all of `test`, then the bench.
 pub fn ci(project: &Project) -> anyhow::Result<ExitCode> {
-    let args = TestArgs::default();
+    // The bench asks for QEMU 10 by itself, whatever the tests use.
+    let qemu = QemuArgs {
+        qemu: std::env::var("XDV_QEMU").ok(),
+    };
+    let args = TestArgs {
+        qemu,
+        ..TestArgs::default()
+    };
     let mut parts = parts(project, &args)?;
     parts.push(Part {
         name: "bench",

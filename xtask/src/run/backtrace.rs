@@ -54,9 +54,13 @@ fn frames(loader: &Loader, address: u64) -> Vec<String> {
             let function = frame
                 .function
                 .and_then(|function| function.demangle().ok().map(|name| name.into_owned()));
-            let place = frame
-                .location
-                .and_then(|at| Some(format!("{}:{}", at.file?, at.line?)));
+            let place = frame.location.and_then(|at| {
+                // Line 0, or none: code that the compiler made, which belongs to no line.
+                let line = at.line.filter(|line| *line != 0);
+                Some(line.map_or(at.file?.to_owned(), |line| {
+                    format!("{}:{line}", at.file.unwrap_or_default())
+                }))
+            });
             match (function, place) {
                 (Some(function), Some(place)) => names.push(format!("{function}  {place}")),
                 (Some(only), None) | (None, Some(only)) => names.push(only),
