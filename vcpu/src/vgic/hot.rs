@@ -12,13 +12,24 @@ const SGI_INTID_SHIFT: u32 = 24;
 /// The only bits a fast SGI may have: INTID and targets 0 to 7 of affinity 0.0.0.
 const SGI_SIMPLE: u64 = 0xf << SGI_INTID_SHIFT | 0xff;
 
+/// What became of an SGI on its short path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is delivered, or in the other lane's mail.
+    Done,
+    /// Nothing has changed: it takes the slow path.
+    Declined,
+    /// It is for this lane and has no list register yet: [`LaneGic::place_new_sgi`] is due.
+    Unplaced(u32),
+}
+
 impl Vgic {
     /// `GICD_ISENABLER<word>` for SPIs (`word` 1 or 2).
     ///
     /// Declines when something newly enabled is pending. It may have set the enable bits by then, which the slow path
     /// sets again: the enable is written before the pending summary is read, and the slow path writes the summary
     /// before it reads the enables, so one of the two sees the other (all four accesses are sequentially consistent).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn fast_isenabler(&self, word: usize, bits: u32) -> bool {
         let index = word.wrapping_sub(1);
@@ -47,30 +58,41 @@ impl LaneGic {
     #[inline]
     #[must_use]
     pub fn fast_sgi1r(&mut self, vgic: &Vgic, value: u64, hw: &mut impl VirtGic) -> bool {
+        match self.send_fast(vgic, value, hw) {
+            Sent::Done => true,
+            Sent::Declined => false,
+            Sent::Unplaced(sgi) => self.place_new_sgi(sgi, hw),
+        }
+    }
+
+    /// [`fast_sgi1r`](Self::fast_sgi1r) without its cold part: who is called from the vector ends with that as a tail
+    /// call, or every exit would pay for registers that only a call in the middle needs.
+    #[inline(always)]
+    pub fn send_fast(&mut self, vgic: &Vgic, value: u64, hw: &mut impl VirtGic) -> Sent {
         let targets = low32(value & 0xff);
         if value & !SGI_SIMPLE != 0 || !targets.is_power_of_two() {
-            return false;
+            return Sent::Declined;
         }
         let sgi = low32(value >> SGI_INTID_SHIFT);
         let lane = targets.trailing_zeros() as usize;
         if lane == self.id {
-            return self.place_again(sgi, hw) || self.place_new_sgi(sgi, hw);
+            return if self.place_again(sgi, hw) { Sent::Done } else { Sent::Unplaced(sgi) };
         }
         if lane >= vgic.lanes() {
-            return false;
+            return Sent::Declined;
         }
         let shared = at(&vgic.shared, lane);
         if shared.group.load(Ordering::Relaxed) >> sgi & 1 == 0 {
-            return false;
+            return Sent::Declined;
         }
         shared.post(1 << sgi, hw);
-        true
+        Sent::Done
     }
 
     /// The virtual timer's physical interrupt was acknowledged and its priority dropped.
     ///
     /// Its list register is empty then: the physical interrupt stays active until the guest ends the virtual one.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn fast_timer(&mut self, hw: &mut impl VirtGic) -> bool {
         if self.timer == 0 {
@@ -84,20 +106,32 @@ impl LaneGic {
     #[inline]
     #[must_use]
     pub fn fast_kick(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) -> bool {
+        match self.kick_once(vgic, hw) {
+            Ok(()) => true,
+            Err(mail) => self.kick_rest(mail, hw),
+        }
+    }
+
+    /// [`fast_kick`](Self::fast_kick) without its cold part, for the reason of [`send_fast`](Self::send_fast).
+    ///
+    /// # Errors
+    /// The mail, taken and not delivered: [`kick_rest`](Self::kick_rest) is due.
+    #[inline(always)]
+    pub fn kick_once(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) -> Result<(), u32> {
         let mail = at(&vgic.shared, self.id).mail.swap(0, Ordering::AcqRel);
         if mail & !MAIL_SGIS == 0
             && mail.is_power_of_two()
             && self.place_again(mail.trailing_zeros(), hw)
         {
-            return true;
+            return Ok(());
         }
-        mail == 0 || self.kick_rest(mail, hw)
+        Err(mail)
     }
 
-    /// Several SGIs at once, attention bits, or an SGI that has no list register yet.
+    /// Several SGIs at once, attention bits, an SGI that has no list register yet, or nothing. True when all is delivered.
     #[cold]
     #[inline(never)]
-    fn kick_rest(&mut self, mail: u32, hw: &mut impl VirtGic) -> bool {
+    pub fn kick_rest(&mut self, mail: u32, hw: &mut impl VirtGic) -> bool {
         for sgi in Ones(mail & MAIL_SGIS) {
             if !(self.place_again(sgi, hw) || self.place_new_sgi(sgi, hw)) {
                 self.held |= 1 << sgi;
@@ -122,7 +156,7 @@ impl LaneGic {
     /// Gives an SGI a free list register, if it may be delivered and there is one.
     #[cold]
     #[inline(never)]
-    fn place_new_sgi(&mut self, sgi: u32, hw: &mut impl VirtGic) -> bool {
+    pub fn place_new_sgi(&mut self, sgi: u32, hw: &mut impl VirtGic) -> bool {
         if (self.open & self.group) >> sgi & 1 == 0 {
             return false;
         }

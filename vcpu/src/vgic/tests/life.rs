@@ -1,7 +1,7 @@
 //! The turns of single interrupts: levels, edges, software activation, lanes that leave and return.
 
 use super::tools::*;
-use crate::vgic::{SgiRegister, lr};
+use crate::vgic::{PHYSICAL_TIMER, SgiRegister, VIRTUAL_TIMER, lr};
 
 #[test]
 fn sgi_registers_reach_only_their_group() {
@@ -181,4 +181,30 @@ fn list_registers_carry_priority_group_and_link() {
         (27, 0xa0, 27)
     );
     assert_eq!(value & (lr::HW | lr::GROUP1), lr::HW | lr::GROUP1);
+}
+
+#[test]
+fn a_timer_left_pending_by_a_lane_that_moves_comes_back_only_with_its_line() {
+    for timer in [VIRTUAL_TIMER, PHYSICAL_TIMER] {
+        let world = open(1);
+        let fire = |high| world.cpu(0, |cpu| cpu.lines = if high { 1 << timer } else { 0 });
+        fire(true);
+        world.settle();
+        world.with(0, |lane, vgic, port| lane.depart(vgic, port));
+        fire(false);
+        world.with(0, |lane, vgic, port| lane.arrive(vgic, port));
+        world.settle();
+        assert_eq!(world.ack(0), None);
+        fire(true);
+        world.settle();
+        assert_eq!(world.ack(0), Some(timer));
+        // Active while it moves: the guest ends it later, without a physical interrupt behind it.
+        world.with(0, |lane, vgic, port| lane.depart(vgic, port));
+        assert_eq!(world.cpu(0, |cpu| cpu.physically_active), 0);
+        fire(false);
+        world.with(0, |lane, vgic, port| lane.arrive(vgic, port));
+        assert_eq!(world.read(0, r(0), PRIVATE + SET_ACTIVE, 4), 1 << timer);
+        world.eoi(0, timer);
+        assert!(take_all(&world, 0).is_empty());
+    }
 }
