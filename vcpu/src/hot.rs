@@ -8,11 +8,11 @@
 //!
 //! Only X0 to X18 are in the frame here. An access through another register declines.
 
-use crate::context::{InsnLen, Pc, Source};
+use crate::context::Pc;
 use crate::lane::Vcpu;
 use crate::smccc;
 use crate::trace::Record;
-use crate::vgic::{VIRTUAL_TIMER, Vgic, VirtGic};
+use crate::vgic::{Sent, VIRTUAL_TIMER, Vgic, VirtGic};
 use vcpu_board::pl011::Pl011;
 use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE};
 
@@ -60,11 +60,25 @@ pub fn sync(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
             vcpu.trace.note(esr, hw.elr());
             true
         },
-        EC_SMC => call(vcpu, esr) && finish(vcpu, esr, hw),
-        EC_SYSREG => system_register(vcpu, esr, hw),
-        EC_DATA_ABORT => mmio(vcpu, esr, hw),
+        EC_SMC => {
+            let pc = pc(hw);
+            pc.is_el1() && call(vcpu, esr) && finish(vcpu, esr, pc, hw)
+        }
+        EC_SYSREG => {
+            let pc = pc(hw);
+            pc.is_el1() && system_register(vcpu, esr, pc, hw)
+        }
+        EC_DATA_ABORT => {
+            let pc = pc(hw);
+            pc.is_el1() && mmio(vcpu, esr, hw) && finish(vcpu, esr, pc, hw)
+        }
         _ => false,
     }
+}
+
+#[inline(always)]
+fn pc(hw: &impl Hardware) -> Pc {
+    Pc { elr: hw.elr(), spsr: hw.spsr() }
 }
 
 /// A physical interrupt. What it declines it leaves in [`Vcpu::interrupt`], because acknowledging
@@ -82,13 +96,36 @@ pub fn irq(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
         hw.drop_priority(KICK);
         hw.deactivate(KICK);
         let machine = vcpu.machine;
-        if vcpu.gic.fast_kick(&machine.vgic, hw) {
-            vcpu.trace.note(Record::IRQ | u64::from(KICK), hw.elr());
-            return true;
-        }
+        return match vcpu.gic.kick_once(&machine.vgic, hw) {
+            Ok(()) => {
+                vcpu.trace.note(Record::IRQ | u64::from(KICK), hw.elr());
+                true
+            }
+            Err(mail) => kick_rest(vcpu, mail, hw),
+        };
     }
     vcpu.interrupt = intid;
     false
+}
+
+/// The rest of a kick: several SGIs, or one without a list register. A tail call of [`irq`].
+#[cold]
+#[inline(never)]
+fn kick_rest(vcpu: &mut Vcpu, mail: u32, hw: &mut impl Hardware) -> bool {
+    let done = vcpu.gic.kick_rest(mail, hw);
+    if done {
+        vcpu.trace.note(Record::IRQ | u64::from(KICK), hw.elr());
+    } else {
+        vcpu.interrupt = KICK;
+    }
+    done
+}
+
+/// The rest of an SGI to the lane itself: it needs a list register. A tail call of [`sync`].
+#[cold]
+#[inline(never)]
+fn place_sgi(vcpu: &mut Vcpu, esr: u64, sgi: u32, hw: &mut impl Hardware) -> bool {
+    vcpu.gic.place_new_sgi(sgi, hw) && finish(vcpu, esr, pc(hw), hw)
 }
 
 /// HVC and SMC: only answers that need nothing but the function's number.
@@ -109,10 +146,9 @@ fn call(vcpu: &mut Vcpu, esr: u64) -> bool {
 
 /// Moves the PC past the instruction and remembers the exit.
 #[inline(always)]
-fn finish(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> bool {
-    let pc = Pc { elr: hw.elr(), spsr: hw.spsr() };
+fn finish(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) -> bool {
     vcpu.trace.note(esr, pc.elr);
-    let next = pc.step_over(InsnLen::Four);
+    let next = pc.step_over_a64();
     hw.set_elr(next.elr);
     hw.set_spsr(next.spsr);
     true
@@ -128,89 +164,81 @@ fn saved<'a>(vcpu: &'a mut Vcpu<'_>, field: u64) -> Option<&'a mut u64> {
     vcpu.context.x.get_mut(usize::try_from(number).ok()?)
 }
 
-/// Whether the exit came from EL1 in AArch64.
-#[inline(always)]
-fn from_el1(hw: &impl Hardware) -> bool {
-    matches!(Pc { elr: 0, spsr: hw.spsr() }.source(), Source::El1t | Source::El1h)
-}
-
 /// Identification registers, and ICC_SGI1R_EL1.
 #[inline(always)]
-fn system_register(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> bool {
+fn system_register(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) -> bool {
     /// ISS without Rt: op0 3, op1 0, CRn 12, CRm 11, op2 5, a write.
     const SGI1R: u64 = 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
     const WITHOUT_RT: u64 = 0x1FF_FFFF & !(31 << 5);
-    if !from_el1(hw) {
-        return false;
-    }
     let machine = vcpu.machine;
-    if esr & WITHOUT_RT == SGI1R {
-        let Some(value) = saved(vcpu, esr >> 5).copied() else {
+    #[expect(clippy::cast_possible_truncation, reason = "25 bits remain")]
+    if let Some(value) = machine.ids.read((esr & 0x1FF_FFFF) as u32) {
+        let Some(register) = saved(vcpu, esr >> 5) else {
             return false;
         };
-        return vcpu.gic.fast_sgi1r(&machine.vgic, value, hw) && finish(vcpu, esr, hw);
+        *register = value;
+        return finish(vcpu, esr, pc, hw);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "25 bits remain")]
-    let Some(value) = machine.ids.read((esr & 0x1FF_FFFF) as u32) else {
+    if esr & WITHOUT_RT != SGI1R {
+        return false;
+    }
+    let Some(value) = saved(vcpu, esr >> 5).copied() else {
         return false;
     };
-    let Some(register) = saved(vcpu, esr >> 5) else {
-        return false;
-    };
-    *register = value;
-    finish(vcpu, esr, hw)
+    match vcpu.gic.send_fast(&machine.vgic, value, hw) {
+        Sent::Done => finish(vcpu, esr, pc, hw),
+        Sent::Declined => false,
+        Sent::Unplaced(sgi) => place_sgi(vcpu, esr, sgi, hw),
+    }
 }
 
-/// Word accesses to the registers that guests use most.
+/// Accesses to the registers that guests use most, 32 bits wide, and 64 bits of GICR_TYPER.
 #[inline(always)]
 fn mmio(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> bool {
-    /// What must be so: ISV, a word, no sign extension, no maintenance, no table walk, a translation fault.
-    const SHAPE: u64 = 1 << 24 | 3 << 22 | 1 << 21 | 1 << 10 | 1 << 8 | 1 << 7 | 0x3C;
-    const WORD: u64 = 1 << 24 | 2 << 22 | 0x04;
+    /// What must be so: ISV, at least a word, no sign extension, no maintenance, no table walk, a translation fault.
+    const SHAPE: u64 = 1 << 24 | 1 << 23 | 1 << 21 | 1 << 10 | 1 << 8 | 1 << 7 | 0x3C;
+    const WORD: u64 = 1 << 24 | 1 << 23 | 0x04;
+    const DOUBLE: u64 = 1 << 22;
     const WRITE: u64 = 1 << 6;
     const EE: u64 = 1 << 25;
-    if esr & SHAPE != WORD || !from_el1(hw) || hw.sctlr_el1() & EE != 0 {
+    if esr & SHAPE != WORD || hw.sctlr_el1() & EE != 0 {
         return false;
     }
     let ipa = ((hw.hpfar() & 0x0000_FFFF_FFFF_FFF0) << 8) | (hw.far() & 0xFFF);
     if esr & WRITE == 0 {
-        let Some(value) = read(vcpu, ipa) else {
+        let (Some(value), Some(register)) = (read(vcpu, ipa, esr & DOUBLE != 0), saved(vcpu, esr >> 16)) else {
             return false;
         };
-        let Some(register) = saved(vcpu, esr >> 16) else {
-            return false;
-        };
-        *register = u64::from(value);
-    } else {
-        let Some(value) = saved(vcpu, esr >> 16).copied() else {
-            return false;
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
-        if !write(vcpu, ipa, value as u32) {
-            return false;
-        }
+        *register = value;
+        return true;
     }
-    finish(vcpu, esr, hw)
+    match saved(vcpu, esr >> 16).copied() {
+        #[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
+        Some(value) if esr & DOUBLE == 0 => write(vcpu, ipa, value as u32),
+        _ => false,
+    }
 }
 
 /// Registers whose value is known without a lock.
 #[inline(always)]
-fn read(vcpu: &Vcpu, ipa: u64) -> Option<u32> {
+fn read(vcpu: &Vcpu, ipa: u64, double: bool) -> Option<u64> {
     const PAGE: u64 = !0xFFF;
     const TYPER: u64 = 0x8;
-    match ipa & PAGE {
-        PL011_BASE => return Pl011::fast_read(ipa & !PAGE),
-        GICD_BASE => return Vgic::fast_gicd_read(ipa & !PAGE),
-        _ => {}
-    }
-    let vgic = &vcpu.machine.vgic;
-    let offset = ipa.wrapping_sub(GICR_BASE);
-    let lane = usize::try_from(offset / GICR_STRIDE).ok()?;
-    if lane < vgic.lanes() && offset % GICR_STRIDE == TYPER {
-        #[expect(clippy::cast_possible_truncation, reason = "the low word is read")]
-        return Some(vgic.gicr_typer(lane) as u32);
-    }
-    None
+    let word = match ipa & PAGE {
+        PL011_BASE => Pl011::fast_read(ipa & !PAGE),
+        GICD_BASE => Vgic::fast_gicd_read(ipa & !PAGE),
+        _ => {
+            let vgic = &vcpu.machine.vgic;
+            let offset = ipa.wrapping_sub(GICR_BASE);
+            let lane = usize::try_from(offset / GICR_STRIDE).ok()?;
+            if lane >= vgic.lanes() || offset % GICR_STRIDE != TYPER {
+                return None;
+            }
+            let typer = vgic.gicr_typer(lane);
+            return Some(if double { typer } else { typer & 0xFFFF_FFFF });
+        }
+    };
+    if double { None } else { word.map(u64::from) }
 }
 
 /// GICD_ISENABLER1 and 2.

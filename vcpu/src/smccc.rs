@@ -83,21 +83,23 @@ pub const fn quick(imm: u16, x0: u64) -> Option<u64> {
 }
 
 /// The answers that need nothing but the function's number, for the hot path: PSCI_VERSION, and
-/// NOT_SUPPORTED for every function whose owner offers nothing here.
+/// NOT_SUPPORTED for every function of whose owner and block nothing is offered here.
 #[inline(always)]
 #[must_use]
 pub const fn instant(x0: u64) -> Option<u64> {
-    /// Owners with at least one call: architecture (0), standard secure (4, PSCI), vendor hypervisor (6).
-    const SERVED: u64 = 1 << 0 | 1 << 4 | 1 << 6;
     if let Some(version) = quick(0, x0) {
         return Some(version);
     }
-    let owner = (x0 >> 24) & 0x3F;
-    if (SERVED >> owner) & 1 == 0 {
-        Some(NOT_SUPPORTED)
-    } else {
-        None
-    }
+    // Owner (bits 29:24) and the upper byte of the function number: of the architecture's calls (0) those below 0x100
+    // and from 0x7F00 up, of PSCI (4) those below 0x100, of the vendor's (6) blocks 0x01 and 0xFF.
+    let block = (low(x0) >> 8) & 0xFF;
+    let offered = match (low(x0) >> 24) & 0x3F {
+        0 => block == 0 || block >= 0x7F,
+        4 => block == 0,
+        6 => block == 0x01 || block == 0xFF,
+        _ => false,
+    };
+    if offered { None } else { Some(NOT_SUPPORTED) }
 }
 
 impl Call {

@@ -52,6 +52,7 @@ mod tests;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bits::{at, lane_bit};
+pub use hot::Sent;
 pub use lane::{LaneGic, Served};
 pub use mmio::{Frame, Refused};
 pub use port::VirtGic;
@@ -128,7 +129,7 @@ impl LaneShared {
     ///
     /// A non-empty mailbox means that the sender who found it empty has kicked or is about to, and that the lane has
     /// not swapped it yet: it will see these bits too. Leftovers never go back into the mailbox.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn post(&self, bits: u32, hw: &mut impl VirtGic) {
         if self.mail.fetch_or(bits, Ordering::AcqRel) == 0 {
             let kick = self.kick.load(Ordering::Relaxed);

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use spin::Once;
 
 use crate::console::fault_line;
-use crate::{cpu, image, power, registers};
+use crate::{cpu, image, mmu, power, registers};
 
 /// What the vectors store before anything else; the assembly knows these offsets.
 #[repr(C, align(16))]
@@ -36,8 +36,8 @@ const _: () = {
 
 /// Frames of a backtrace at most.
 const DEPTH: usize = 24;
-/// A frame chain further than this from where it began has left our stacks.
-const STACK_REACH: u64 = 1 << 16;
+/// How far up a stack is searched, in bytes.
+const STACK_REACH: u64 = 1 << 13;
 
 static VM_NAMES: Once<&'static [&'static str]> = Once::new();
 
@@ -69,29 +69,48 @@ pub fn refuse(why: Arguments) -> ! {
     power::off()
 }
 
-/// Follows the frame pointers (AAPCS64: `[x29]` = caller's x29, `[x29 + 8]` = return address).
-fn backtrace(first: u64, frame: u64) {
+/// The return addresses on the stack, innermost first.
+///
+/// EL2 keeps no frame pointers: the hot path would pay for them. Any word on the stack that points into
+/// the text right behind a call is taken for a return address; one that a finished call has left behind
+/// can be among them, which the reader of a report will know how to take.
+fn backtrace(first: u64, stack: u64) {
     let mut calls = ArrayVec::<u64, DEPTH>::new();
     if let Some(offset) = image::offset(first) {
         calls.push(offset);
     }
-    let start = frame;
-    let mut frame = frame;
-    while !calls.is_full() && frame.is_multiple_of(16) && frame >= start && frame - start < STACK_REACH && frame != 0 {
-        let pair = core::ptr::with_exposed_provenance::<[u64; 2]>(usize::try_from(frame).unwrap_or(0));
-        // SAFETY: aligned, and within a stack's reach of a live frame; should it not be mapped after
-        // all, the nested fault ends the report instead of looping (`begin`).
-        let [next, back] = unsafe { pair.read_volatile() };
-        let Some(offset) = image::offset(back) else {
-            break;
-        };
-        calls.push(offset.saturating_sub(4));
-        if next <= frame {
+    let bottom = stack & !7;
+    for place in (bottom..bottom.saturating_add(STACK_REACH)).step_by(8) {
+        // The page above a stack's top is not ours to read: stacks are whole pages, so stop at the first boundary
+        // that is not mapped any more.
+        if !mmu::is_mapped(place) || calls.is_full() {
             break;
         }
-        frame = next;
+        if let Some(call) = call_before(read(place)) {
+            calls.push(call);
+        }
     }
-    fault_line(format_args!("  backtrace {:#x?}", Offsets(&calls)));
+    fault_line(format_args!("  backtrace {:?}", Offsets(&calls)));
+}
+
+fn read(address: u64) -> u64 {
+    let word = core::ptr::with_exposed_provenance::<u64>(usize::try_from(address).unwrap_or(0));
+    // SAFETY: aligned and mapped (both checked by the caller); any bytes are a number. Should the tables
+    // be what is broken, the nested fault ends the report (`begin`).
+    unsafe { word.read_volatile() }
+}
+
+/// The image offset of the call that returns to `address`, if it does look like that.
+fn call_before(address: u64) -> Option<u64> {
+    let call = address.checked_sub(4)?;
+    if !address.is_multiple_of(4) || !image::is_text(call) {
+        return None;
+    }
+    let pair = read(call & !7);
+    let word = if call.is_multiple_of(8) { pair & 0xFFFF_FFFF } else { pair >> 32 };
+    // BL, or BLR (Arm ARM C6.2).
+    let is_call = word & 0xFC00_0000 == 0x9400_0000 || word & 0xFFFF_FC1F == 0xD63F_0000;
+    if is_call { image::offset(call) } else { None }
 }
 
 /// Prints the offsets in one line whatever the formatter's flags.
@@ -134,8 +153,7 @@ pub(crate) extern "C" fn el2_fault(frame: &FaultFrame) -> ! {
         }
         fault_line(format_args!(" {line}"));
     }
-    let [.., frame_pointer, _] = frame.x;
-    backtrace(frame.elr, frame_pointer);
+    backtrace(frame.elr, frame.sp);
     power::off()
 }
 
@@ -146,10 +164,10 @@ fn panic(info: &PanicInfo) -> ! {
         Some(at) => headline(format_args!("{} at {}:{}", info.message(), at.file(), at.line())),
         None => headline(format_args!("{}", info.message())),
     }
-    let frame: u64;
+    let stack: u64;
     // SAFETY: reads a register.
-    unsafe { core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+    unsafe { core::arch::asm!("mov {}, sp", out(reg) stack, options(nomem, nostack, preserves_flags)) };
     fault_line(format_args!("  esr {:#010x}, far {:#x}", registers::read_esr_el2(), registers::read_far_el2()));
-    backtrace(0, frame);
+    backtrace(0, stack);
     power::off()
 }

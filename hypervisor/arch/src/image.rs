@@ -45,3 +45,9 @@ pub fn offset(address: u64) -> Option<u64> {
     let (start, end) = (start().raw(), end().raw());
     (start..end).contains(&address).then(|| address - start)
 }
+
+/// Whether an address is in the image's text.
+#[must_use]
+pub fn is_text(address: u64) -> bool {
+    (start().raw()..rodata().raw()).contains(&address)
+}

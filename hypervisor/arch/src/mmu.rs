@@ -154,3 +154,24 @@ pub(crate) fn unmap_guard(page: HostPhys) -> Result<(), MmuError> {
     tables.settle(&mut TableFrames, receipt).map_err(|_| failed)?;
     Ok(())
 }
+
+/// Whether EL2 may read an address. Asks the CPU's own walker, so that it takes no lock and believes no copy.
+pub(crate) fn is_mapped(address: u64) -> bool {
+    let result: u64;
+    // SAFETY: AT translates and reports; PAR_EL1 is put back, as it may be a guest's.
+    unsafe {
+        asm!(
+            "mrs {saved}, par_el1",
+            "at s1e2r, {address}",
+            "isb",
+            "mrs {result}, par_el1",
+            "msr par_el1, {saved}",
+            saved = out(reg) _,
+            address = in(reg) address,
+            result = out(reg) result,
+            options(nostack, preserves_flags),
+        );
+    }
+    // PAR_EL1.F: the translation failed.
+    result & 1 == 0
+}

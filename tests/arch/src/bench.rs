@@ -66,10 +66,10 @@ looped!(/** GICD_TYPER into a register the short frame does not hold. */ gicd_ty
 looped!(/** GICD_IIDR, which no hot path serves. */ declined_read, ["ldr w0, [x23]"], in("x23") 0x0800_0008u64);
 looped!(/** GICR_TYPER of lane 0, 64 bits wide. */ gicr_typer_read, ["ldr x0, [x23]"], in("x23") 0x080A_0008u64);
 looped!(/** GICD_ISENABLER1: INTID 40, which has no source. */ gicd_isenabler_write,
-    ["str w24, [x23]"], in("x23") 0x0800_0104u64, in("x24") 0x100u64);
+    ["str w11, [x23]"], in("x23") 0x0800_0104u64, in("x11") 0x100u64);
 looped!(/** UARTFR. */ uart_emulated_read, ["ldr w0, [x23]"], in("x23") 0x0900_0018u64);
 looped!(/** SGI 1 to lane 0 itself, interrupts masked. */ sgi_write,
-    ["msr S3_0_C12_C11_5, x23"], in("x23") 0x0100_0001u64);
+    ["msr S3_0_C12_C11_5, x11"], in("x11") 0x0100_0001u64);
 looped!(/** EOI of the spurious INTID. */ eoi, ["msr S3_0_C12_C12_1, x23"], in("x23") 1023u64);
 looped!(/** The counter. */ cntvct_read, ["mrs x0, cntvct_el0"]);
 looped!(/** The timer's compare value. */ cntv_cval_write, ["msr cntv_cval_el0, x23"], in("x23") u64::MAX);
@@ -86,7 +86,7 @@ pub fn sgi_self_roundtrip(n: u64) -> u64 {
             "mrs {before}, cntvct_el0",
             "2:",
             "str xzr, [x11]",
-            "msr S3_0_C12_C11_5, x23",
+            "msr S3_0_C12_C11_5, x13",
             "3: ldr x0, [x11]",
             "cbz x0, 3b",
             "add x21, x21, #1",
@@ -98,7 +98,7 @@ pub fn sgi_self_roundtrip(n: u64) -> u64 {
             after = lateout(reg) after,
             inout("x21") 0u64 => _,
             in("x22") n,
-            in("x23") 0x0100_0001u64,
+            in("x13") 0x0100_0001u64,
             in("x11") stamp_address(),
             in("x12") 0u64,
             out("x0") _, out("x9") _, out("x10") _,

@@ -99,16 +99,30 @@ impl Pc {
     pub const fn step_over(self, len: InsnLen) -> Self {
         let elr = self.elr.wrapping_add(len.bytes());
         if self.spsr & spsr::AARCH32 == 0 {
-            Self {
-                elr,
-                spsr: self.spsr & !(spsr::BTYPE | spsr::SS),
-            }
+            self.step_over_a64()
         } else {
             Self {
                 elr: elr & 0xffff_ffff,
                 spsr: advance_it(self.spsr) & !spsr::SS,
             }
         }
+    }
+
+    /// As [`step_over`](Self::step_over), of a guest that is known to be in AArch64.
+    #[inline(always)]
+    #[must_use]
+    pub const fn step_over_a64(self) -> Self {
+        Self {
+            elr: self.elr.wrapping_add(4),
+            spsr: self.spsr & !(spsr::BTYPE | spsr::SS),
+        }
+    }
+
+    /// Whether the guest was in EL1, in AArch64: M\[4:2\] = 0b001.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_el1(self) -> bool {
+        self.spsr & 0b1_1100 == 0b0_0100
     }
 
     /// Where in its vector table the guest takes an exception now.

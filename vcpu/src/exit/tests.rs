@@ -275,6 +275,17 @@ fn a_walk_fault_gives_the_table_page_and_no_offset() {
 }
 
 #[test]
+fn cache_maintenance_is_never_a_store_to_a_device() {
+    for isv in [0, 1 << ISV] {
+        let ExitReason::DataAbort(abort) = sync(0x24, isv | 1 << CM | 1 << 6 | 0x07) else {
+            panic!()
+        };
+        assert_eq!(abort.kind, DataAbortKind::CacheMaintenance);
+        assert!(abort.cache_maintenance && abort.write);
+    }
+}
+
+#[test]
 fn hpfar_counts_for_permission_faults_on_a_walk_only() {
     let of = |iss| FaultAddress::of(&syndrome(esr(0x24, iss)));
     assert_eq!(of(0x0f), FaultAddress::Unknown);

@@ -138,19 +138,25 @@ fn the_quick_answer_is_the_slow_one() {
     assert_eq!(slow, psci::Outcome::Return(quick));
 }
 
-/// The hot path's answer for a zero immediate, for every owner and a stretch of every range.
+/// The hot path's answer for a zero immediate, for every owner, fast and yielding, and every function number.
 #[test]
 fn the_instant_answer_is_the_slow_one() {
     for top in 0..=u8::MAX {
-        for low in 0..0x200 {
-            let x0 = 0xabcd_0000_0000_0000 | u64::from(top) << 24 | low;
-            let Some(answer) = instant(x0) else { continue };
-            let slow = match parse([x0, 1, 2, 3]) {
-                Request::Psci(call) => psci::serve(call, &Power::new(1), |_| false),
-                Request::Return(Results::One(x0)) => psci::Outcome::Return(x0),
-                other => panic!("{other:?}"),
-            };
-            assert_eq!(slow, psci::Outcome::Return(answer), "{x0:#x}");
+        for low in 0..=u16::MAX {
+            let function = u64::from(top) << 24 | u64::from(low);
+            for x0 in [
+                function,
+                function | 0x1_0000,
+                function | 0xabcd_0000_0000_0000,
+            ] {
+                let Some(answer) = instant(x0) else { continue };
+                let slow = match parse([x0, 1, 2, 3]) {
+                    Request::Psci(call) => psci::serve(call, &Power::new(1), |_| false),
+                    Request::Return(Results::One(x0)) => psci::Outcome::Return(x0),
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(slow, psci::Outcome::Return(answer), "{x0:#x}");
+            }
         }
     }
     assert_eq!(
