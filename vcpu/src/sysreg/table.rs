@@ -3,10 +3,11 @@
 //! A row covers a contiguous range of encodings, so that a family such as `PMEVCNTR<n>_EL0` is one row. The rows are
 //! sorted and disjoint, which the compiler checks, and [`lookup`] is a binary search.
 //!
-//! The trap bits that bring accesses here: HCR_EL2.{TID1, TID3, TID5, TIDCP, TSC, TACR, TSW, TLOR, TERR, IMO, FMO} set
-//! and HCR_EL2.{APK, API, ATA, EnSCXT, FIEN} clear; MDCR_EL2.{TDRA, TDOSA, TDA, TPM, TPMCR, TTRF, TPMS} set and E2PB,
-//! E2TB clear; CPTR_EL2.{TTA, TAM} set; ICC_SRE_EL2.Enable clear; and HCRX_EL2 and the fine-grained traps as they are
-//! at reset, where such features exist.
+//! The trap bits that bring accesses here: HCR_EL2.{TID1, TID3, TIDCP, TACR, TLOR, TERR, IMO, FMO} set and HCR_EL2.{APK,
+//! API, ATA, EnSCXT, FIEN} clear; MDCR_EL2.{TDRA, TDOSA, TDA, TPM, TPMCR, TTRF, TPMS} set and E2PB, E2TB clear;
+//! CPTR_EL2.{TTA, TAM} set; HCRX_EL2 and the fine-grained traps as they are at reset, where such features exist. Rows
+//! also stand for what is trapped on some CPUs, or some of the time: HCR_EL2.{TSW, TID5}, ICC_SRE_EL2.Enable,
+//! ICH_HCR_EL2.TDIR.
 
 use super::SysReg;
 
