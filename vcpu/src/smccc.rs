@@ -90,11 +90,11 @@ pub const fn instant(x0: u64) -> Option<u64> {
     if let Some(version) = quick(0, x0) {
         return Some(version);
     }
-    // Owner (bits 29:24) and the upper byte of the function number: of the architecture's calls (0) those below 0x100
-    // and from 0x7F00 up, of PSCI (4) those below 0x100, of the vendor's (6) blocks 0x01 and 0xFF.
+    // Owner (bits 29:24) and the upper byte of the function number: of the architecture's calls (0) those below 0x100,
+    // WORKAROUND_3 (0x3FFF) and those from 0x7F00 up, of PSCI (4) those below 0x100, of the vendor's (6) blocks 0x01 and 0xFF.
     let block = (low(x0) >> 8) & 0xFF;
     let offered = match (low(x0) >> 24) & 0x3F {
-        0 => block == 0 || block >= 0x7F,
+        0 => block == 0 || block == 0x3F || block >= 0x7F,
         4 => block == 0,
         6 => block == 0x01 || block == 0xFF,
         _ => false,
