@@ -75,7 +75,11 @@ fn calls_are_refused_or_answered_and_nothing_else_changes() -> anyhow::Result<()
 #[test]
 fn the_interrupt_controller_survives_abuse() -> anyhow::Result<()> {
     for point in matrix::points(&[Point::of("cortex-a57"), Point::of("max")]) {
-        pair(&point.machine(&config("gic")).seconds(120), 15)?;
+        let transcript = pair(&point.machine(&config("gic")).seconds(120), 15)?;
+        // Older emulators stand still, all of them, when a deadline plus the counter's offset wraps.
+        if !transcript.says("QEMU 7.") && !transcript.says("QEMU 8.") {
+            pair(&point.machine(&config("gic-wrap")).seconds(120), 15)?;
+        }
     }
     Ok(())
 }
