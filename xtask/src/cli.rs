@@ -10,7 +10,6 @@ use clap::{Args, Parser, Subcommand};
     name = "cargo xtask",
     bin_name = "cargo xtask",
     version,
-    about,
     max_term_width = 100
 )]
 #[command(after_help = "Examples:
