@@ -5,7 +5,7 @@ use tests::matrix::{self, Point};
 use tests::transcript::Transcript;
 
 /// Long enough for the victim, which runs for a second and a half; the deadline is what ends a guest that loops.
-const DEADLINE: u64 = 10;
+const DEADLINE: u64 = 6;
 
 fn beside(mode: &str) -> anyhow::Result<Vec<Transcript>> {
     let mut seen = Vec::new();
