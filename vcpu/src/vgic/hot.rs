@@ -76,7 +76,11 @@ impl LaneGic {
         let sgi = low32(value >> SGI_INTID_SHIFT);
         let lane = targets.trailing_zeros() as usize;
         if lane == self.id {
-            return if self.place_again(sgi, hw) { Sent::Done } else { Sent::Unplaced(sgi) };
+            return if self.place_again(sgi, hw) {
+                Sent::Done
+            } else {
+                Sent::Unplaced(sgi)
+            };
         }
         if lane >= vgic.lanes() {
             return Sent::Declined;

@@ -331,8 +331,8 @@ fn write_shared(vgic: &Vgic, state: &mut State, access: Access, value: u64, lane
     let mut touched = bits;
     match access.row.register {
         Register::Control => {
+            // Every running lane was pulled, so every one refills by the new value.
             state.control = bits & 3;
-            state.spis.fresh = [u32::MAX; 2];
             return;
         }
         Register::Group => {

@@ -340,3 +340,43 @@ fn gic_20_maintenance_conditions_clear_when_served() {
         assert!(world.exits.get() - before <= 2);
     }
 }
+
+#[test]
+fn gic_08_an_interrupt_pending_behind_its_active_self_does_not_overtake() {
+    let world = open(1);
+    world.cpu(0, |cpu| cpu.set_guest_control(0xf0, true, true, true));
+    world.sgi(0, 13 << 24 | 1);
+    world.settle();
+    assert_eq!(world.ack(0), Some(13));
+    // Less urgent than the others now, pending again, and they are more than fit.
+    world.write(0, r(0), PRIVATE + 0x400 + 13, 1, 0xa8);
+    world.write(0, r(0), PRIVATE + SET_PENDING, 4, 0xffff);
+    world.settle();
+    world.eoi(0, 13);
+    world.dir(0, 13);
+    let mut taken = std::vec::Vec::new();
+    for _ in 0..16 {
+        world.settle();
+        let intid = world.ack(0).unwrap();
+        world.settle();
+        world.eoi(0, intid);
+        world.dir(0, intid);
+        taken.push(intid);
+    }
+    assert_eq!(taken.last(), Some(&13));
+}
+
+#[test]
+fn gic_08_the_interrupt_that_ends_next_keeps_a_list_register() {
+    let world = open(1);
+    world.write(0, D, SET_PENDING + 4, 4, u64::from(u32::MAX));
+    for _ in 0..32 {
+        let intid = world.ack(0).unwrap();
+        world.settle();
+        let spilled = world.cpu(0, |cpu| cpu.hcr & HCR_LRENPIE != 0);
+        assert!(!spilled, "its end would cost an exit");
+        world.eoi(0, intid);
+        world.settle();
+    }
+    assert_eq!(world.ack(0), None);
+}

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use crate::vgic::fake::FakeCpu;
@@ -72,6 +73,18 @@ struct Shared {
     /// SPIs taken, one count each.
     spis: [AtomicU64; 8],
     finished: AtomicU32,
+    started: Instant,
+}
+
+impl Shared {
+    /// Gives the others a turn; a lost interrupt must fail the test, not hang it.
+    fn wait(&self) {
+        assert!(
+            self.started.elapsed() < Duration::from_secs(120),
+            "an interrupt was lost, or lanes block each other"
+        );
+        thread::yield_now();
+    }
 }
 
 /// Takes what the CPU has: physical interrupts, then virtual ones.
@@ -141,7 +154,7 @@ fn lane(id: usize, shared: &Shared, barrier: &Barrier) {
         }
         while shared.taken[next].load(Ordering::Acquire) == before {
             turn(&mut lane, &mut port, shared);
-            thread::yield_now();
+            shared.wait();
         }
         // An SPI of this lane's own, pended only after the last one was taken, wherever that was.
         let count = shared.spis[id].load(Ordering::Acquire);
@@ -149,13 +162,13 @@ fn lane(id: usize, shared: &Shared, barrier: &Barrier) {
             .unwrap();
         while shared.spis[id].load(Ordering::Acquire) == count {
             turn(&mut lane, &mut port, shared);
-            thread::yield_now();
+            shared.wait();
         }
     }
     shared.finished.fetch_add(1, Ordering::AcqRel);
     while shared.finished.load(Ordering::Acquire) < u32::try_from(LANES).unwrap() {
         turn(&mut lane, &mut port, shared);
-        thread::yield_now();
+        shared.wait();
     }
     while turn(&mut lane, &mut port, shared).is_some() {}
 }
@@ -168,6 +181,7 @@ fn lanes_on_threads_exchange_interrupts_and_pull_each_other() {
         taken: [const { AtomicU32::new(0) }; LANES],
         spis: [const { AtomicU64::new(0) }; 8],
         finished: AtomicU32::new(0),
+        started: Instant::now(),
     });
     for lane in 0..LANES {
         shared.vgic.set_kick(lane, lane as u64 + 1);
