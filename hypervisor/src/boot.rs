@@ -20,7 +20,7 @@ use crate::vm::Vm;
 /// Extents of the ledger: RAM, tables and arena of eight machines, and what was there before.
 const EXTENTS: usize = 96;
 /// A secondary CPU's stack for the run loop.
-const STACK: u64 = 32 << 10;
+const STACK: u64 = 64 << 10;
 /// A CPU's stack for reports of its own faults.
 const EMERGENCY: u64 = 16 << 10;
 

@@ -79,7 +79,8 @@ fn backtrace(first: u64, stack: u64) {
     if let Some(offset) = image::offset(first) {
         calls.push(offset);
     }
-    let bottom = stack & !7;
+    // A stack that has overflowed points into its guard page: what it holds begins above.
+    let bottom = if mmu::is_mapped(stack) { stack & !7 } else { (stack | 0xFFF) + 1 };
     for place in (bottom..bottom.saturating_add(STACK_REACH)).step_by(8) {
         // The page above a stack's top is not ours to read: stacks are whole pages, so stop at the first boundary
         // that is not mapped any more.

@@ -26,6 +26,8 @@ pub const EL2_TIMER: u32 = 26;
 /// The GIC maintenance interrupt's PPI on every machine that follows BSA (and QEMU's `virt`).
 pub const MAINTENANCE: u32 = 25;
 
+/// Bytes of one CPU's redistributor at most: four frames where virtual LPIs are implemented (IHI 0069, 12.10).
+pub(crate) const REDISTRIBUTOR_MOST: u64 = 4 * 0x1_0000;
 /// CPUs at most.
 const MAX_CPUS: usize = 64;
 /// The priority of all our interrupts: they never nest.
