@@ -60,7 +60,8 @@ pub fn deadline(house: &'static House) -> ! {
     let until = timer::now().saturating_add(timer::frequency() / PATIENCE);
     let answered = || running().all(|vm| (0..vm.seats.len()).all(|lane| !is_on(vm, lane) || has_looked(vm, lane)));
     while !answered() && timer::now() < until {
-        core::hint::spin_loop();
+        // YIELD, not only ISB: an emulator that runs one CPU at a time then turns to the others.
+        vcpu::vgic::VirtGic::relax(&mut ThisCpu);
     }
     for vm in running() {
         vm.flush();

@@ -84,7 +84,7 @@ fn wait_for_order(house: &'static House, vm: &'static Vm, lane: &mut Vcpu<'stati
             let [x0, ..] = &mut lane.context.x;
             *x0 = argument;
             // A kick stands for all the mail there is, and one of them may have been taken for the order's.
-            if !lane.gic.fast_kick(&vm.machine.vgic, &mut ThisCpu) {
+            if vm.machine.vgic.has_mail(lane.index()) {
                 let _ = lane.gic.serve(&vm.machine.vgic, &mut ThisCpu);
             }
             return true;

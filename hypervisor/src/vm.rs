@@ -86,14 +86,15 @@ impl Seat {
         self.entry.load(Ordering::Acquire) != 0
     }
 
-    /// Takes the order, if there is one.
+    /// Takes the order, if there is one. Only the lane itself does, and nobody orders it again before it is off.
     pub fn take_order(&self) -> Option<(u64, u64)> {
-        if self.entry.load(Ordering::Acquire) == 0 {
+        let entry = self.entry.load(Ordering::Acquire);
+        if entry == 0 {
             return None;
         }
         let argument = self.argument.load(Ordering::Relaxed);
-        let entry = self.entry.swap(0, Ordering::AcqRel);
-        (entry != 0).then_some((entry, argument))
+        self.entry.store(0, Ordering::Relaxed);
+        Some((entry, argument))
     }
 }
 

@@ -186,6 +186,13 @@ impl Vgic {
         at(&self.shared, lane).kick.store(value, Ordering::Release);
     }
 
+    /// Whether the lane has mail: what a kick stands for, or stood for.
+    #[inline]
+    #[must_use]
+    pub fn has_mail(&self, lane: usize) -> bool {
+        at(&self.shared, lane).mail.load(Ordering::Acquire) != 0
+    }
+
     /// Brings `lane` into its run loop: [`LaneGic::fast_kick`] declines there, and [`LaneGic::serve`] returns
     /// [`Served::notice`].
     pub fn notify(&self, lane: usize, hw: &mut impl VirtGic) {

@@ -10,6 +10,7 @@ use crate::board;
 /// What a device tree is made from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine<'c> {
+    pub(crate) name: &'c str,
     pub(crate) memory: u64,
     pub(crate) lanes: u32,
     pub(crate) cmdline: &'c str,
@@ -41,6 +42,8 @@ pub(crate) fn write(machine: &Machine<'_>) -> Result<Vec<u8>, Error> {
 
     let chosen = fdt.begin_node("chosen")?;
     fdt.property_string("stdout-path", &format!("/{uart}"))?;
+    // What the machine file calls the guest, for kernels that want to say who they are.
+    fdt.property_string("xdv,guest-name", machine.name)?;
     if !machine.cmdline.is_empty() {
         fdt.property_string("bootargs", machine.cmdline)?;
     }

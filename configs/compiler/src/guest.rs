@@ -88,6 +88,7 @@ fn tree(guest: &RawGuest, memory: u64, initrd: Option<(u64, u64)>) -> Option<Vec
         .as_ref()
         .map_or("", |cmdline| cmdline.value.as_str());
     dtb::write(&dtb::Machine {
+        name: guest.name.as_ref()?.value.as_str(),
         memory,
         lanes: guest.lanes.as_ref()?.value,
         cmdline,

@@ -135,6 +135,13 @@ impl VirtGic for ThisCpu {
         registers::write_icc_sgi1r_el1(value);
     }
 
+    fn relax(&mut self) {
+        // YIELD lets an emulator's other CPUs run; the ISB makes a kick that was just sent leave this CPU.
+        // SAFETY: a hint.
+        unsafe { core::arch::asm!("yield", options(nomem, nostack, preserves_flags)) };
+        registers::isb();
+    }
+
     #[inline]
     fn deactivate(&mut self, intid: u32) {
         registers::write_icc_dir_el1(u64::from(intid));
