@@ -8,39 +8,6 @@ use core::fmt;
 
 use stage2_addr::{HostPhys, HostRegion, PAGE_SIZE, PageCount};
 
-/// The owners that EL2 knows. VMs go by their index in the plan.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Owner {
-    /// EL2's image, stacks and data.
-    Hypervisor,
-    /// A guest's memory.
-    Vm(u16),
-    /// A guest's translation tables.
-    Tables(u16),
-    /// The boot bundle, as the loader left it.
-    Bundle,
-    /// The machine's device tree, as the loader left it.
-    Fdt,
-    /// Memory that firmware keeps.
-    Firmware,
-    /// Registers.
-    Device,
-}
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hypervisor => f.write_str("the hypervisor"),
-            Self::Vm(index) => write!(f, "guest {index}"),
-            Self::Tables(index) => write!(f, "the tables of guest {index}"),
-            Self::Bundle => f.write_str("the boot bundle"),
-            Self::Fdt => f.write_str("the device tree"),
-            Self::Firmware => f.write_str("the firmware"),
-            Self::Device => f.write_str("a device"),
-        }
-    }
-}
-
 /// Frames that one owner has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extent<O> {
@@ -96,7 +63,7 @@ impl<O: fmt::Debug + fmt::Display> core::error::Error for LedgerError<O> {}
 
 /// The list of owned frames.
 #[derive(Debug)]
-pub struct Ledger<'a, O = Owner> {
+pub struct Ledger<'a, O> {
     /// The first `len` are `Some`, ascending, apart from each other, and no two neighbours could be one.
     slots: &'a mut [Option<Extent<O>>],
     len: usize,

@@ -53,7 +53,7 @@ pub use flush::{FlushDebt, Receipt, Stale};
 pub use format::{Format, Stage2};
 pub use geometry::{Geometry, GeometryError, Shape};
 pub use leaves::{Leaf, Leaves, Run, Runs, shared_frames};
-pub use ledger::{Extent, Ledger, LedgerError, Owner};
+pub use ledger::{Extent, Ledger, LedgerError};
 pub use map::MapError;
 pub use ports::{TableIndex, TableMemory, Tlb};
 pub use quota::TableQuota;

@@ -4,3 +4,4 @@ mod bbm;
 mod cases;
 mod machine;
 mod model;
+mod refusals;

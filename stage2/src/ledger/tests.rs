@@ -14,6 +14,32 @@ const K4: u64 = 4 << 10;
 const M2: u64 = 2 << 20;
 const G1: u64 = 1 << 30;
 
+/// Owners as a hypervisor may have them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Owner {
+    Hypervisor,
+    Vm(u16),
+    Tables(u16),
+    Bundle,
+    Fdt,
+    Firmware,
+    Device,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hypervisor => f.write_str("the hypervisor"),
+            Self::Vm(index) => write!(f, "guest {index}"),
+            Self::Tables(index) => write!(f, "the tables of guest {index}"),
+            Self::Bundle => f.write_str("the boot bundle"),
+            Self::Fdt => f.write_str("the device tree"),
+            Self::Firmware => f.write_str("the firmware"),
+            Self::Device => f.write_str("a device"),
+        }
+    }
+}
+
 fn region(base: u64, bytes: u64) -> HostRegion {
     HostRegion::from_bytes(HostPhys::new(base), bytes).unwrap()
 }
@@ -44,7 +70,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 type Model = BTreeMap<u64, Owner>;
 
-fn apply(ledger: &mut Ledger<'_>, model: &mut Model, ram: &[HostRegion], op: &Op) {
+fn apply(ledger: &mut Ledger<'_, Owner>, model: &mut Model, ram: &[HostRegion], op: &Op) {
     match *op {
         Op::Claim(region, owner) => {
             let taken = region
@@ -96,7 +122,7 @@ fn apply(ledger: &mut Ledger<'_>, model: &mut Model, ram: &[HostRegion], op: &Op
     }
 }
 
-fn check(ledger: &Ledger<'_>, model: &Model, ram: &[HostRegion]) {
+fn check(ledger: &Ledger<'_, Owner>, model: &Model, ram: &[HostRegion]) {
     let pages = ledger
         .iter()
         .flat_map(|e| e.region.iter_pages().map(|page| (page.raw(), e.owner)));
