@@ -407,13 +407,18 @@ impl<F: Format> Tables<F> {
     }
 }
 
-/// Tables that replace one block which the region cuts: one, and one for each of its parts that is cut in turn.
+/// Tables that replace one block which the region cuts: one, and one for each of its parts that is cut in turn. Only
+/// the parts in which the region begins and ends can be.
 fn split_cost(level: Level, base: u64, work: &Work) -> u64 {
     let Some(below) = level.down() else { return 0 };
     let bytes = below.entry_bytes();
-    let parts = (0..512u64).map(|nth| base.saturating_add(nth.saturating_mul(bytes)));
-    let cut = parts.filter(|part| work.cover(*part, bytes) == Cover::Part);
-    1 + cut.map(|part| split_cost(below, part, work)).sum::<u64>()
+    let block = base..base.saturating_add(level.entry_bytes());
+    let cost = |part: u64| match work.cover(part, bytes) {
+        Cover::Part if block.contains(&part) => split_cost(below, part, work),
+        Cover::Part | Cover::Whole | Cover::None => 0,
+    };
+    let (first, last) = (work.start & !(bytes - 1), (work.end - 1) & !(bytes - 1));
+    1 + cost(first) + if first == last { 0 } else { cost(last) }
 }
 
 fn is_empty<M: TableMemory>(memory: &M, table: HostPhys, level: Level) -> bool {

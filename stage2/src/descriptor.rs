@@ -4,6 +4,7 @@
 use stage2_addr::{HostPhys, PAGE_SHIFT};
 
 use crate::TableIndex;
+use crate::ports::ENTRIES;
 
 const VALID: u64 = 1 << 0;
 /// At levels 0 to 2 a table rather than a block; at level 3 a page, and reserved without.
@@ -90,6 +91,14 @@ impl Level {
         } else {
             Self::L3
         }
+    }
+
+    /// How many leaves of this level, laid side by side from `input` on, fill its table or use up `remaining` bytes,
+    /// whichever comes first. None of them could be a larger leaf: those begin where a table does.
+    pub(crate) const fn leaves_in_table(self, input: u64, remaining: u64) -> u64 {
+        let room = ENTRIES - self.index(input).get() as u64;
+        let wanted = remaining >> self.shift();
+        if wanted < room { wanted } else { room }
     }
 }
 
@@ -216,5 +225,16 @@ mod tests {
         assert_eq!(Level::largest_leaf(G + 2 * M, 4 * G, G), Level::L2);
         assert_eq!(Level::largest_leaf(G + 4096, 4 * G, G), Level::L3);
         assert_eq!(Level::largest_leaf(0, 0, 2 * M - 1), Level::L3);
+    }
+
+    #[test]
+    fn a_row_of_leaves_ends_with_its_table_or_with_the_bytes() {
+        const M: u64 = 1 << 20;
+        let row = |level: Level, input, bytes| level.leaves_in_table(input, bytes);
+        assert_eq!(row(Level::L3, 0, 2 * M), 512);
+        assert_eq!(row(Level::L3, 2 * M - 4096, 2 * M), 1);
+        assert_eq!(row(Level::L3, 4096, 3 * 4096 + 1), 3);
+        assert_eq!(row(Level::L2, 1022 * M, 8 * M), 1);
+        assert_eq!(row(Level::L2, 0, 2 * M - 1), 0);
     }
 }

@@ -68,7 +68,8 @@ impl Shape {
             let (from, to) = (input.saturating_add(at), output.saturating_add(at));
             let leaf = Level::largest_leaf(from, to, bytes - at);
             tables += new_tables(self.start, leaf, from, at == 0);
-            at = at.saturating_add(leaf.entry_bytes());
+            let leaves = leaf.leaves_in_table(from, bytes - at).max(1);
+            at = at.saturating_add(leaves.saturating_mul(leaf.entry_bytes()));
         }
         tables
     }

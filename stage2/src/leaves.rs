@@ -6,7 +6,7 @@ use core::fmt;
 
 use stage2_addr::{Address, HostPhys, HostRegion, PageCount, Region};
 
-use crate::tables::End;
+use crate::tables::{End, Slot, find_below};
 use crate::{Attrs, Format, Level, TableMemory, Tables};
 
 /// One leaf: a block or page that is mapped.
@@ -22,12 +22,15 @@ pub struct Leaf<A> {
     pub attrs: Attrs,
 }
 
-/// Every leaf in ascending order of input addresses. Needs no memory of its own: each step walks from the root.
+/// Every leaf in ascending order of input addresses. Goes along a table entry by entry, and walks from the root where
+/// one ends.
 #[derive(Debug)]
 pub struct Leaves<'a, F, M> {
     tables: &'a Tables<F>,
     memory: &'a M,
     at: u64,
+    /// The table that translates `at`, unless the last one ended there.
+    within: Option<(HostPhys, Level)>,
 }
 
 // Written out, because a derive would ask the format and the memory to be `Clone`.
@@ -37,7 +40,22 @@ impl<F, M> Clone for Leaves<'_, F, M> {
             tables: self.tables,
             memory: self.memory,
             at: self.at,
+            within: self.within,
         }
+    }
+}
+
+impl<F: Format, M: TableMemory> Leaves<'_, F, M> {
+    /// The entry that decides about `at`, which is left behind.
+    fn step(&mut self) -> Slot {
+        let slot = match self.within {
+            Some((table, level)) => find_below(self.memory, table, level, self.at),
+            None => self.tables.find(self.memory, self.at),
+        };
+        self.at = self.at.saturating_add(slot.level.entry_bytes());
+        let more = !self.at.is_multiple_of(slot.level.table_bytes());
+        self.within = more.then_some((slot.table, slot.level));
+        slot
     }
 }
 
@@ -46,9 +64,8 @@ impl<F: Format, M: TableMemory> Iterator for Leaves<'_, F, M> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.at < self.tables.shape.input_end() {
-            let slot = self.tables.find(self.memory, self.at);
             let input = self.at;
-            self.at = self.at.saturating_add(slot.level.entry_bytes());
+            let slot = self.step();
             if let End::Leaf { output, bits } = slot.end {
                 let attrs = self.tables.format.decode(bits);
                 return Some(Leaf {
@@ -129,6 +146,7 @@ impl<F: Format> Tables<F> {
             tables: self,
             memory,
             at: 0,
+            within: None,
         }
     }
 

@@ -4,7 +4,7 @@ use core::fmt;
 
 use stage2_addr::{Address, HostPhys, HostRegion, PageCount, Region};
 
-use crate::descriptor::{self, Level};
+use crate::descriptor::{self, Entry, Level};
 use crate::geometry::new_tables;
 use crate::tables::{End, Slot};
 use crate::{Attrs, Format, TableMemory, Tables};
@@ -104,10 +104,17 @@ impl<F: Format> Tables<F> {
         while let Some((input, output)) = pieces.here() {
             let slot = self.find(memory, input);
             let level = pieces.largest_leaf().max(slot.level);
-            let leaf = descriptor::leaf(level, output, bits);
-            self.put(memory, slot, input, level, leaf)
-                .ok_or(exhausted)?;
-            pieces.advance(level);
+            let leaves = vacant(memory, slot, level, input, pieces.leaves(level));
+            let table = self.reach(memory, slot, input, level).ok_or(exhausted)?;
+            let mut leaf = descriptor::leaf(level, output, bits);
+            let mut index = level.index(input);
+            for _ in 0..leaves {
+                memory.write(table, index, leaf);
+                // Both stay in range: the leaves fit the table, and the last frame was judged above.
+                index = index.next();
+                leaf = leaf.wrapping_add(level.entry_bytes());
+            }
+            pieces.advance(level, leaves);
         }
         memory.publish();
         Ok(())
@@ -129,20 +136,21 @@ impl<F: Format> Tables<F> {
             }
             let level = pieces.largest_leaf().max(slot.level);
             needed += new_tables(slot.level, level, input, pieces.at == 0);
-            pieces.advance(level);
+            let leaves = vacant(memory, slot, level, input, pieces.leaves(level));
+            pieces.advance(level, leaves);
         }
         Ok(PageCount::new(needed))
     }
 
-    /// Writes a leaf below an invalid entry, with the tables that lead to it.
-    fn put<M: TableMemory>(
+    /// The table of level `leaf` for `input`, whose walk ends at the invalid entry `slot`: that entry's own, or a new
+    /// one with those that lead to it.
+    fn reach<M: TableMemory>(
         &mut self,
         memory: &mut M,
         slot: Slot,
         input: u64,
         leaf: Level,
-        bits: u64,
-    ) -> Option<()> {
+    ) -> Option<HostPhys> {
         let Slot {
             mut table,
             mut level,
@@ -155,9 +163,25 @@ impl<F: Format> Tables<F> {
             memory.write(table, level.index(input), descriptor::table(next));
             (table, level) = (next, level.down()?);
         }
-        memory.write(table, level.index(input), bits);
-        Some(())
+        Some(table)
     }
+}
+
+/// How many of `most` leaves of `level` can be written from `input` on, whose walk ends at the invalid entry `slot`:
+/// below that entry all of them, beside it as many as are invalid too.
+fn vacant<M: TableMemory>(memory: &M, slot: Slot, level: Level, input: u64, most: u64) -> u64 {
+    if slot.level < level {
+        return most;
+    }
+    let (mut index, mut leaves) = (level.index(input), 1);
+    while leaves < most {
+        index = index.next();
+        if Entry::decode(memory.read(slot.table, index), level).is_valid() {
+            break;
+        }
+        leaves += 1;
+    }
+    leaves
 }
 
 /// How far a mapping has come.
@@ -200,7 +224,14 @@ impl Pieces {
         )
     }
 
-    fn advance(&mut self, leaf: Level) {
-        self.at = self.at.saturating_add(leaf.entry_bytes());
+    /// How many leaves of `level` come next in one table: at least one, as `level` is no larger than the largest.
+    fn leaves(&self, level: Level) -> u64 {
+        let input = self.input.saturating_add(self.at);
+        level.leaves_in_table(input, self.bytes - self.at).max(1)
+    }
+
+    fn advance(&mut self, leaf: Level, leaves: u64) {
+        let bytes = leaves.saturating_mul(leaf.entry_bytes());
+        self.at = self.at.saturating_add(bytes);
     }
 }

@@ -27,6 +27,11 @@ impl TableIndex {
         self.0 as usize
     }
 
+    /// The index that follows, and the first one behind the last.
+    pub(crate) const fn next(self) -> Self {
+        Self::from_low_bits(self.0 as u64 + 1)
+    }
+
     /// Every index in ascending order.
     pub fn all() -> impl Iterator<Item = Self> + Clone {
         (0..ENTRIES).map(Self::from_low_bits)

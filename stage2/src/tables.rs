@@ -160,25 +160,34 @@ impl<F: Format> Tables<F> {
 
     /// Walks to the entry that decides about `input`, which is within the range.
     pub(crate) fn find<M: TableMemory>(&self, memory: &M, input: u64) -> Slot {
-        let mut level = self.shape.start_level();
-        let mut table = self.shape.root_table(self.root, input);
-        loop {
-            let index = level.index(input);
-            let end = match Entry::decode(memory.read(table, index), level) {
-                Entry::Table { frame, level: next } => {
-                    (table, level) = (frame, next);
-                    continue;
-                }
-                Entry::Invalid => End::Invalid,
-                Entry::Leaf { output, bits } => End::Leaf { output, bits },
-            };
-            return Slot { table, level, end };
-        }
+        let root = self.shape.root_table(self.root, input);
+        find_below(memory, root, self.shape.start_level(), input)
     }
 
     /// Whether every byte of `region` is within the inputs of the walk.
     pub(crate) fn has_inputs(&self, region: &Region<F::Input>) -> bool {
         region.end().to_raw() <= self.shape.input_end()
+    }
+}
+
+/// Walks on from the table of `level` that `input` leads through.
+pub(crate) fn find_below<M: TableMemory>(
+    memory: &M,
+    mut table: HostPhys,
+    mut level: Level,
+    input: u64,
+) -> Slot {
+    loop {
+        let index = level.index(input);
+        let end = match Entry::decode(memory.read(table, index), level) {
+            Entry::Table { frame, level: next } => {
+                (table, level) = (frame, next);
+                continue;
+            }
+            Entry::Invalid => End::Invalid,
+            Entry::Leaf { output, bits } => End::Leaf { output, bits },
+        };
+        return Slot { table, level, end };
     }
 }
 
