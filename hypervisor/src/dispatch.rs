@@ -3,7 +3,7 @@
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::{gic, world};
 use vcpu::exit::{ExitReason, Syndrome};
-use vcpu::inject::Exception;
+use vcpu::inject::{Exception, VirtualSError};
 use vcpu::lane::{Cause, Vcpu, Verdict};
 use vcpu::serve::{self, Effect, Interrupted};
 
@@ -39,8 +39,8 @@ pub fn dispatch(
         ExitReason::IllegalState => Verdict::Inject(Exception::IllegalState),
         ExitReason::PcAlignment { far } => Verdict::Inject(Exception::PcAlignment { far }),
         ExitReason::SpAlignment => Verdict::Inject(Exception::SpAlignment),
-        ExitReason::SError(_) => {
-            world::pend_virtual_serror();
+        ExitReason::SError(error) => {
+            world::pend_virtual_serror(VirtualSError::from_physical(&error));
             Verdict::Resume
         }
         // Group 0 is the secure world's; one that arrives all the same is not a guest's doing.

@@ -52,6 +52,8 @@ pub enum GicError {
     NoRedistributor(u64),
     /// More redistributors than CPUs we know to handle.
     TooMany,
+    /// The CPU has a single list register.
+    OneListRegister,
 }
 
 /// Takes the distributor and finds every redistributor. Once, on the boot CPU.
@@ -99,9 +101,13 @@ fn redistributor(affinity: u64) -> Option<&'static Redistributor> {
 pub fn init_this_cpu() -> Result<(), GicError> {
     let affinity = crate::cpu::affinity();
     let mine = redistributor(affinity).ok_or(GicError::NoRedistributor(affinity))?;
-    // `Enable`: guests use the system registers too (their accesses go to the virtual interface).
-    GicCpuInterface::enable_system_register_el2(true);
+    // Not `Enable`: a guest's write of ICC_SRE_EL1, which might switch its system registers off, traps.
+    GicCpuInterface::enable_system_register_el2(false);
     registers::isb();
+    // The first list register is the timer's own, so one would leave none for anything else.
+    if registers::read_ich_vtr_el2() & 0x1F == 0 {
+        return Err(GicError::OneListRegister);
+    }
     {
         let mut driver = mine.driver.lock();
         // An error says that the core is awake already, as firmware should have left it.

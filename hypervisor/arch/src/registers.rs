@@ -47,6 +47,17 @@ system_registers! {
     "cptr_el2": / write_cptr_el2;
     "cnthctl_el2": / write_cnthctl_el2;
     "cntvoff_el2": / write_cntvoff_el2;
+    // HCRX_EL2.
+    "s3_4_c1_c2_2": / write_hcrx_el2;
+    // HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2.
+    "s3_4_c1_c1_4": / write_hfgrtr_el2;
+    "s3_4_c1_c1_5": / write_hfgwtr_el2;
+    "s3_4_c1_c1_6": / write_hfgitr_el2;
+    "s3_4_c3_c1_4": / write_hdfgrtr_el2;
+    "s3_4_c3_c1_5": / write_hdfgwtr_el2;
+    // VSESR_EL2.
+    "s3_4_c5_c2_3": / write_vsesr_el2;
+    "oslar_el1": / write_oslar_el1;
     "cntpct_el0": read_cntpct_el0 /;
     "cntfrq_el0": read_cntfrq_el0 /;
     // CNTHP_CVAL_EL2.

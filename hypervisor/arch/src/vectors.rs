@@ -62,6 +62,9 @@ global_asm!(
     tbz     w0, #0, 9f
     restore_short
     eret
+    // Nothing may run past an exception return, not even speculatively.
+    dsb     nsh
+    isb
 9:  mov     x0, #\kind
     b       leave_guest
     .endm
@@ -126,6 +129,8 @@ __enter:
     ldr     x19, [sp, #152]
     restore_short
     eret
+    dsb     nsh
+    isb
 
     // x0 = which vector; x0-x19, x29 and x30 are in the frame already.
 leave_guest:

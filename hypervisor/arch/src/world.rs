@@ -7,7 +7,9 @@
 use core::arch::asm;
 
 use vcpu::context::{El1State, FpState};
+use vcpu::inject::VirtualSError;
 
+use crate::hardware::id_register;
 use crate::registers;
 
 macro_rules! el1_registers {
@@ -120,10 +122,10 @@ pub struct Stage2Registers {
 
 /// HCR_EL2 while a guest runs (Arm ARM D19.2.49): stage 2 on (VM), no table walks in device memory (PTW), set/way
 /// invalidation also cleans (SWIO), so that it can destroy nothing, physical interrupts and SErrors to EL2 and virtual ones to EL1 (IMO, FMO, AMO), AArch64 EL1
-/// (RW); traps for ID registers (TID3, TID1), SMC, implementation defined registers (TIDCP, TACR),
+/// (RW); traps for ID registers (TID1, TID3, TID5), SMC, implementation defined registers (TIDCP, TACR),
 /// set/way maintenance (TSW), LORegions, RAS error records. TWI and TWE stay 0: a pinned lane waits on its
 /// own CPU. APK and API stay 0: pointer authentication is hidden and its use is UNDEF.
-pub const GUEST_HCR: u64 = VM | SWIO | PTW | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | TACR | RW | TLOR | TERR;
+pub const GUEST_HCR: u64 = VM | SWIO | PTW | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | TACR | RW | TLOR | TERR | TID5;
 const VM: u64 = 1 << 0;
 const SWIO: u64 = 1 << 1;
 const PTW: u64 = 1 << 2;
@@ -138,6 +140,7 @@ const TACR: u64 = 1 << 21;
 const RW: u64 = 1 << 31;
 const TLOR: u64 = 1 << 35;
 const TERR: u64 = 1 << 36;
+const TID5: u64 = 1 << 58;
 /// HCR_EL2.VSE: a virtual SError is pending.
 pub const VSE: u64 = 1 << 8;
 
@@ -154,6 +157,7 @@ pub fn configure(stage2: Stage2Registers, lane_affinity: u64, counter_offset: u6
     registers::write_cptr_el2(GUEST_CPTR);
     registers::write_mdcr_el2(GUEST_MDCR | (registers::read_mdcr_el2() & 0x1F));
     registers::write_hstr_el2(0);
+    clear_optional_traps();
     registers::write_cnthctl_el2(GUEST_CNTHCTL);
     registers::write_cntvoff_el2(counter_offset);
     registers::write_vpidr_el2(registers::read_midr_el1());
@@ -164,6 +168,30 @@ pub fn configure(stage2: Stage2Registers, lane_affinity: u64, counter_offset: u6
     registers::write_vtcr_el2(stage2.vtcr);
     registers::write_vttbr_el2(stage2.vttbr);
     registers::isb();
+}
+
+/// The field of an ID register from this bit up, 4 bits wide.
+fn feature(crm: u8, op2: u8, bit: u32) -> u64 {
+    (id_register(crm, op2) >> bit) & 0xF
+}
+
+/// Puts what only newer CPUs have to zero, whatever firmware left there: no optional instruction enabled behind
+/// the back of the ID registers, no trap that our table does not know. And the OS lock off: it would keep a guest's
+/// software step from ever firing.
+fn clear_optional_traps() {
+    // ID_AA64MMFR1_EL1.HCX
+    if feature(7, 1, 40) != 0 {
+        registers::write_hcrx_el2(0);
+    }
+    // ID_AA64MMFR0_EL1.FGT
+    if feature(7, 0, 56) != 0 {
+        registers::write_hfgrtr_el2(0);
+        registers::write_hfgwtr_el2(0);
+        registers::write_hfgitr_el2(0);
+        registers::write_hdfgrtr_el2(0);
+        registers::write_hdfgwtr_el2(0);
+    }
+    registers::write_oslar_el1(0);
 }
 
 /// Ends a machine's hold on this CPU: stage 2 off, no virtual interrupt, its timers silent.
@@ -182,6 +210,10 @@ pub fn set_mdscr(value: u64) {
 }
 
 /// Marks a virtual SError pending for the lane on this CPU.
-pub fn pend_virtual_serror() {
+pub fn pend_virtual_serror(error: VirtualSError) {
+    // ID_AA64PFR0_EL1.RAS: only then does the guest's ESR_EL1 come from VSESR_EL2.
+    if feature(4, 0, 28) != 0 {
+        registers::write_vsesr_el2(error.vsesr);
+    }
     registers::write_hcr_el2(registers::read_hcr_el2() | VSE);
 }
