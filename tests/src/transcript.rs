@@ -121,6 +121,13 @@ impl Transcript {
         self.well(victim)
     }
 
+    /// The emulator's major version, as `run` announces it.
+    #[must_use]
+    pub fn qemu_major(&self) -> Option<u32> {
+        let version = self.text.split("QEMU ").nth(1)?;
+        version.split('.').next()?.parse().ok()
+    }
+
     /// EL2 did not fault.
     ///
     /// # Errors
@@ -174,6 +181,12 @@ mod tests {
                 .cases("a", 0)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn the_emulator_is_read_from_the_announcement() {
+        assert_eq!(said("xtask: QEMU 10.0.2, 2 x max").qemu_major(), Some(10));
+        assert_eq!(said("xtask: nothing").qemu_major(), None);
     }
 
     #[test]
