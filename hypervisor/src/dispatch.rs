@@ -2,7 +2,8 @@
 
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::{gic, world};
-use vcpu::exit::{ExitReason, Syndrome};
+use stage2_addr::Ipa;
+use vcpu::exit::{DataAbort, DataAbortKind, ExitReason, Syndrome};
 use vcpu::inject::{Exception, VirtualSError};
 use vcpu::lane::{Cause, Vcpu, Verdict};
 use vcpu::serve::{self, Effect, Interrupted};
@@ -27,7 +28,7 @@ pub fn dispatch(
         ExitReason::Mmio(access) => serve::mmio(lane, &access, hw, &mut vm.port()),
         ExitReason::SystemRegister(access) => system_register(lane, access, hw),
         ExitReason::Wfx(wait) => serve::wait(&wait),
-        ExitReason::DataAbort(abort) => Verdict::Inject(Exception::from_data_abort(&abort)),
+        ExitReason::DataAbort(abort) => data_abort(vm, lane, &abort, hw),
         ExitReason::InstructionAbort(abort) => Verdict::Inject(Exception::from_instruction_abort(&abort)),
         ExitReason::Feature(_) | ExitReason::Undefined { .. } | ExitReason::SupervisorCall { .. } => {
             Verdict::Inject(Exception::Undefined)
@@ -73,6 +74,27 @@ fn system_register(lane: &mut Vcpu<'static>, access: vcpu::sysreg::SysRegAccess,
     match effect {
         Effect::None => {}
         Effect::Mdscr(value) => world::set_mdscr(value),
+    }
+    verdict
+}
+
+/// A data abort that is no described device access. Only an instruction that the hardware left undescribed is looked
+/// at again; everything else has its architected answer.
+fn data_abort(vm: &'static Vm, lane: &mut Vcpu<'static>, abort: &DataAbort, hw: &mut ThisCpu) -> Verdict {
+    let refused = Verdict::Inject(Exception::from_data_abort(abort));
+    if abort.kind != DataAbortKind::NoSyndrome {
+        return refused;
+    }
+    let pc = lane.context.pc();
+    let mut word = [0; 4];
+    let fetched = world::fetch_address(pc.elr, pc.is_el0()).and_then(|ipa| vm.read(Ipa::new(ipa), &mut word));
+    if fetched.is_none() {
+        return refused;
+    }
+    let sp = world::stack_pointer(pc.source());
+    let (verdict, moved) = serve::transfer(lane, abort, u32::from_le_bytes(word), sp, hw, &mut vm.port());
+    if let Some(moved) = moved {
+        world::set_stack_pointer(pc.source(), moved.0);
     }
     verdict
 }

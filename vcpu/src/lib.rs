@@ -10,6 +10,7 @@
 extern crate std;
 
 pub mod context;
+mod device;
 pub mod exit;
 pub mod hot;
 pub mod idregs;
@@ -19,6 +20,8 @@ pub mod lane;
 pub mod machine;
 pub mod mmio;
 pub mod psci;
+#[cfg(test)]
+mod rig;
 pub mod serve;
 pub mod smccc;
 pub mod sysreg;

@@ -3,18 +3,17 @@
 //! `hypervisor` matches on the exit and calls one function here for each; the hot path answers some of
 //! the same exits sooner, by the same primitives, and is held equal to this.
 
-use vcpu_board::{Device, PL011_SPI, Place};
-
 use crate::context::Pc;
-use crate::exit::{Syndrome, Wfx};
+use crate::device;
+use crate::exit::{DataAbort, FaultAddress, Syndrome, Wfx};
 use crate::hot::{Hardware, KICK};
 use crate::inject::{El1Regs, Exception};
+use crate::insn::{Situation, StackPointer, Transfer};
 use crate::lane::{NO_INTERRUPT, Vcpu, Verdict};
-use crate::machine::Console;
 use crate::mmio::{Endian, MmioAccess};
 use crate::smccc;
 use crate::sysreg::{self, Action, Gic, SysRegAccess};
-use crate::vgic::{Frame, MAINTENANCE, PHYSICAL_TIMER, SgiRegister, VIRTUAL_TIMER};
+use crate::vgic::{MAINTENANCE, PHYSICAL_TIMER, SgiRegister, VIRTUAL_TIMER};
 
 /// Where a machine's finished console lines go.
 pub trait Lines {
@@ -72,9 +71,9 @@ pub fn mmio(vcpu: &mut Vcpu, access: &MmioAccess, hw: &mut (impl Hardware + El1R
         None
     } else if access.write {
         let value = access.store_value(&vcpu.context, endian);
-        device_write(vcpu, access, value, hw, lines)
+        device::write(vcpu, access.ipa, access.width, value, hw, lines)
     } else {
-        device_read(vcpu, access, hw).map(|bus| access.complete_load(&mut vcpu.context, bus, endian))
+        device::read(vcpu, access.ipa, access.width, hw).map(|bus| access.complete_load(&mut vcpu.context, bus, endian))
     };
     match done {
         Some(()) => Verdict::Complete,
@@ -82,69 +81,41 @@ pub fn mmio(vcpu: &mut Vcpu, access: &MmioAccess, hw: &mut (impl Hardware + El1R
     }
 }
 
-fn device_read(vcpu: &mut Vcpu, access: &MmioAccess, hw: &mut impl Hardware) -> Option<u64> {
-    let machine = vcpu.machine;
-    let Place { device, offset } = machine.board.find(access.ipa)?;
-    let bytes = access.width.byte_count();
-    let frame = match device {
-        Device::Distributor => Frame::Distributor,
-        Device::Redistributor(lane) => Frame::Redistributor(lane),
-        Device::Pl011 => return Some(machine.console.lock().uart.read(offset, bytes)),
-        // A fault in RAM is no device's: stage 2 maps all of it.
-        Device::Ram => return None,
-    };
-    vcpu.gic.mmio_read(&machine.vgic, frame, offset, bytes, hw).ok()
-}
-
-fn device_write(
+/// A load or store that stage 2 does not map and the hardware has not described (ISV = 0): `word` is the instruction,
+/// as fetched by EL2 after the fact, and `sp` the guest's stack pointer. Two registers or a write-back are done in
+/// full or not at all; what is not understood, or cannot be the instruction that faulted, is answered with the
+/// architected abort.
+pub fn transfer(
     vcpu: &mut Vcpu,
-    access: &MmioAccess,
-    value: u64,
-    hw: &mut impl Hardware,
+    abort: &DataAbort,
+    word: u32,
+    sp: u64,
+    hw: &mut (impl Hardware + El1Regs),
     lines: &mut impl Lines,
-) -> Option<()> {
-    let machine = vcpu.machine;
-    let Place { device, offset } = machine.board.find(access.ipa)?;
-    let bytes = access.width.byte_count();
-    let frame = match device {
-        Device::Distributor => Frame::Distributor,
-        Device::Redistributor(lane) => Frame::Redistributor(lane),
-        Device::Pl011 => {
-            uart_write(vcpu, offset, value, hw, lines);
-            return Some(());
-        }
-        Device::Ram => return None,
+) -> (Verdict, Option<StackPointer>) {
+    let refused = (Verdict::Inject(Exception::from_data_abort(abort)), None);
+    let (Some(far), FaultAddress::Exact(ipa)) = (abort.far, abort.address) else {
+        return refused;
     };
-    vcpu.gic.mmio_write(&machine.vgic, frame, offset, bytes, value, hw).ok()
-}
-
-/// How often a changed interrupt line is looked at again: only another lane that changes it at the same
-/// moment can make a second look differ.
-const LINE_LOOKS: usize = 4;
-
-fn uart_write(vcpu: &mut Vcpu, offset: u64, value: u64, hw: &mut impl Hardware, lines: &mut impl Lines) {
-    let machine = vcpu.machine;
-    let effect = {
-        let mut console = machine.console.lock();
-        let Console { uart, line } = &mut *console;
-        let effect = uart.write(offset, value);
-        if let Some(byte) = effect.byte {
-            line.push(byte, &mut |text: &str| lines.line(text));
-        }
-        effect
+    let spsr = vcpu.context.spsr;
+    let situation = Situation { spsr, sp, far, write: abort.write, endian: Endian::of(spsr, hw.sctlr()) };
+    let Some(transfer) = Transfer::prepare(word, &vcpu.context, situation) else {
+        return refused;
     };
-    // That lock is given back before the vGIC's is taken: a lane that waits for either must hold neither.
-    let Some(mut level) = effect.line else {
-        return;
-    };
-    for _ in 0..LINE_LOOKS {
-        vcpu.gic.set_line(&machine.vgic, PL011_SPI, level, hw);
-        let now = machine.console.lock().uart.line();
-        if now == level {
-            break;
+    let mut bus = [0; 2];
+    for (access, value) in transfer.accesses().zip(&mut bus) {
+        let Some(at) = ipa.checked_add(access.offset) else {
+            return refused;
+        };
+        let done = match access.store {
+            Some(store) => device::write(vcpu, at, access.width, store, hw, lines),
+            None => device::read(vcpu, at, access.width, hw).map(|seen| *value = seen),
+        };
+        if done.is_none() {
+            return refused;
         }
-        level = now;
     }
+    (Verdict::Complete, transfer.complete(&mut vcpu.context, bus))
 }
 
 /// What an interrupt was about, once the guest's share of it is done.

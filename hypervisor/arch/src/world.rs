@@ -6,7 +6,7 @@
 
 use core::arch::asm;
 
-use vcpu::context::{El1State, FpState};
+use vcpu::context::{El1State, FpState, Source};
 use vcpu::inject::VirtualSError;
 
 use crate::hardware::id_register;
@@ -207,6 +207,62 @@ pub fn retire() {
 /// Sets what the hardware sees of a guest's MDSCR_EL1.
 pub fn set_mdscr(value: u64) {
     registers::write_mdscr_el1(value);
+}
+
+/// The stack pointer that a guest in this mode uses.
+#[must_use]
+pub fn stack_pointer(source: Source) -> u64 {
+    let value: u64;
+    match source {
+        // SAFETY: reads a register.
+        Source::El1h => unsafe { asm!("mrs {}, sp_el1", out(reg) value, options(nomem, nostack, preserves_flags)) },
+        // SAFETY: reads a register.
+        Source::El1t | Source::El0A64 | Source::El0A32 => unsafe {
+            asm!("mrs {}, sp_el0", out(reg) value, options(nomem, nostack, preserves_flags));
+        },
+    }
+    value
+}
+
+/// Moves it.
+pub fn set_stack_pointer(source: Source, value: u64) {
+    match source {
+        // SAFETY: EL2 runs on SP_EL2 (SPSel = 1); SP_EL1 is the guest's.
+        Source::El1h => unsafe { asm!("msr sp_el1, {}", in(reg) value, options(nomem, nostack, preserves_flags)) },
+        // SAFETY: as above, for SP_EL0.
+        Source::El1t | Source::El0A64 | Source::El0A32 => unsafe {
+            asm!("msr sp_el0, {}", in(reg) value, options(nomem, nostack, preserves_flags));
+        },
+    }
+}
+
+/// The IPA behind an address that a guest has just executed at, by its own stage 1 (AT S1E1R or S1E0R). `None` when it
+/// does not translate any more. The guest may change its tables and its code meanwhile, so what is found there is an
+/// allegation.
+#[must_use]
+pub fn fetch_address(pc: u64, user: bool) -> Option<u64> {
+    const PAGE: u64 = 0x000F_FFFF_FFFF_F000;
+    let result: u64;
+    // SAFETY: AT only translates; PAR_EL1 is the guest's and is put back.
+    unsafe {
+        asm!(
+            "mrs {saved}, par_el1",
+            "cbnz {user}, 2f",
+            "at s1e1r, {pc}",
+            "b 3f",
+            "2: at s1e0r, {pc}",
+            "3: isb",
+            "mrs {result}, par_el1",
+            "msr par_el1, {saved}",
+            saved = out(reg) _,
+            user = in(reg) u64::from(user),
+            pc = in(reg) pc,
+            result = out(reg) result,
+            options(nostack, preserves_flags),
+        );
+    }
+    // PAR_EL1.F: the translation failed.
+    (result & 1 == 0).then_some(result & PAGE | pc & 0xFFF)
 }
 
 /// Marks a virtual SError pending for the lane on this CPU.
