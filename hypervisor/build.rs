@@ -9,4 +9,7 @@ fn main() {
     println!("cargo:rustc-link-arg-bins=-T{}", script.display());
     // We relocate ourselves and map read-only what is; the linker need not arrange a segment for a loader that does.
     println!("cargo:rustc-link-arg-bins=-znorelro");
+    // 8 bytes say what takes 24 each otherwise.
+    println!("cargo:rustc-link-arg-bins=--pack-dyn-relocs=relr");
+    println!("cargo:rustc-link-arg-bins=--no-eh-frame-hdr");
 }

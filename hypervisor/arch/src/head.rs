@@ -58,6 +58,31 @@ primary:
     str     x5, [x0, x3]
     b       1b
 2:
+    // RELR: an even word is the address of one relocation, an odd one a bitmap of the 63 words behind the last.
+    adrp    x1, __relr_start
+    add     x1, x1, :lo12:__relr_start
+    adrp    x2, __relr_end
+    add     x2, x2, :lo12:__relr_end
+5:  cmp     x1, x2
+    b.hs    8f
+    ldr     x3, [x1], #8
+    tbnz    x3, #0, 6f
+    add     x4, x0, x3
+    ldr     x5, [x4]
+    add     x5, x5, x0
+    str     x5, [x4], #8
+    b       5b
+6:  mov     x6, x4
+    add     x4, x4, #(63 * 8)
+7:  lsr     x3, x3, #1
+    cbz     x3, 5b
+    tbz     x3, #0, 9f
+    ldr     x5, [x6]
+    add     x5, x5, x0
+    str     x5, [x6]
+9:  add     x6, x6, #8
+    b       7b
+8:
     // What was written with the caches off must not be hidden by stale lines once they are on
     // (Arm ARM B2.8, mismatched attributes): drop every line of the written range.
     adrp    x1, __rodata_start
