@@ -3,7 +3,7 @@
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::{gic, world};
 use stage2_addr::Ipa;
-use vcpu::exit::{DataAbort, DataAbortKind, ExitReason, Syndrome};
+use vcpu::exit::{DataAbort, DataAbortKind, ExitReason, Severity, Syndrome};
 use vcpu::inject::{Exception, VirtualSError};
 use vcpu::lane::{Cause, Vcpu, Verdict};
 use vcpu::serve::{self, Effect, Interrupted};
@@ -40,12 +40,16 @@ pub fn dispatch(
         ExitReason::IllegalState => Verdict::Inject(Exception::IllegalState),
         ExitReason::PcAlignment { far } => Verdict::Inject(Exception::PcAlignment { far }),
         ExitReason::SpAlignment => Verdict::Inject(Exception::SpAlignment),
+        // What may have spread is nothing to go on with; everything else is the guest's to judge.
+        ExitReason::SError(error) if error.severity == Severity::Uncontainable => Verdict::Stop(Cause::SystemError),
         ExitReason::SError(error) => {
             world::pend_virtual_serror(VirtualSError::from_physical(&error));
             Verdict::Resume
         }
-        // Group 0 is the secure world's; one that arrives all the same is not a guest's doing.
-        ExitReason::Fiq => Verdict::Resume,
+        ExitReason::Fiq => {
+            gic::discard_group0();
+            Verdict::Resume
+        }
         ExitReason::OwnFault(_) => Verdict::Stop(Cause::Unanswerable { esr: syndrome.esr }),
     }
 }

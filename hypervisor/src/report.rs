@@ -16,11 +16,15 @@ use crate::vm::Vm;
 /// How long the boot CPU waits for the other lanes to say where they are, in parts of a second.
 const PATIENCE: u64 = 4;
 
+/// How many of a lane's last exits a report shows.
+const SHOWN: usize = 8;
+
 /// The longest report of one machine's lanes.
 type Words = ArrayString<400>;
 
-/// Ends a machine: says so once, brings its other lanes out, and switches the computer off after the last one.
-pub fn end(house: &'static House, vm: &'static Vm, cause: Cause) {
+/// Ends a machine: says so once, brings its other lanes out, and switches the computer off after the last one. `lane`
+/// is the one whose exit was the end; where that was not the guest's own wish, its last exits are shown.
+pub fn end(house: &'static House, vm: &'static Vm, cause: Cause, lane: Option<&Vcpu<'static>>) {
     if !vm.ended.claim() {
         return;
     }
@@ -33,12 +37,28 @@ pub fn end(house: &'static House, vm: &'static Vm, cause: Cause) {
     };
     vm.flush();
     say!("guest {}: {ending}", vm.name);
+    if let (Some(lane), Ending::Stopped(_)) = (lane, ending) {
+        last_exits(lane);
+    }
     for lane in 0..vm.machine.vgic.lanes() {
         vm.machine.vgic.notify(lane, &mut ThisCpu);
     }
     if house.roster.leave() {
         say!("all guests ended");
         power::off();
+    }
+}
+
+/// Shows a lane's last exits, oldest first.
+fn last_exits(lane: &Vcpu<'static>) {
+    let trace = &lane.trace;
+    let skip = trace.iter().count().saturating_sub(SHOWN);
+    say!("  lane {} after {} exits, the last of them:", lane.index(), trace.count());
+    for record in trace.iter().skip(skip) {
+        match record.interrupt() {
+            Some(intid) => say!("    interrupt {intid} at pc {:#x}", record.pc),
+            None => say!("    esr {:#010x} at pc {:#x}", record.cause, record.pc),
+        }
     }
 }
 

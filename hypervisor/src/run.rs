@@ -68,7 +68,7 @@ fn live(house: &'static House, vm: &'static Vm, lane: &mut Vcpu<'static>) -> ! {
             sleep(house)
         }
         if vm.machine.power.turned_off(lane.index()) == LastOut::NoneRemain {
-            report::end(house, vm, vcpu::lane::Cause::AllLanesOff);
+            report::end(house, vm, vcpu::lane::Cause::AllLanesOff, None);
         }
     }
 }
@@ -133,7 +133,7 @@ fn run(house: &'static House, vm: &'static Vm, lane: &mut Vcpu<'static>) {
             Verdict::Resume | Verdict::Complete | Verdict::Inject(_) => {}
             Verdict::Yield => return,
             Verdict::Stop(cause) => {
-                report::end(house, vm, cause);
+                report::end(house, vm, cause, Some(lane));
                 return;
             }
         }

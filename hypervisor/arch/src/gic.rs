@@ -173,3 +173,13 @@ pub fn end(intid: u32) {
     registers::write_icc_eoir1_el1(u64::from(intid));
     registers::write_icc_dir_el1(u64::from(intid));
 }
+
+/// Ends an interrupt of group 0, which is the secure world's: one that reaches EL2 all the same is nobody's here, and
+/// would come again for ever if it were left.
+pub fn discard_group0() {
+    let intid = registers::read_icc_iar0_el1();
+    if intid & 0xFF_FFFF < 1020 {
+        registers::write_icc_eoir0_el1(intid);
+        registers::write_icc_dir_el1(intid);
+    }
+}

@@ -68,6 +68,9 @@ system_registers! {
     "s3_0_c12_c12_0": read_icc_iar1_el1 /;
     // ICC_EOIR1_EL1: priority drop, with EOImode 1.
     "s3_0_c12_c12_1": / write_icc_eoir1_el1;
+    // ICC_IAR0_EL1 and ICC_EOIR0_EL1.
+    "s3_0_c12_c8_0": read_icc_iar0_el1 /;
+    "s3_0_c12_c8_1": / write_icc_eoir0_el1;
     // ICC_DIR_EL1.
     "s3_0_c12_c11_1": / write_icc_dir_el1;
     // ICC_SGI1R_EL1.

@@ -76,13 +76,12 @@ impl Vgic {
     /// `GICD_IIDR` and `GICR_IIDR`.
     pub const IIDR: u32 = IIDR;
 
-    /// The registers that never change and need no lock, for the hot path: `GICD_TYPER`, `GICD_IIDR`.
+    /// The register that guests read more than once, never changes and needs no lock, for the hot path: `GICD_TYPER`.
     #[inline]
     #[must_use]
     pub const fn fast_gicd_read(offset: u64) -> Option<u32> {
         match offset {
             0x4 => Some(GICD_TYPER),
-            0x8 => Some(IIDR),
             _ => None,
         }
     }

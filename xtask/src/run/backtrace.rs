@@ -29,11 +29,9 @@ impl Symbols {
         let Some((base, loader)) = loaded else {
             return vec![format!("xdv |     (no symbols in {})", self.elf.display())];
         };
-        let named = offsets.iter().enumerate().flat_map(|(index, offset)| {
-            // All but the first are return addresses: the call is the instruction before.
-            let address = base
-                .wrapping_add(*offset)
-                .saturating_sub(if index == 0 { 0 } else { 4 });
+        let named = offsets.iter().flat_map(|offset| {
+            // EL2 gives the instruction itself: the one that failed, then the calls that led there.
+            let address = base.wrapping_add(*offset);
             let mut names = frames(&loader, address);
             if names.is_empty() {
                 names.push("?".to_owned());
