@@ -56,10 +56,12 @@ const SAVED: u64 = 19;
 pub fn sync(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
     let esr = hw.esr();
     match (esr >> 26) & 0x3F {
-        EC_HVC => call(vcpu, esr) && {
-            vcpu.trace.note(esr, hw.elr());
-            true
-        },
+        EC_HVC => {
+            call(vcpu, esr) && {
+                vcpu.trace.note(esr, hw.elr());
+                true
+            }
+        }
         EC_SMC => {
             let pc = pc(hw);
             pc.is_el1() && call(vcpu, esr) && finish(vcpu, esr, pc, hw)
@@ -78,7 +80,10 @@ pub fn sync(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
 
 #[inline(always)]
 fn pc(hw: &impl Hardware) -> Pc {
-    Pc { elr: hw.elr(), spsr: hw.spsr() }
+    Pc {
+        elr: hw.elr(),
+        spsr: hw.spsr(),
+    }
 }
 
 /// A physical interrupt. What it declines it leaves in [`Vcpu::interrupt`], because acknowledging
@@ -89,7 +94,8 @@ pub fn irq(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
     if intid == VIRTUAL_TIMER {
         hw.drop_priority(VIRTUAL_TIMER);
         if vcpu.gic.fast_timer(hw) {
-            vcpu.trace.note(Record::IRQ | u64::from(VIRTUAL_TIMER), hw.elr());
+            vcpu.trace
+                .note(Record::IRQ | u64::from(VIRTUAL_TIMER), hw.elr());
             return true;
         }
     } else if intid == KICK {
@@ -171,7 +177,6 @@ fn system_register(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) ->
     const SGI1R: u64 = 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
     const WITHOUT_RT: u64 = 0x1FF_FFFF & !(31 << 5);
     let machine = vcpu.machine;
-    #[expect(clippy::cast_possible_truncation, reason = "25 bits remain")]
     if let Some(value) = machine.ids.read((esr & 0x1FF_FFFF) as u32) {
         let Some(register) = saved(vcpu, esr >> 5) else {
             return false;
@@ -206,7 +211,9 @@ fn mmio(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> bool {
     }
     let ipa = ((hw.hpfar() & 0x0000_FFFF_FFFF_FFF0) << 8) | (hw.far() & 0xFFF);
     if esr & WRITE == 0 {
-        let (Some(value), Some(register)) = (read(vcpu, ipa, esr & DOUBLE != 0), saved(vcpu, esr >> 16)) else {
+        let (Some(value), Some(register)) =
+            (read(vcpu, ipa, esr & DOUBLE != 0), saved(vcpu, esr >> 16))
+        else {
             return false;
         };
         *register = value;
@@ -251,3 +258,6 @@ fn write(vcpu: &Vcpu, ipa: u64, value: u32) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

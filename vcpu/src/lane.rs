@@ -1,10 +1,10 @@
 //! One virtual K lane.
 
 use crate::context::{Context, El1State, FpState, InsnLen};
+use crate::exit::{Exit, Syndrome};
 use crate::inject::{self, El1Regs, Exception};
 use crate::machine::Machine;
 use crate::sysreg;
-use crate::exit::{Exit, Syndrome};
 use crate::trace::{Record, Trace};
 use crate::vgic::LaneGic;
 
@@ -92,7 +92,10 @@ impl<'m> Vcpu<'m> {
 
     /// Readies the lane for its first instruction (PSCI CPU_ON, DEN0022 6.4): everything reset, `x0` = argument.
     pub fn start(&mut self, entry: u64, argument: u64) {
-        self.context = Context { host_sp: self.context.host_sp, ..Context::new(entry) };
+        self.context = Context {
+            host_sp: self.context.host_sp,
+            ..Context::new(entry)
+        };
         let [x0, ..] = &mut self.context.x;
         *x0 = argument;
         self.sysregs = sysreg::Lane::RESET;

@@ -41,7 +41,13 @@ pub struct Console {
 impl Machine {
     /// A machine with this many lanes (1 to 8) and this much RAM, as it is before anything has run.
     #[must_use]
-    pub fn new(lanes: usize, ram_bytes: u64, ids: IdRegs, features: Features, workarounds: Workarounds) -> Self {
+    pub fn new(
+        lanes: usize,
+        ram_bytes: u64,
+        ids: IdRegs,
+        features: Features,
+        workarounds: Workarounds,
+    ) -> Self {
         Self {
             ids,
             features,
@@ -49,13 +55,18 @@ impl Machine {
             vgic: Vgic::new(lanes),
             power: Power::new(lanes),
             board: Board::new(lanes, Ipa::new(RAM_BASE), ram_bytes),
-            console: Mutex::new(Console { uart: Pl011::new(), line: LineBuffer::new() }),
+            console: Mutex::new(Console {
+                uart: Pl011::new(),
+                line: LineBuffer::new(),
+            }),
         }
     }
 
     /// Whether an address is in the machine's RAM.
     #[must_use]
     pub fn is_ram(&self, ipa: Ipa) -> bool {
-        self.board.find(ipa).is_some_and(|place| place.device == Device::Ram)
+        self.board
+            .find(ipa)
+            .is_some_and(|place| place.device == Device::Ram)
     }
 }

@@ -45,7 +45,10 @@ impl Trace {
     /// Nothing has happened.
     #[must_use]
     pub const fn new() -> Self {
-        Self { count: 0, ring: [Record { cause: 0, pc: 0 }; DEPTH] }
+        Self {
+            count: 0,
+            ring: [Record { cause: 0, pc: 0 }; DEPTH],
+        }
     }
 
     /// Remembers an exit.
@@ -94,7 +97,10 @@ mod tests {
         for n in 0..5 {
             trace.note(n, n * 10);
         }
-        let seen: Vec<_> = trace.iter().map(|record| (record.cause, record.pc)).collect();
+        let seen: Vec<_> = trace
+            .iter()
+            .map(|record| (record.cause, record.pc))
+            .collect();
         assert_eq!(seen, [(0, 0), (1, 10), (2, 20), (3, 30), (4, 40)]);
         for n in 5..100 {
             trace.note(n, 0);
@@ -106,8 +112,18 @@ mod tests {
 
     #[test]
     fn an_interrupt_is_not_mistaken_for_an_exception() {
-        assert_eq!(Record { cause: Record::IRQ | 27, pc: 0 }.interrupt(), Some(27));
-        let hypercall = Record { cause: 0x5a00_0000, pc: 0 };
+        assert_eq!(
+            Record {
+                cause: Record::IRQ | 27,
+                pc: 0
+            }
+            .interrupt(),
+            Some(27)
+        );
+        let hypercall = Record {
+            cause: 0x5a00_0000,
+            pc: 0,
+        };
         assert_eq!((hypercall.interrupt(), hypercall.class()), (None, 0x16));
     }
 }

@@ -1,6 +1,9 @@
 //! A model of one CPU's GICv3 hardware, for host tests: the virtual CPU interface with its list registers, and the
 //! physical PPIs that may be linked to them. It behaves as IHI 0069 says, chapters 6 and 12.4, for five priority bits.
 
+#[cfg(test)]
+pub mod probe;
+
 use super::bits::{Ones, at, at_mut, low8, low32};
 use super::port::{
     HCR_EN, HCR_EOICOUNT_SHIFT, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0DIE, HCR_VGRP0EIE,

@@ -1,0 +1,408 @@
+//! Whole lanes on model CPUs, for tests of what an exit does: the vector, the run loop and the dispatch, as on
+//! the machine, without the machine.
+
+mod cpu;
+mod random;
+
+use core::cell::{Cell, RefCell};
+use std::string::String;
+use std::vec::Vec;
+
+pub(crate) use cpu::{Cpu, Event, Port};
+pub(crate) use random::Random;
+
+use crate::exit::{Exit, ExitReason, Syndrome, decode};
+use crate::hot::{self, Hardware, KICK};
+use crate::idregs::{IdRegs, Limits};
+use crate::inject::{Exception, Features};
+use crate::lane::{Cause, Vcpu, Verdict};
+use crate::machine::Machine;
+use crate::psci::{self, Outcome};
+use crate::serve::{self, Effect, Interrupted, Lines};
+use crate::smccc::{Request, Results, Workarounds};
+use crate::vgic::fake::probe;
+use crate::vgic::port::{VMCR_VENG0, VMCR_VENG1};
+use crate::vgic::{Frame, VIRTUAL_TIMER, VirtGic, lr};
+
+/// How an exit is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// By the hot path, and by the slow path when that declines.
+    Hot,
+    /// By the slow path alone.
+    Slow,
+}
+
+/// What the slow path decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A verdict, applied, and what the CPU must do.
+    Verdict(Verdict, Effect),
+    /// A call that is the hypervisor's to carry out.
+    Request(Request),
+    /// A change of power that is the hypervisor's to carry out.
+    Power(Outcome),
+    /// An interrupt.
+    Interrupt(Interrupted),
+    /// A virtual SError became pending.
+    VirtualSError,
+}
+
+impl Answer {
+    /// Whether the guest just goes on.
+    pub(crate) const fn goes_on(self) -> bool {
+        matches!(
+            self,
+            Self::Verdict(Verdict::Complete | Verdict::Resume, Effect::None)
+                | Self::Interrupt(Interrupted::Served)
+        )
+    }
+}
+
+/// A lane and its CPU.
+pub(crate) struct Seat<'m> {
+    pub(crate) vcpu: Vcpu<'m>,
+    pub(crate) cpu: Cpu,
+}
+
+/// A machine whose lanes all run.
+pub(crate) struct World<'m> {
+    pub(crate) machine: &'m Machine,
+    pub(crate) seats: Vec<RefCell<Seat<'m>>>,
+    kicks: Cell<u32>,
+    pub(crate) lines: RefCell<Vec<String>>,
+}
+
+/// The console of a [`World`].
+struct Terminal<'w>(&'w RefCell<Vec<String>>);
+
+impl Lines for Terminal<'_> {
+    fn line(&mut self, text: &str) {
+        self.0.borrow_mut().push(text.into());
+    }
+}
+
+/// Bytes of RAM of every machine here.
+pub(crate) const RAM: u64 = 0x100_0000;
+
+/// A machine whose identification registers are all different.
+pub(crate) fn machine(lanes: usize) -> Machine {
+    let host = |crm: u16, op2: u16| match (crm, op2) {
+        (4, 0) => 0x1101_0011_0000_0012,
+        _ => 0x1111_2222_1111_2200 | u64::from(crm) << 4 | u64::from(op2),
+    };
+    let features = Features {
+        pan: true,
+        ..Features::default()
+    };
+    let ids = IdRegs::sanitise(&host, Limits::MAX);
+    Machine::new(lanes, RAM, ids, features, Workarounds::default())
+}
+
+/// X19 to X30 and the resumption point while the hot path runs: it must neither read nor write them.
+const POISON: u64 = 0xdead_beef_dead_beef;
+
+impl<'m> World<'m> {
+    /// All lanes on CPUs with `registers` list registers; the interrupt controller as at reset.
+    pub(crate) fn new(machine: &'m Machine, registers: usize) -> Self {
+        let seat = |index| {
+            let mut vcpu = Vcpu::new(machine, index);
+            vcpu.start(0x4008_0000, 0);
+            RefCell::new(Seat {
+                vcpu,
+                cpu: Cpu::new(registers),
+            })
+        };
+        let world = Self {
+            machine,
+            seats: (0..machine.vgic.lanes()).map(seat).collect(),
+            kicks: Cell::new(0),
+            lines: RefCell::new(Vec::new()),
+        };
+        for lane in 0..world.lanes() {
+            machine.vgic.set_kick(lane, lane as u64 + 1);
+            world.with(lane, |vcpu, port| vcpu.gic.arrive(&machine.vgic, port));
+        }
+        world
+    }
+
+    pub(crate) fn lanes(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// A physical kick reaches the CPU of `lane`.
+    pub(crate) fn kick(&self, lane: usize) {
+        self.kicks.set(self.kicks.get() | 1 << lane);
+    }
+
+    pub(crate) fn kicks(&self) -> u32 {
+        self.kicks.get()
+    }
+
+    /// The lanes that were asked for their list registers since they last ran.
+    pub(crate) fn exported(&self) -> u32 {
+        let seats = self.seats.iter().enumerate();
+        seats.fold(0, |lanes, (lane, seat)| {
+            lanes | u32::from(seat.borrow().cpu.exported) << lane
+        })
+    }
+
+    fn take_kick(&self, lane: usize) -> bool {
+        let kicks = self.kicks.get();
+        self.kicks.set(kicks & !(1 << lane));
+        kicks >> lane & 1 != 0
+    }
+
+    /// Runs EL2 code on the CPU of `lane`.
+    pub(crate) fn with<R>(
+        &self,
+        lane: usize,
+        run: impl FnOnce(&mut Vcpu<'m>, &mut Port<'_, 'm>) -> R,
+    ) -> R {
+        let seat = &mut *self.seats[lane].borrow_mut();
+        let port = &mut Port {
+            cpu: &mut seat.cpu,
+            lane,
+            world: self,
+        };
+        if port.cpu.exported {
+            // The lane is inside EL2, waiting for the lock: it refills before it does anything else.
+            port.cpu.exported = false;
+            probe::end_wait(&mut seat.vcpu.gic, &self.machine.vgic, port);
+        }
+        run(&mut seat.vcpu, port)
+    }
+
+    /// Guest code, or the test, changes the CPU of `lane`.
+    pub(crate) fn cpu<R>(&self, lane: usize, run: impl FnOnce(&mut Cpu) -> R) -> R {
+        self.with(lane, |_, port| run(port.cpu))
+    }
+
+    /// A store to the interrupt controller that is none of the exits under test.
+    pub(crate) fn write(&self, lane: usize, frame: Frame, offset: u64, bytes: u32, value: u64) {
+        self.with(lane, |vcpu, port| {
+            vcpu.gic
+                .mmio_write(&self.machine.vgic, frame, offset, bytes, value, port)
+        })
+        .unwrap();
+    }
+
+    /// A load from it.
+    pub(crate) fn read(&self, lane: usize, frame: Frame, offset: u64, bytes: u32) -> u64 {
+        self.with(lane, |vcpu, port| {
+            vcpu.gic
+                .mmio_read(&self.machine.vgic, frame, offset, bytes, port)
+        })
+        .unwrap()
+    }
+
+    /// The vector's first half: the hot path. True when it has answered.
+    pub(crate) fn hot(&self, lane: usize, exit: Exit) -> bool {
+        self.with(lane, |vcpu, port| match exit {
+            Exit::Sync => short(vcpu, port, |vcpu, port| hot::sync(vcpu, port)),
+            Exit::Irq => short(vcpu, port, |vcpu, port| hot::irq(vcpu, port)),
+            Exit::Fiq | Exit::SError => false,
+        })
+    }
+
+    /// The vector's second half, when the hot path has declined.
+    pub(crate) fn declined(&self, lane: usize, exit: Exit) -> Answer {
+        self.with(lane, |vcpu, port| {
+            vcpu.context.elr = port.cpu.elr;
+            vcpu.context.spsr = port.cpu.spsr;
+            let answer = self.slow(vcpu, exit, port);
+            port.cpu.elr = vcpu.context.elr;
+            port.cpu.spsr = vcpu.context.spsr;
+            answer
+        })
+    }
+
+    /// An exit of `lane`: `None` when the hot path has answered it.
+    pub(crate) fn exit(&self, lane: usize, exit: Exit, path: Path) -> Option<Answer> {
+        match path {
+            Path::Hot if self.hot(lane, exit) => return None,
+            Path::Slow if exit == Exit::Irq => self.with(lane, acknowledge),
+            Path::Hot | Path::Slow => {}
+        }
+        Some(self.declined(lane, exit))
+    }
+
+    /// The run loop's turn.
+    fn slow(&self, vcpu: &mut Vcpu<'m>, exit: Exit, port: &mut Port<'_, 'm>) -> Answer {
+        let syndrome = serve::syndrome(vcpu, port);
+        let reason = decode(exit, &syndrome);
+        vcpu.note(exit, &syndrome);
+        let answer = self.dispatch(vcpu, &syndrome, reason, port);
+        if let Answer::Verdict(verdict, _) = answer {
+            vcpu.apply(verdict, syndrome.insn_len(), port);
+        }
+        answer
+    }
+
+    /// One exit, one answer.
+    fn dispatch(
+        &self,
+        vcpu: &mut Vcpu<'m>,
+        syndrome: &Syndrome,
+        reason: ExitReason,
+        port: &mut Port<'_, 'm>,
+    ) -> Answer {
+        let verdict = match reason {
+            ExitReason::Irq => return Answer::Interrupt(serve::interrupt(vcpu, port)),
+            ExitReason::Hypercall { imm } => return call(vcpu, imm, Verdict::Resume),
+            ExitReason::SecureCall { imm } => return call(vcpu, imm, Verdict::Complete),
+            ExitReason::SystemRegister(access) => {
+                let (verdict, effect) = serve::system_register(vcpu, access, port);
+                return Answer::Verdict(verdict, effect);
+            }
+            ExitReason::SError(_) => return Answer::VirtualSError,
+            ExitReason::Mmio(access) => {
+                serve::mmio(vcpu, &access, port, &mut Terminal(&self.lines))
+            }
+            ExitReason::Wfx(wait) => serve::wait(&wait),
+            ExitReason::DataAbort(abort) => Verdict::Inject(Exception::from_data_abort(&abort)),
+            ExitReason::InstructionAbort(abort) => {
+                Verdict::Inject(Exception::from_instruction_abort(&abort))
+            }
+            ExitReason::Feature(_)
+            | ExitReason::Undefined { .. }
+            | ExitReason::SupervisorCall { .. } => Verdict::Inject(Exception::Undefined),
+            ExitReason::AArch32(trap) if !trap.passes => Verdict::Complete,
+            ExitReason::AArch32(_) => Verdict::Inject(Exception::Undefined),
+            ExitReason::Debug(_) => Verdict::Inject(Exception::reflect(syndrome)),
+            ExitReason::GuestException(exception) => Verdict::Inject(Exception::own(exception)),
+            ExitReason::IllegalState => Verdict::Inject(Exception::IllegalState),
+            ExitReason::PcAlignment { far } => Verdict::Inject(Exception::PcAlignment { far }),
+            ExitReason::SpAlignment => Verdict::Inject(Exception::SpAlignment),
+            ExitReason::Fiq => Verdict::Resume,
+            ExitReason::OwnFault(_) => Verdict::Stop(Cause::Unanswerable { esr: syndrome.esr }),
+        };
+        Answer::Verdict(verdict, Effect::None)
+    }
+
+    /// Whether the CPU of `lane` has a physical interrupt pending.
+    pub(crate) fn is_interrupted(&self, lane: usize) -> bool {
+        self.kicks() >> lane & 1 != 0
+            || self.cpu(lane, |cpu| {
+                let gic = &cpu.gic;
+                let ppis = gic.lines & gic.enabled & !gic.physically_active;
+                ppis != 0 || cpu.other.is_some() || gic.maintenance()
+            })
+    }
+
+    /// Lets all CPUs take their physical interrupts until none is left.
+    pub(crate) fn settle(&self, path: Path) {
+        for round in 0.. {
+            let mut quiet = true;
+            for lane in 0..self.lanes() {
+                if self.is_interrupted(lane) {
+                    quiet = false;
+                    let _ = self.exit(lane, Exit::Irq, path);
+                }
+            }
+            if quiet {
+                return;
+            }
+            assert!(round < 24, "a storm of exits");
+        }
+    }
+
+    /// The interrupt that the guest of `lane` would take now: its list register. Of equals, the lowest INTID.
+    pub(crate) fn next(&self, lane: usize) -> Option<usize> {
+        self.cpu(lane, |cpu| {
+            let best = lr::priority(cpu.gic.lrs[cpu.gic.highest()?]);
+            let fits = |index: &usize| {
+                let value = cpu.gic.lrs[*index];
+                let group = if value & lr::GROUP1 == 0 {
+                    VMCR_VENG0
+                } else {
+                    VMCR_VENG1
+                };
+                value & lr::STATE == lr::PENDING
+                    && lr::priority(value) == best
+                    && cpu.gic.vmcr & group != 0
+            };
+            (0..cpu.gic.count)
+                .filter(fits)
+                .min_by_key(|index| lr::intid(cpu.gic.lrs[*index]))
+        })
+    }
+
+    /// The guest takes it.
+    pub(crate) fn take(&self, lane: usize) -> Option<u32> {
+        let index = self.next(lane)?;
+        self.cpu(lane, |cpu| {
+            // The model takes the first of equals.
+            let saved = cpu.gic.lrs;
+            for (other, value) in cpu.gic.lrs.iter_mut().enumerate() {
+                if other != index {
+                    *value &= !lr::STATE;
+                }
+            }
+            let taken = cpu.gic.acknowledge();
+            for (other, value) in cpu.gic.lrs.iter_mut().enumerate() {
+                if other != index {
+                    *value = saved[other];
+                }
+            }
+            taken
+        })
+    }
+}
+
+/// What the vector does on the way to the hot path: X0 to X18 are saved, the rest is still the guest's.
+fn short<'m>(
+    vcpu: &mut Vcpu<'m>,
+    port: &mut Port<'_, 'm>,
+    path: impl FnOnce(&mut Vcpu<'m>, &mut Port<'_, 'm>) -> bool,
+) -> bool {
+    let kept = vcpu.context.clone();
+    for x in vcpu.context.x.iter_mut().skip(19) {
+        *x = POISON;
+    }
+    vcpu.context.elr = POISON;
+    vcpu.context.spsr = POISON;
+    let done = path(vcpu, port);
+    let unsaved = &mut vcpu.context;
+    assert!(unsaved.x.iter().skip(19).all(|x| *x == POISON));
+    assert_eq!((unsaved.elr, unsaved.spsr), (POISON, POISON));
+    for (x, kept) in unsaved.x.iter_mut().zip(kept.x).skip(19) {
+        *x = kept;
+    }
+    unsaved.elr = kept.elr;
+    unsaved.spsr = kept.spsr;
+    done
+}
+
+/// What the slow path finds done about an interrupt: acknowledged, and its priority dropped if it is one of two.
+fn acknowledge(vcpu: &mut Vcpu<'_>, port: &mut Port<'_, '_>) {
+    vcpu.interrupt = Hardware::acknowledge(port);
+    match vcpu.interrupt {
+        VIRTUAL_TIMER => port.drop_priority(VIRTUAL_TIMER),
+        KICK => {
+            port.drop_priority(KICK);
+            port.deactivate(KICK);
+        }
+        _ => {}
+    }
+}
+
+fn call(vcpu: &mut Vcpu<'_>, imm: u16, done: Verdict) -> Answer {
+    let machine = vcpu.machine;
+    let results = match serve::call(vcpu, imm) {
+        Request::Return(results) => results,
+        Request::Psci(call) => {
+            match psci::serve(call, &machine.power, |entry| machine.is_ram(entry)) {
+                Outcome::Return(value) => Results::One(value),
+                outcome @ (Outcome::PowerOn { .. }
+                | Outcome::PowerOffSelf
+                | Outcome::Suspend
+                | Outcome::SystemOff
+                | Outcome::SystemReset) => return Answer::Power(outcome),
+            }
+        }
+        request @ (Request::ConsoleWrite(_) | Request::Exit(_)) => return Answer::Request(request),
+    };
+    results.apply(&mut vcpu.context.x);
+    Answer::Verdict(done, Effect::None)
+}
