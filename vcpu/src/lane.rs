@@ -131,3 +131,6 @@ impl<'m> Vcpu<'m> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,3 +70,6 @@ impl Machine {
             .is_some_and(|place| place.device == Device::Ram)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,10 +71,12 @@ pub(crate) struct World<'m> {
     pub(crate) seats: Vec<RefCell<Seat<'m>>>,
     kicks: Cell<u32>,
     pub(crate) lines: RefCell<Vec<String>>,
+    /// What others do, one at each time that a lane has filled its list registers, the last one first.
+    pub(crate) meddlers: RefCell<Vec<fn(&Machine)>>,
 }
 
 /// The console of a [`World`].
-struct Terminal<'w>(&'w RefCell<Vec<String>>);
+pub(crate) struct Terminal<'w>(pub(crate) &'w RefCell<Vec<String>>);
 
 impl Lines for Terminal<'_> {
     fn line(&mut self, text: &str) {
@@ -118,6 +120,7 @@ impl<'m> World<'m> {
             seats: (0..machine.vgic.lanes()).map(seat).collect(),
             kicks: Cell::new(0),
             lines: RefCell::new(Vec::new()),
+            meddlers: RefCell::new(Vec::new()),
         };
         for lane in 0..world.lanes() {
             machine.vgic.set_kick(lane, lane as u64 + 1);

@@ -34,11 +34,19 @@ pub enum Effect {
 /// A call by HVC or SMC. Anything but an answer is the caller's to carry out.
 pub fn call(vcpu: &Vcpu, imm: u16) -> smccc::Request {
     let [x0, x1, x2, x3, ..] = vcpu.context.x;
-    smccc::Call { imm, x: [x0, x1, x2, x3] }.parse(vcpu.machine.workarounds)
+    smccc::Call {
+        imm,
+        x: [x0, x1, x2, x3],
+    }
+    .parse(vcpu.machine.workarounds)
 }
 
 /// An access to a trapped system register.
-pub fn system_register(vcpu: &mut Vcpu, access: SysRegAccess, hw: &mut impl Hardware) -> (Verdict, Effect) {
+pub fn system_register(
+    vcpu: &mut Vcpu,
+    access: SysRegAccess,
+    hw: &mut impl Hardware,
+) -> (Verdict, Effect) {
     let machine = vcpu.machine;
     let el0 = vcpu.context.pc().is_el0();
     let action = sysreg::emulate(access, el0, &machine.ids, &mut vcpu.sysregs, &vcpu.context);
@@ -65,7 +73,12 @@ pub fn system_register(vcpu: &mut Vcpu, access: SysRegAccess, hw: &mut impl Hard
 }
 
 /// A load or store that stage 2 does not map and the hardware has described.
-pub fn mmio(vcpu: &mut Vcpu, access: &MmioAccess, hw: &mut (impl Hardware + El1Regs), lines: &mut impl Lines) -> Verdict {
+pub fn mmio(
+    vcpu: &mut Vcpu,
+    access: &MmioAccess,
+    hw: &mut (impl Hardware + El1Regs),
+    lines: &mut impl Lines,
+) -> Verdict {
     let endian = Endian::of(vcpu.context.spsr, hw.sctlr());
     let done = if !access.is_aligned() {
         None
@@ -73,7 +86,8 @@ pub fn mmio(vcpu: &mut Vcpu, access: &MmioAccess, hw: &mut (impl Hardware + El1R
         let value = access.store_value(&vcpu.context, endian);
         device::write(vcpu, access.ipa, access.width, value, hw, lines)
     } else {
-        device::read(vcpu, access.ipa, access.width, hw).map(|bus| access.complete_load(&mut vcpu.context, bus, endian))
+        device::read(vcpu, access.ipa, access.width, hw)
+            .map(|bus| access.complete_load(&mut vcpu.context, bus, endian))
     };
     match done {
         Some(()) => Verdict::Complete,
@@ -85,6 +99,8 @@ pub fn mmio(vcpu: &mut Vcpu, access: &MmioAccess, hw: &mut (impl Hardware + El1R
 /// as fetched by EL2 after the fact, and `sp` the guest's stack pointer. Two registers or a write-back are done in
 /// full or not at all; what is not understood, or cannot be the instruction that faulted, is answered with the
 /// architected abort.
+#[cold]
+#[inline(never)]
 pub fn transfer(
     vcpu: &mut Vcpu,
     abort: &DataAbort,
@@ -98,7 +114,13 @@ pub fn transfer(
         return refused;
     };
     let spsr = vcpu.context.spsr;
-    let situation = Situation { spsr, sp, far, write: abort.write, endian: Endian::of(spsr, hw.sctlr()) };
+    let situation = Situation {
+        spsr,
+        sp,
+        far,
+        write: abort.write,
+        endian: Endian::of(spsr, hw.sctlr()),
+    };
     let Some(transfer) = Transfer::prepare(word, &vcpu.context, situation) else {
         return refused;
     };
@@ -158,7 +180,11 @@ pub fn interrupt(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Interrupted {
 
 fn served(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Interrupted {
     let machine = vcpu.machine;
-    if vcpu.gic.serve(&machine.vgic, hw).notice { Interrupted::Notice } else { Interrupted::Served }
+    if vcpu.gic.serve(&machine.vgic, hw).notice {
+        Interrupted::Notice
+    } else {
+        Interrupted::Served
+    }
 }
 
 /// WFI and WFE where they trap: complete, as the architecture allows a wait to end at any time. On a pinned
@@ -170,5 +196,14 @@ pub fn wait(_: &Wfx) -> Verdict {
 /// The syndrome as the slow path has it: all registers are in the frame.
 pub fn syndrome(vcpu: &Vcpu, hw: &impl Hardware) -> Syndrome {
     let Pc { elr, spsr } = vcpu.context.pc();
-    Syndrome { esr: hw.esr(), far: hw.far(), hpfar: hw.hpfar(), elr, spsr }
+    Syndrome {
+        esr: hw.esr(),
+        far: hw.far(),
+        hpfar: hw.hpfar(),
+        elr,
+        spsr,
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,6 +82,10 @@ impl VirtGic for Port<'_, '_> {
     }
     fn write_hcr(&mut self, value: u64) {
         self.cpu.gic.write_hcr(value);
+        let meddler = self.world.meddlers.borrow_mut().pop();
+        if let Some(meddle) = meddler {
+            meddle(self.world.machine);
+        }
     }
     fn read_vmcr(&mut self) -> u64 {
         self.cpu.gic.read_vmcr()
