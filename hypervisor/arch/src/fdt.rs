@@ -16,6 +16,7 @@ mod error;
 mod gic;
 mod header;
 mod machine;
+mod model;
 mod node;
 mod timer;
 mod tree;

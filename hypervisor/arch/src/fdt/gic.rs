@@ -7,22 +7,11 @@ use super::MAX_GICR;
 use super::cells::{self, Reg};
 use super::error::{FdtError, Problem};
 use super::machine::{covering, once};
+use super::model::Models;
 use super::node::{Node, Prop};
 
 /// The frames of a GICv3 are 64 KiB (IHI 0069, 12.10); a redistributor has two at least.
 const FRAME: u64 = 0x1_0000;
-
-/// What a machine without a GICv3 may have in its place.
-const OTHERS: [&str; 8] = [
-    "arm,cortex-a15-gic",
-    "arm,gic-400",
-    "arm,cortex-a9-gic",
-    "arm,cortex-a7-gic",
-    "arm,cortex-a5-gic",
-    "arm,pl390",
-    "arm,eb11mp-gic",
-    "arm,gic-v5",
-];
 
 /// What is known of the interrupt controller so far.
 #[derive(Default)]
@@ -36,13 +25,9 @@ pub(super) struct Gic {
 
 impl Gic {
     /// Looks at an enabled node.
-    pub(super) fn node(&mut self, node: &Node<'_, '_>) -> Result<(), FdtError> {
-        if !node.is_compatible("arm,gic-v3")? {
-            for other in OTHERS {
-                if self.other.is_none() && node.is_compatible(other)? {
-                    self.other = Some(other);
-                }
-            }
+    pub(super) fn node(&mut self, node: &Node<'_, '_>, models: &Models) -> Result<(), FdtError> {
+        if !models.gic_v3 {
+            self.other = self.other.or(models.other_gic);
             return Ok(());
         }
         once(&mut self.seen, node, "GICv3")?;

@@ -9,10 +9,12 @@ use super::cells::{self, Reg, number};
 use super::error::{FdtError, Problem};
 use super::gic::Gic;
 use super::header::Blob;
+use super::model::Models;
 use super::node::{Node, Prop, each};
 use super::timer::Timer;
 use super::tree::Tree;
-use super::{HostRange, MAX_CPUS, MAX_RAM, MAX_RESERVED, Machine, PsciConduit, uart};
+use super::uart::FirstPort;
+use super::{HostRange, MAX_CPUS, MAX_RAM, MAX_RESERVED, Machine, PsciConduit};
 
 /// The affinity fields of an MPIDR, and so of a processor's `reg` (Arm ARM D19.2.101; bindings/arm/cpus.yaml).
 const AFFINITY: u64 = 0xff_00ff_ffff;
@@ -40,7 +42,7 @@ pub(super) fn read<'dt>(blob: &Blob<'dt>, tree: &dyn Tree<'dt>) -> Result<Machin
         return Err(missing("enabled processor in /cpus"));
     }
     let interrupt_cells = found.gic.interrupt_cells()?;
-    let uart = uart::find(tree, found.stdout)?;
+    let uart = found.uart.finish(tree, found.stdout)?;
     let machine = Machine {
         timer_irqs: found.timer.finish(interrupt_cells)?,
         psci: found.psci.finish()?,
@@ -79,6 +81,7 @@ struct Found<'dt> {
     gic: Gic,
     timer: Timer<'dt>,
     psci: Psci,
+    uart: FirstPort<'dt>,
     bundle: Option<HostRange>,
     stdout: Option<&'dt [u8]>,
     once: Once,
@@ -124,9 +127,12 @@ impl<'dt> Found<'dt> {
         } else if is_memory(node)? {
             self.memory(node)?;
         }
-        self.gic.node(node)?;
-        self.timer.node(node)?;
-        self.psci.node(node)
+        let models = node.models()?;
+        self.gic.node(node, &models)?;
+        self.timer.node(node, &models)?;
+        self.psci.node(node, &models)?;
+        self.uart.node(node, &models);
+        Ok(())
     }
 
     fn memory(&mut self, node: &Node<'_, 'dt>) -> Result<(), FdtError> {
@@ -230,9 +236,9 @@ struct Psci {
 }
 
 impl Psci {
-    fn node(&mut self, node: &Node<'_, '_>) -> Result<(), FdtError> {
-        if !node.is_compatible("arm,psci-0.2")? && !node.is_compatible("arm,psci-1.0")? {
-            self.old |= node.is_compatible("arm,psci")?;
+    fn node(&mut self, node: &Node<'_, '_>, models: &Models) -> Result<(), FdtError> {
+        if !models.psci {
+            self.old |= models.old_psci;
             return Ok(());
         }
         once(&mut self.seen, node, "PSCI node")?;

@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::error::{FdtError, NodePath, Problem};
 use super::header::be32;
+use super::model::Models;
 use super::tree::{Token, Tree};
 
 /// How deep nodes may nest. The deepest trees of real machines have about eight levels.
@@ -34,11 +35,14 @@ macro_rules! properties {
                 }
             }
 
+            /// The property of a name. By patterns, so that its length and a byte or two decide.
+            #[expect(non_upper_case_globals, reason = "each constant is named for its variant of `Prop`")]
             fn named(name: &[u8]) -> Option<Self> {
-                $(if name == $text.as_bytes() {
-                    return Some(Self::$name);
-                })*
-                None
+                $(const $name: &[u8] = $text.as_bytes();)*
+                match name {
+                    $($name => Some(Self::$name),)*
+                    _ => None,
+                }
             }
         }
 
@@ -112,7 +116,23 @@ impl<'dt> Frame<'dt> {
     }
 }
 
+/// Whether `path` leads to the last of `frames`, of which the first is the root. A component without a unit address
+/// stands for any.
+pub(super) fn is_at(frames: &[Frame<'_>], path: &[u8]) -> bool {
+    let mut wanted = path
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty());
+    let same = frames.iter().skip(1).all(|frame| {
+        wanted
+            .next()
+            .is_some_and(|part| part == frame.name || part == frame.base_name())
+    });
+    same && wanted.next().is_none()
+}
+
 /// The path of the last of `frames`, of which the first is the root.
+#[cold]
+#[inline(never)]
 pub(super) fn path_of(frames: &[Frame<'_>]) -> NodePath {
     let mut path = NodePath::root();
     for frame in frames.iter().skip(1) {
@@ -132,6 +152,11 @@ impl<'dt> Node<'_, 'dt> {
     /// How many nodes are above this one.
     pub(super) fn depth(&self) -> usize {
         self.frames.len().saturating_sub(1)
+    }
+
+    /// From the root down to the node itself.
+    pub(super) fn frames(&self) -> &[Frame<'dt>] {
+        self.frames
     }
 
     /// From the root down to the parent.
@@ -165,20 +190,6 @@ impl<'dt> Node<'_, 'dt> {
     /// Whether the node and all above it are in use (2.3.4).
     pub(super) fn enabled(&self) -> bool {
         self.frames.last().is_some_and(|frame| frame.enabled)
-    }
-
-    /// Whether `path` leads here. A component without a unit address stands for any.
-    pub(super) fn is_at(&self, path: &[u8]) -> bool {
-        let mut wanted = path
-            .split(|byte| *byte == b'/')
-            .filter(|part| !part.is_empty());
-        let down = self.frames.iter().skip(1);
-        let same = down.clone().all(|frame| {
-            wanted
-                .next()
-                .is_some_and(|part| part == frame.name || part == frame.base_name())
-        });
-        same && wanted.next().is_none()
     }
 
     /// The property's bytes.
@@ -216,11 +227,12 @@ impl<'dt> Node<'_, 'dt> {
         Ok(self.string(prop)? == Some(value.as_bytes()))
     }
 
-    /// Whether `compatible` lists `name`.
-    pub(super) fn is_compatible(&self, name: &str) -> Result<bool, FdtError> {
-        Ok(self
-            .strings(Prop::Compatible)?
-            .any(|one| one == name.as_bytes()))
+    /// What `compatible` lists.
+    pub(super) fn models(&self) -> Result<Models, FdtError> {
+        let mut models = Models::default();
+        self.strings(Prop::Compatible)?
+            .for_each(|name| models.add(name));
+        Ok(models)
     }
 
     /// A property of one cell.
@@ -235,6 +247,8 @@ impl<'dt> Node<'_, 'dt> {
     }
 
     /// The error that `prop` of this node is wrong.
+    #[cold]
+    #[inline(never)]
     pub(super) fn wrong(&self, prop: Prop, problem: Problem) -> FdtError {
         FdtError::Property {
             node: self.path(),

@@ -4,6 +4,7 @@ use super::TimerIrqs;
 use super::error::{FdtError, NodePath, Problem};
 use super::header::be32;
 use super::machine::once;
+use super::model::Models;
 use super::node::{Node, Prop};
 
 /// What the first four interrupts are for, where the tree gives them names.
@@ -20,8 +21,8 @@ pub(super) struct Timer<'dt> {
 
 impl<'dt> Timer<'dt> {
     /// Looks at an enabled node.
-    pub(super) fn node(&mut self, node: &Node<'_, 'dt>) -> Result<(), FdtError> {
-        if !node.is_compatible("arm,armv8-timer")? {
+    pub(super) fn node(&mut self, node: &Node<'_, 'dt>, models: &Models) -> Result<(), FdtError> {
+        if !models.timer {
             return Ok(());
         }
         once(&mut self.seen, node, "timer")?;

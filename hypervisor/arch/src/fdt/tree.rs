@@ -60,7 +60,7 @@ impl<'b, 'dt> FdtRs<'b, 'dt> {
     ///
     /// `fdt-rs` bounds its reads by the whole blob only, asserts in debug builds that more than a word is left, and
     /// knows no names of more than 29 bytes. So the word is looked at first, and the offset is checked afterwards.
-    fn step(&self, at: usize) -> Result<(usize, Step<'dt>), FdtError> {
+    fn step(&self, at: usize, names: &mut Names<'dt>) -> Result<(usize, Step<'dt>), FdtError> {
         let wrong = |why| FdtError::Structure { offset: at, why };
         let block = self.blob.structure();
         let inside = self.blob.bytes().get(..block.end).unwrap_or_default();
@@ -73,13 +73,10 @@ impl<'b, 'dt> FdtRs<'b, 'dt> {
             return Err(wrong("the structure block has no FDT_END"));
         }
         if kind == FDT_BEGIN_NODE {
-            let name = ended(rest).ok_or(wrong("a node's name has no end"))?;
+            let name = text(rest, "a node's name has no end").map_err(wrong)?;
             if name.len() > FDT_RS_NAME {
                 let behind = at.saturating_add(4 + name.len() + 1).next_multiple_of(4);
-                return Ok((
-                    behind,
-                    Step::Token(Token::Begin(text(name).map_err(wrong)?)),
-                ));
+                return Ok((behind, Step::Token(Token::Begin(name))));
             }
         }
         let mut iter = self.tree.parse_iter();
@@ -91,17 +88,11 @@ impl<'b, 'dt> FdtRs<'b, 'dt> {
             return Err(wrong("a token leaves the structure block"));
         }
         let step = match token {
-            ParsedTok::BeginNode(node) => {
-                Step::Token(Token::Begin(text(node.name).map_err(wrong)?))
-            }
+            ParsedTok::BeginNode(node) => Step::Token(Token::Begin(node.name)),
             ParsedTok::EndNode => Step::Token(Token::End),
             ParsedTok::Prop(prop) => {
-                let name = self.blob.strings().get(prop.name_offset..).and_then(ended);
-                let name = name.ok_or(wrong("a property's name is not in the strings block"))?;
-                if name.is_empty() {
-                    return Err(wrong("a property has no name"));
-                }
-                Step::Token(Token::Prop(text(name).map_err(wrong)?, prop.prop_buf))
+                let name = names.at(prop.name_offset).map_err(wrong)?;
+                Step::Token(Token::Prop(name, prop.prop_buf))
             }
             ParsedTok::Nop => Step::Nothing,
         };
@@ -112,9 +103,10 @@ impl<'b, 'dt> FdtRs<'b, 'dt> {
 impl<'dt> Tree<'dt> for FdtRs<'_, 'dt> {
     fn walk(&self, visit: Visit<'_, 'dt>) -> Result<(), FdtError> {
         let mut at = self.blob.structure().start;
+        let mut names = Names::of(self.blob.strings());
         // Every step but the last moves on by at least a word, so the loop ends with the block.
         loop {
-            let (behind, step) = self.step(at)?;
+            let (behind, step) = self.step(at, &mut names)?;
             match step {
                 Step::Finish => return Ok(()),
                 Step::Nothing => {}
@@ -138,18 +130,53 @@ enum Step<'dt> {
     Finish,
 }
 
-/// The bytes up to the first NUL, if there is one before names become too long.
-fn ended(bytes: &[u8]) -> Option<&[u8]> {
-    let window = bytes.get(..=MAX_NAME).unwrap_or(bytes);
-    let len = window.iter().position(|byte| *byte == 0)?;
-    window.get(..len)
+/// How many names of properties are remembered.
+const NAMES: usize = 64;
+
+/// The names of properties. Trees have hundreds of properties and some forty names, so that those which have been
+/// checked are remembered, each in the only place that its offset may have.
+struct Names<'dt> {
+    strings: &'dt [u8],
+    checked: [Option<(usize, &'dt [u8])>; NAMES],
 }
 
-/// `name`, if it can be printed.
-fn text(name: &[u8]) -> Result<&[u8], &'static str> {
-    if name.iter().all(u8::is_ascii_graphic) {
+impl<'dt> Names<'dt> {
+    fn of(strings: &'dt [u8]) -> Self {
+        Self {
+            strings,
+            checked: [None; NAMES],
+        }
+    }
+
+    /// The name at `offset` of the strings block.
+    fn at(&mut self, offset: usize) -> Result<&'dt [u8], &'static str> {
+        let outside = "a property's name is not in the strings block";
+        let known = self.checked.get(offset % NAMES).copied().flatten();
+        if let Some((_, name)) = known.filter(|(at, _)| *at == offset) {
+            return Ok(name);
+        }
+        let name = text(self.strings.get(offset..).ok_or(outside)?, outside)?;
+        if name.is_empty() {
+            return Err("a property has no name");
+        }
+        if let Some(place) = self.checked.get_mut(offset % NAMES) {
+            *place = Some((offset, name));
+        }
         Ok(name)
-    } else {
-        Err("a name with bytes that are not printable ASCII")
+    }
+}
+
+/// The name at the start of `bytes`: printable, and ended by a NUL before it becomes too long. `endless` is the complaint
+/// that there is none.
+fn text<'dt>(bytes: &'dt [u8], endless: &'static str) -> Result<&'dt [u8], &'static str> {
+    let window = bytes.get(..=MAX_NAME).unwrap_or(bytes);
+    let end = window.iter().position(|byte| !byte.is_ascii_graphic());
+    let (name, rest) = end
+        .and_then(|end| window.split_at_checked(end))
+        .ok_or(endless)?;
+    match rest {
+        [0, ..] => Ok(name),
+        _ if rest.contains(&0) => Err("a name with bytes that are not printable ASCII"),
+        _ => Err(endless),
     }
 }

@@ -2,41 +2,69 @@
 
 use core::ops::ControlFlow;
 
+use arrayvec::ArrayVec;
 use stage2_addr::HostRegion;
 
 use super::cells;
 use super::error::{FdtError, Problem};
 use super::machine::covering;
-use super::node::{Node, Prop, each};
+use super::model::Models;
+use super::node::{Frame, MAX_DEPTH, Node, Prop, each, is_at};
 use super::tree::{Token, Tree};
 
-/// The PL011 that `stdout-path` leads to, or else the first one that is enabled.
-pub(super) fn find<'dt>(
+/// The first PL011 that is enabled. On most machines `stdout-path` leads to it, and the tree need not be read again.
+#[derive(Default)]
+pub(super) struct FirstPort<'dt> {
+    /// The way down to it, and its registers.
+    found: Option<(
+        ArrayVec<Frame<'dt>, MAX_DEPTH>,
+        Result<HostRegion, FdtError>,
+    )>,
+}
+
+impl<'dt> FirstPort<'dt> {
+    /// Looks at an enabled node.
+    pub(super) fn node(&mut self, node: &Node<'_, 'dt>, models: &Models) {
+        if models.pl011 && self.found.is_none() {
+            let frames = node.frames().iter().copied().collect();
+            self.found = Some((frames, registers(node)));
+        }
+    }
+
+    /// The PL011 that `stdout-path` leads to, or else the first one that is enabled.
+    pub(super) fn finish(
+        self,
+        tree: &dyn Tree<'dt>,
+        stdout: Option<&'dt [u8]>,
+    ) -> Result<HostRegion, FdtError> {
+        let what = "enabled PL011 serial port (arm,pl011)";
+        let (frames, first) = self.found.ok_or(FdtError::Missing { what })?;
+        let path = match stdout.map(without_options) {
+            Some(path) if path.starts_with(b"/") => Some(path),
+            Some(name) => alias(tree, name)?,
+            None => None,
+        };
+        match path {
+            Some(path) if !is_at(&frames, path) => named(tree, path)?.unwrap_or(first),
+            _ => first,
+        }
+    }
+}
+
+/// The registers of the enabled PL011 at `path`.
+fn named<'dt>(
     tree: &dyn Tree<'dt>,
-    stdout: Option<&'dt [u8]>,
-) -> Result<HostRegion, FdtError> {
-    let path = match stdout.map(without_options) {
-        Some(path) if path.starts_with(b"/") => Some(path),
-        Some(name) => alias(tree, name)?,
-        None => None,
-    };
+    path: &[u8],
+) -> Result<Option<Result<HostRegion, FdtError>>, FdtError> {
     let mut found = None;
     each(tree, &mut |node| {
-        if !node.enabled() || !node.is_compatible("arm,pl011")? {
+        if !is_at(node.frames(), path) || !node.enabled() || !node.models()?.pl011 {
             return Ok(ControlFlow::Continue(()));
         }
-        if path.is_some_and(|path| node.is_at(path)) {
-            found = Some(registers(node));
-            return Ok(ControlFlow::Break(()));
-        }
-        if found.is_none() {
-            found = Some(registers(node));
-        }
-        Ok(ControlFlow::Continue(()))
+        found = Some(registers(node));
+        Ok(ControlFlow::Break(()))
     })?;
-    found.unwrap_or(Err(FdtError::Missing {
-        what: "enabled PL011 serial port (arm,pl011)",
-    }))
+    Ok(found)
 }
 
 /// `stdout-path` may say how the port is set up: `/pl011@9000000:115200n8`.
