@@ -6,7 +6,7 @@ use core::fmt;
 
 use stage2_addr::{Address, HostPhys, HostRegion, PageCount, Region};
 
-use crate::tables::{End, Slot, find_below};
+use crate::tables::{End, Slot, count_invalid, find_below};
 use crate::{Attrs, Format, Level, TableMemory, Tables};
 
 /// One leaf: a block or page that is mapped.
@@ -46,16 +46,22 @@ impl<F, M> Clone for Leaves<'_, F, M> {
 }
 
 impl<F: Format, M: TableMemory> Leaves<'_, F, M> {
-    /// The entry that decides about `at`, which is left behind.
-    fn step(&mut self) -> Slot {
-        let slot = match self.within {
+    /// The entry that decides about `at`.
+    fn here(&self) -> Slot {
+        match self.within {
             Some((table, level)) => find_below(self.memory, table, level, self.at),
             None => self.tables.find(self.memory, self.at),
-        };
-        self.at = self.at.saturating_add(slot.level.entry_bytes());
-        let more = !self.at.is_multiple_of(slot.level.table_bytes());
-        self.within = more.then_some((slot.table, slot.level));
-        slot
+        }
+    }
+
+    /// Leaves the entry of `slot` behind, and those beside it which are invalid.
+    fn pass(&mut self, slot: &Slot) {
+        let Slot { table, level, .. } = *slot;
+        let (bytes, index) = (level.entry_bytes(), level.index(self.at));
+        let most = level.leaves_in_table(self.at, u64::MAX) - 1;
+        let invalid = count_invalid(self.memory, table, index.next(), level, most);
+        self.at = self.at.saturating_add(bytes.saturating_mul(invalid + 1));
+        self.within = (invalid < most).then_some((table, level));
     }
 }
 
@@ -65,7 +71,8 @@ impl<F: Format, M: TableMemory> Iterator for Leaves<'_, F, M> {
     fn next(&mut self) -> Option<Self::Item> {
         while self.at < self.tables.shape.input_end() {
             let input = self.at;
-            let slot = self.step();
+            let slot = self.here();
+            self.pass(&slot);
             if let End::Leaf { output, bits } = slot.end {
                 let attrs = self.tables.format.decode(bits);
                 return Some(Leaf {

@@ -4,9 +4,9 @@ use core::fmt;
 
 use stage2_addr::{Address, HostPhys, HostRegion, PageCount, Region};
 
-use crate::descriptor::{self, Entry, Level};
+use crate::descriptor::{self, Level};
 use crate::geometry::new_tables;
-use crate::tables::{End, Slot};
+use crate::tables::{End, Slot, count_invalid};
 use crate::{Attrs, Format, TableMemory, Tables};
 
 /// Why a mapping was refused. The tables translate what they did before.
@@ -171,17 +171,10 @@ impl<F: Format> Tables<F> {
 /// below that entry all of them, beside it as many as are invalid too.
 fn vacant<M: TableMemory>(memory: &M, slot: Slot, level: Level, input: u64, most: u64) -> u64 {
     if slot.level < level {
-        return most;
+        most
+    } else {
+        count_invalid(memory, slot.table, level.index(input), level, most)
     }
-    let (mut index, mut leaves) = (level.index(input), 1);
-    while leaves < most {
-        index = index.next();
-        if Entry::decode(memory.read(slot.table, index), level).is_valid() {
-            break;
-        }
-        leaves += 1;
-    }
-    leaves
 }
 
 /// How far a mapping has come.

@@ -5,8 +5,10 @@ use core::fmt;
 use stage2_addr::{Address, HostPhys, PageCount, Region};
 
 use crate::change::OpenChange;
-use crate::descriptor::Entry;
-use crate::{Attrs, Format, Geometry, Level, Shape, Stage2, TableMemory, TableQuota, Vmid};
+use crate::descriptor::{Entry, INVALID};
+use crate::{
+    Attrs, Format, Geometry, Level, Shape, Stage2, TableIndex, TableMemory, TableQuota, Vmid,
+};
 
 /// The translation tables of one regime of one owner: a guest's stage 2, or EL2's own stage 1.
 #[derive(Debug)]
@@ -189,6 +191,26 @@ pub(crate) fn find_below<M: TableMemory>(
         };
         return Slot { table, level, end };
     }
+}
+
+/// How many entries side by side from `index` on are invalid, of at most `most`, which the table has.
+pub(crate) fn count_invalid<M: TableMemory>(
+    memory: &M,
+    table: HostPhys,
+    mut index: TableIndex,
+    level: Level,
+    most: u64,
+) -> u64 {
+    let mut count = 0;
+    while count < most {
+        let entry = memory.read(table, index);
+        if entry != INVALID && Entry::decode(entry, level).is_valid() {
+            break;
+        }
+        index = index.next();
+        count += 1;
+    }
+    count
 }
 
 impl Tables<Stage2> {
