@@ -44,6 +44,7 @@ pub fn main(boot: Boot) -> ! {
         boot.image.end()
     );
     let placement = place(&bundle, boot.machine.cpus.len());
+    build::claim_pinned(&bundle, &mut ledger);
     let lanes = placement.iter().count();
     let cpus = boot.machine.cpus.len();
     let mut arena = arena(&boot, &mut ledger, build::arena_bytes(lanes, cpus, STACK + EMERGENCY));

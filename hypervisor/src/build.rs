@@ -25,14 +25,42 @@ use crate::vm::{Seat, Vm};
 const IPA_BITS: u32 = 40;
 /// CPUs that the VMID allocator counts.
 const CPUS: usize = 64;
-/// EL2's records besides lanes and stacks: seats, names, the VMID bitmap, CPU records.
+/// EL2's records besides lanes and stacks: seats, names, CPU records.
 const SLACK: u64 = 64 << 10;
+/// Runs of frames in all guests' tables together. RAM is one run a guest.
+const RUNS: usize = 64;
 
 /// How large the arena must be.
 pub fn arena_bytes(lanes: usize, cpus: usize, stacks: u64) -> u64 {
     let each = |count: usize, bytes: u64| bytes.saturating_mul(count as u64);
     let machine = size_of::<Vm>() as u64 + 512;
     each(lanes, Arena::lane_bytes()) + each(cpus, stacks + 3 * PAGE_SIZE) + each(configs_plan::MAX_GUESTS, machine) + SLACK
+}
+
+/// Claims the RAM of every guest whose config says where it lies, before anything takes RAM that may lie anywhere.
+pub fn claim_pinned(bundle: &Bundle, ledger: &mut Ledger<'_, Owner>) {
+    for guest in bundle.plan().guests().filter(|guest| guest.ram().host.is_some()) {
+        let claimed = pinned(&guest).map(|region| ledger.claim(region, Owner::Guest(vm_id(&guest))));
+        if !matches!(claimed, Some(Ok(()))) {
+            refuse_ram(&guest);
+        }
+    }
+}
+
+/// Where a guest's RAM lies in the machine's, when its config says so.
+fn pinned(guest: &GuestPlan) -> Option<HostRegion> {
+    let ram = guest.ram();
+    HostRegion::new(HostPhys::new(ram.host?), PageCount::covering(ram.size)).ok()
+}
+
+fn refuse_ram(guest: &GuestPlan) -> ! {
+    let ram = guest.ram();
+    fault::refuse(format_args!(
+        "guest {}: no {} MiB of free RAM{}",
+        guest.name(),
+        ram.size >> 20,
+        if ram.host.is_some() { " at the place its config names" } else { "" }
+    ))
 }
 
 /// What a machine is built from.
@@ -71,7 +99,8 @@ impl<'a, 'b> Builder<'a, 'b> {
     /// Builds every machine of the plan. `None` when the arena is too small.
     pub fn machines(&mut self, bundle: &Bundle<'static>) -> Option<&'static mut [Vm]> {
         let width = if mmu::wide_vmids() { VmidWidth::Sixteen } else { VmidWidth::Eight };
-        let vmids = self.arena.alloc(VmidAllocator::<CPUS>::new(width))?;
+        // A machine keeps its tag for life, so nobody asks for one later.
+        let mut vmids = VmidAllocator::<CPUS>::new(width);
         let clock = VmClock::starting_at(timer::now());
         let guests = arrayvec::ArrayVec::<GuestPlan<'static>, { configs_plan::MAX_GUESTS }>::from_iter(bundle.plan().guests());
         let mut memories = arrayvec::ArrayVec::<Option<Memory>, { configs_plan::MAX_GUESTS }>::new();
@@ -80,7 +109,7 @@ impl<'a, 'b> Builder<'a, 'b> {
             let started = timer::now();
             load(bundle, guest, &memory.ram);
             self.memory_ticks = self.memory_ticks.saturating_add(timer::now().saturating_sub(started));
-            tag(vmids, guest, &mut memory.tables);
+            tag(&mut vmids, guest, &mut memory.tables);
             memories.push(Some(memory));
         }
         prove_disjoint(&guests, &memories);
@@ -123,14 +152,13 @@ impl<'a, 'b> Builder<'a, 'b> {
 
     /// Frames and tables of a guest.
     fn memory(&mut self, guest: &GuestPlan) -> Memory {
-        let id = vm_id(guest);
         let name = guest.name();
         let plan = guest.ram();
-        let ram = self.frames(name, plan.size, plan.host, Owner::Guest(id));
+        let ram = self.frames(guest);
         let Ok(window) = IpaRegion::from_bytes(Ipa::new(plan.ipa), plan.size) else {
             fault::refuse(format_args!("guest {name}: its RAM's bounds make no sense"));
         };
-        let mut tables = self.tables(name, id, &window, ram.region());
+        let mut tables = self.tables(name, vm_id(guest), &window, ram.region());
         let attrs = Attrs::normal(Access::RWX);
         if let Err(error) = tables.map(&mut TableFrames, window, ram.region().base(), attrs) {
             fault::refuse(format_args!("guest {name}: its RAM cannot be mapped: {error}"));
@@ -138,21 +166,17 @@ impl<'a, 'b> Builder<'a, 'b> {
         Memory { ram, tables }
     }
 
-    fn frames(&mut self, name: &str, bytes: u64, pinned: Option<u64>, owner: Owner) -> GuestRam {
-        let pages = PageCount::covering(bytes);
-        let region = match pinned {
-            Some(base) => HostRegion::new(HostPhys::new(base), pages)
-                .map_err(|_| ())
-                .and_then(|region| self.ledger.claim(region, owner).map(|()| region).map_err(|_| ())),
-            None => self.ledger.allocate(&self.host.ram, pages, owner).map_err(|_| ()),
+    /// A guest's frames: those that [`claim_pinned`] has claimed for it, or any.
+    fn frames(&mut self, guest: &GuestPlan) -> GuestRam {
+        let owner = Owner::Guest(vm_id(guest));
+        let pages = PageCount::covering(guest.ram().size);
+        let region = match guest.ram().host {
+            Some(_) => pinned(guest).filter(|region| self.ledger.owns(owner, region)),
+            None => self.ledger.allocate(&self.host.ram, pages, owner).ok(),
         };
-        match region.ok().and_then(Grant::take) {
+        match region.and_then(Grant::take) {
             Some(grant) => GuestRam::new(grant),
-            None => fault::refuse(format_args!(
-                "guest {name}: no {} MiB of free RAM{}",
-                bytes >> 20,
-                if pinned.is_some() { " at the place its config names" } else { "" }
-            )),
+            None => refuse_ram(guest),
         }
     }
 
@@ -221,18 +245,21 @@ fn tag(vmids: &mut VmidAllocator<CPUS>, guest: &GuestPlan, tables: &mut GuestTab
     }
 }
 
-/// Walks the live tables of all guests: no frame is in two of them. What the ledger promises is seen here to be so.
+/// Walks the live tables of all guests, each once: no frame is in two of them. What the ledger promises is seen here
+/// to be so.
 fn prove_disjoint(guests: &[GuestPlan], memories: &[Option<Memory>]) {
-    let runs = |memory: &'_ Memory| -> arrayvec::ArrayVec<HostRegion, 16> {
-        memory.tables.runs(&TableFrames).map(|run| run.host).take(16).collect()
-    };
-    for (index, (guest, memory)) in guests.iter().zip(memories.iter().flatten()).enumerate() {
+    let mut seen = arrayvec::ArrayVec::<(&str, HostRegion), RUNS>::new();
+    for (guest, memory) in guests.iter().zip(memories.iter().flatten()) {
+        let name = guest.name();
         for run in memory.tables.runs(&TableFrames) {
-            say!("guest {}: memory {run}", guest.name());
-        }
-        for (other, theirs) in guests.iter().zip(memories.iter().flatten()).take(index) {
-            if let Some(shared) = stage2::shared_frames(runs(memory), runs(theirs)) {
-                fault::refuse(format_args!("guests {} and {} would share {shared}", other.name(), guest.name()));
+            say!("guest {name}: memory {run}");
+            for (other, theirs) in &seen {
+                if let Some(shared) = stage2::shared_frames([run.host], [*theirs]) {
+                    fault::refuse(format_args!("guests {other} and {name} would share {shared}"));
+                }
+            }
+            if seen.try_push((name, run.host)).is_err() {
+                fault::refuse(format_args!("guest {name}: memory in more pieces than can be compared"));
             }
         }
     }
