@@ -4,6 +4,7 @@
 
 mod baseline;
 mod judge;
+mod leaf;
 mod parse;
 mod rows;
 mod table;
@@ -52,6 +53,7 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
         ));
     }
     let el2 = build::hypervisor(project, Profile::Release)?;
+    leaf::check(&el2.elf)?;
     // Both machines first: building and counting would draw over each other.
     let (exits, cpus) = if all_rows {
         (BENCH, 2)

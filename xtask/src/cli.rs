@@ -53,7 +53,8 @@ Ctrl-C ends the run.")]
   cargo xtask build configs/two-guests.toml --debug")]
     Build(BuildArgs),
 
-    /// Everything that must be green: host tests, lints, formatting, the laws, and the end-to-end tests in QEMU.
+    /// Everything that must be green: host tests, lints, formatting, the laws, the end-to-end tests in QEMU, and the
+    /// figures of `bench` against their limits and the committed baseline.
     #[command(after_help = "Examples:
   cargo xtask test                                   all of it
   cargo xtask test --host                            only what needs no QEMU
@@ -81,7 +82,7 @@ Fails when a figure passes its limit or grows by more than 2 % over the committe
     /// Check the laws of the architecture: dependencies, unsafe code, sizes, configs without a test.
     Tidy,
 
-    /// Exactly what continuous integration runs: `test`, then `bench` against the committed baseline.
+    /// Exactly what continuous integration runs: `test`, with the emulator that XDV_QEMU names, if it names one.
     Ci,
 }
 
