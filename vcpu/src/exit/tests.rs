@@ -109,6 +109,36 @@ fn address(address: FaultAddress) -> String {
     }
 }
 
+/// ISS without bits above Op0, as class 0x18 has it.
+fn iss_of(access: &SysRegAccess) -> u64 {
+    let r = access.reg;
+    u64::from(r.op0()) << 20
+        | u64::from(r.op2()) << 17
+        | u64::from(r.op1()) << 14
+        | u64::from(r.crn()) << 10
+        | u64::from(access.rt.number()) << 5
+        | u64::from(r.crm()) << 1
+        | u64::from(access.read)
+}
+
+/// Whether an access is the one that the syndrome describes.
+fn describes(s: &Syndrome, access: &MmioAccess) -> bool {
+    access.width.bytes() == 1 << (s.esr >> 22 & 3)
+        && u64::from(access.reg.number()) == s.esr >> 16 & 31
+        && access.reg.number() <= 31
+        && access.write == (s.esr >> 6 & 1 == 1)
+        && access.sign_extend == (s.esr >> 21 & 1 == 1)
+        && access.sixty_four == (s.esr >> 15 & 1 == 1)
+        && access.va == s.far
+        && access.ipa.page_offset() == s.far & 0xfff
+}
+
+/// The classes that no guest can raise or that nobody has allocated.
+const UNALLOCATED: &[u64] = &[
+    0x00, 0x02, 0x0b, 0x0f, 0x10, 0x1e, 0x1f, 0x23, 0x29, 0x2a, 0x2b, 0x2e, 0x36, 0x37, 0x39, 0x3b,
+    0x3e, 0x3f,
+];
+
 /// What must hold of any decoding, judged from the bits alone.
 fn check(s: &Syndrome, reason: &ExitReason) {
     let class = (s.esr >> 26) & 0x3f;
@@ -121,29 +151,8 @@ fn check(s: &Syndrome, reason: &ExitReason) {
         ExitReason::Hypercall { imm } => class == 0x16 && u64::from(*imm) == s.esr & 0xffff,
         ExitReason::SecureCall { imm } => class == 0x17 && u64::from(*imm) == s.esr & 0xffff,
         ExitReason::SupervisorCall { imm } => class == 0x15 && u64::from(*imm) == s.esr & 0xffff,
-        ExitReason::SystemRegister(access) => {
-            let r = access.reg;
-            let fields = u64::from(r.op0()) << 20
-                | u64::from(r.op2()) << 17
-                | u64::from(r.op1()) << 14
-                | u64::from(r.crn()) << 10
-                | u64::from(access.rt.number()) << 5
-                | u64::from(r.crm()) << 1
-                | u64::from(access.read);
-            class == 0x18 && fields == s.esr & 0x3f_ffff
-        }
-        ExitReason::Mmio(access) => {
-            class == 0x24
-                && device
-                && access.width.bytes() == 1 << (s.esr >> 22 & 3)
-                && u64::from(access.reg.number()) == s.esr >> 16 & 31
-                && access.reg.number() <= 31
-                && access.write == (s.esr >> 6 & 1 == 1)
-                && access.sign_extend == (s.esr >> 21 & 1 == 1)
-                && access.sixty_four == (s.esr >> 15 & 1 == 1)
-                && access.va == s.far
-                && access.ipa.page_offset() == s.far & 0xfff
-        }
+        ExitReason::SystemRegister(access) => class == 0x18 && iss_of(access) == s.esr & 0x3f_ffff,
+        ExitReason::Mmio(access) => class == 0x24 && device && describes(s, access),
         ExitReason::DataAbort(abort) => {
             class == 0x24
                 && !device
@@ -170,27 +179,7 @@ fn check(s: &Syndrome, reason: &ExitReason) {
         }
         ExitReason::SError(e) => class == 0x2f && u64::from(e.iss) == s.esr & 0x1ff_ffff,
         ExitReason::Undefined { class: seen } => {
-            u64::from(seen.code()) == class
-                && matches!(
-                    class,
-                    0x00 | 0x02
-                        | 0x0b
-                        | 0x0f
-                        | 0x10
-                        | 0x1e
-                        | 0x1f
-                        | 0x23
-                        | 0x29
-                        | 0x2a
-                        | 0x2b
-                        | 0x2e
-                        | 0x36
-                        | 0x37
-                        | 0x39
-                        | 0x3b
-                        | 0x3e
-                        | 0x3f
-                )
+            u64::from(seen.code()) == class && UNALLOCATED.contains(&class)
         }
         ExitReason::OwnFault(_) => matches!(class, 0x21 | 0x25 | 0x31 | 0x33 | 0x35),
         ExitReason::Irq | ExitReason::Fiq => false,

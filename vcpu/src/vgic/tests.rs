@@ -6,6 +6,7 @@ mod life;
 mod mmio;
 mod oracle;
 mod random;
+mod step;
 mod threads;
 mod tools;
 mod world;

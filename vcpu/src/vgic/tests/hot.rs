@@ -59,6 +59,68 @@ fn world(seed: &[(u8, u8)], enable: u32, registers: usize) -> World {
     world
 }
 
+/// An SGI sent. True when the short path has answered.
+fn send(hot: &World, slow: &World, value: u64) -> bool {
+    slow.with(0, |lane, vgic, port| {
+        lane.send_sgi(vgic, SgiRegister::Sgi1r, value, port);
+    });
+    hot.with(0, |lane, vgic, port| {
+        let before = port.cpu.clone();
+        let done = lane.fast_sgi1r(vgic, value, port);
+        assert!(done || *port.cpu == before);
+        done
+    })
+}
+
+/// A kick with up to two SGIs received.
+fn receive(hot: &World, slow: &World, number: u8) {
+    for world in [hot, slow] {
+        world.sgi(1, u64::from(number & 15) << 24 | 1);
+        world.sgi(1, u64::from(number >> 4) << 24 | 1);
+    }
+    slow.serve(0);
+    if !hot.with(0, |lane, vgic, port| lane.fast_kick(vgic, port)) {
+        hot.serve(0);
+    }
+}
+
+/// The virtual timer fired, where it can have: enabled and not active before.
+fn fire(hot: &World, slow: &World, enable: u32) -> bool {
+    for world in [hot, slow] {
+        world.cpu(0, |cpu| cpu.physically_active |= 1 << VIRTUAL_TIMER);
+    }
+    if enable >> VIRTUAL_TIMER & 1 == 0 {
+        return false;
+    }
+    slow.with(0, |lane, vgic, port| {
+        lane.ppi_fired(vgic, VIRTUAL_TIMER, port);
+    });
+    hot.with(0, |lane, _, port| {
+        let before = port.cpu.clone();
+        let done = lane.fast_timer(port);
+        assert!(done || *port.cpu == before);
+        done
+    })
+}
+
+/// A write of `GICD_ISENABLER<word>`. True when there is such a register for SPIs.
+fn enable_spis(hot: &World, slow: &World, word: usize, bits: u32) -> bool {
+    let exists = (1..3).contains(&word);
+    let write = |world: &World| {
+        let offset = 0x100 + 4 * word as u64;
+        world.write(0, Frame::Distributor, offset, 4, u64::from(bits));
+    };
+    let done = hot.vgic.fast_isenabler(word, bits);
+    assert!(!done || exists);
+    if exists {
+        write(slow);
+        if !done {
+            write(hot);
+        }
+    }
+    exists
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: super::cases(20_000), ..ProptestConfig::default() })]
 
@@ -72,63 +134,14 @@ proptest! {
         odd in prop_oneof![8 => Just(0u64), 1 => any::<u64>()],
     ) {
         let (hot, slow) = (world(&seed, enable, registers), world(&seed, enable, registers));
-        let sgi = u64::from(number & 15);
         let done = match what {
-            0 => {
-                let value = sgi << 24 | u64::from(number >> 6) | odd;
-                slow.with(0, |lane, vgic, port| lane.send_sgi(vgic, SgiRegister::Sgi1r, value, port));
-                hot.with(0, |lane, vgic, port| {
-                    let before = port.cpu.clone();
-                    let done = lane.fast_sgi1r(vgic, value, port);
-                    assert!(done || *port.cpu == before);
-                    done
-                })
-            }
+            0 => send(&hot, &slow, u64::from(number & 15) << 24 | u64::from(number >> 6) | odd),
             1 => {
-                for world in [&hot, &slow] {
-                    world.sgi(1, sgi << 24 | 1);
-                    world.sgi(1, u64::from(number >> 4) << 24 | 1);
-                }
-                slow.serve(0);
-                let done = hot.with(0, |lane, vgic, port| lane.fast_kick(vgic, port));
-                if !done {
-                    hot.serve(0);
-                }
+                receive(&hot, &slow, number);
                 true
             }
-            2 => {
-                for world in [&hot, &slow] {
-                    world.cpu(0, |cpu| {
-                        cpu.physically_active |= 1 << VIRTUAL_TIMER;
-                    });
-                }
-                // Only where the physical interrupt could have fired: enabled and not active before.
-                let possible = enable >> VIRTUAL_TIMER & 1 != 0;
-                if possible {
-                    slow.with(0, |lane, vgic, port| lane.ppi_fired(vgic, VIRTUAL_TIMER, port));
-                }
-                possible && hot.with(0, |lane, _, port| {
-                    let before = port.cpu.clone();
-                    let done = lane.fast_timer(port);
-                    assert!(done || *port.cpu == before);
-                    done
-                })
-            }
-            _ => {
-                let word = usize::from(number & 3);
-                let bits = u32::from(number) << (number >> 5);
-                if (1..3).contains(&word) {
-                    slow.write(0, Frame::Distributor, 0x100 + 4 * word as u64, 4, u64::from(bits));
-                }
-                let done = hot.vgic.fast_isenabler(word, bits);
-                assert!(!done || (1..3).contains(&word));
-                if !done && (1..3).contains(&word) {
-                    hot.write(0, Frame::Distributor, 0x100 + 4 * word as u64, 4, u64::from(bits));
-                    true
-                } else {
-                    done
-                }
-            }
+            2 => fire(&hot, &slow, enable),
+            _ => enable_spis(&hot, &slow, usize::from(number & 3), u32::from(number) << (number >> 5)),
         };
         if done {
             // Kicks still under way arrive on both.

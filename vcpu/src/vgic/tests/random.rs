@@ -1,80 +1,13 @@
 //! Random guests: whatever they do, no interrupt is lost, none comes twice, priorities are obeyed, and exits are bounded.
 
 use proptest::prelude::*;
-use std::vec;
 use std::vec::Vec;
 
 use super::oracle::Oracle;
+use super::step::{Step, step};
 use super::world::World;
 use crate::vgic::fake::FakeCpu;
 use crate::vgic::{Frame, PHYSICAL_TIMER, VIRTUAL_TIMER};
-
-#[derive(Clone, Debug)]
-enum Step {
-    Sgi { value: u64 },
-    Bits { offset: u64, bits: u32 },
-    PrivateBits { of: usize, offset: u64, bits: u32 },
-    Priority { intid: u32, priority: u8 },
-    Config { word: u64, value: u32 },
-    Route { spi: u64, value: u64 },
-    Control { value: u32 },
-    Line { intid: u32, high: bool },
-    Timer { intid: u32, high: bool },
-    Guest { pmr: u8, group0: bool, group1: bool },
-    Take,
-    End,
-    Deactivate { which: usize },
-    Look { of: usize },
-    Move,
-}
-
-fn spi_bits() -> impl Strategy<Value = u32> {
-    // Few enough that things meet.
-    prop_oneof![
-        Just(1u32),
-        Just(2),
-        Just(0x80),
-        Just(0x83),
-        Just(0x8000_00ff),
-        Just(u32::MAX),
-        any::<u32>()
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let group = prop::sample::select(std::vec![0x80u64, 0x100, 0x100, 0x100, 0x180, 0x200, 0x280]);
-    let private = group.clone();
-    prop_oneof![
-        6 => (0u64..16, 0u64..16, prop::bool::weighted(0.1)).prop_map(|(sgi, targets, all)| {
-            Step::Sgi { value: sgi << 24 | targets | u64::from(all) << 40 }
-        }),
-        6 => (group, 1u64..3, spi_bits()).prop_map(|(offset, word, bits)| {
-            // Groups mostly stay as they are: all interrupts in the group that is off would be a dull guest.
-            let bits = if offset == 0x80 { bits | 0xffff_ff00 } else { bits };
-            Step::Bits { offset: offset + 4 * word, bits }
-        }),
-        6 => (0usize..4, private, spi_bits()).prop_map(|(of, offset, bits)| {
-            let bits = if offset == 0x80 { bits | 0xffff_ff00 } else { bits };
-            Step::PrivateBits { of, offset: 0x1_0000 + offset, bits }
-        }),
-        4 => (0u32..96, 0u8..31).prop_map(|(intid, priority)| Step::Priority { intid, priority: priority << 3 }),
-        1 => (0u64..4, any::<u32>()).prop_map(|(word, value)| Step::Config { word, value }),
-        3 => (0u64..64, 0u64..6).prop_map(|(spi, value)| Step::Route { spi, value }),
-        1 => (0u32..4).prop_map(|value| Step::Control { value }),
-        1 => Just(Step::Control { value: 3 }),
-        6 => (32u32..42, any::<bool>()).prop_map(|(intid, high)| Step::Line { intid, high }),
-        4 => (prop::sample::select(std::vec![VIRTUAL_TIMER, PHYSICAL_TIMER]), any::<bool>())
-            .prop_map(|(intid, high)| Step::Timer { intid, high }),
-        1 => (any::<u8>(), any::<bool>(), any::<bool>())
-            .prop_map(|(pmr, group0, group1)| Step::Guest { pmr, group0, group1 }),
-        1 => Just(Step::Guest { pmr: 0xf0, group0: true, group1: true }),
-        20 => Just(Step::Take),
-        14 => Just(Step::End),
-        6 => (0usize..8).prop_map(|which| Step::Deactivate { which }),
-        2 => (0usize..4).prop_map(|of| Step::Look { of }),
-        1 => Just(Step::Move),
-    ]
-}
 
 struct Run {
     world: World,
@@ -137,9 +70,36 @@ impl Run {
     }
 
     fn step(&mut self, lane: usize, step: &Step) {
-        let lanes = self.world.lanes();
         match *step {
             Step::Sgi { value } => self.sgi(lane, value),
+            Step::Bits { .. }
+            | Step::PrivateBits { .. }
+            | Step::Priority { .. }
+            | Step::Config { .. }
+            | Step::Route { .. }
+            | Step::Control { .. } => self.write(lane, step),
+            Step::Line { intid, high } => {
+                self.world.line(lane, intid, high);
+                let it = self.oracle.get(lane, intid);
+                it.latch |= high && !it.line && it.edge;
+                it.line = high;
+            }
+            Step::Timer { .. } | Step::Guest { .. } | Step::Take | Step::End => {
+                self.cpu(lane, step)
+            }
+            Step::Deactivate { which } => self.deactivate(lane, which),
+            Step::Look { of } => self.look(lane, of % self.world.lanes()),
+            Step::Move => self.migrate(lane),
+        }
+        for (lane, intid) in self.world.settle() {
+            self.oracle.get(lane, intid).latch = true;
+        }
+        self.no_stuck_timer();
+    }
+
+    /// The guest writes a register of the interrupt controller.
+    fn write(&mut self, lane: usize, step: &Step) {
+        match *step {
             Step::Bits { offset, bits } => {
                 let word = (offset & 0x7f) / 4;
                 let fast = offset & !0x7f == 0x100
@@ -156,7 +116,7 @@ impl Run {
                 self.bits(lane, base, register, bits);
             }
             Step::PrivateBits { of, offset, bits } => {
-                let of = of % lanes;
+                let of = of % self.world.lanes();
                 self.world
                     .write(lane, Frame::Redistributor(of), offset, 4, u64::from(bits));
                 self.bits(of, 0, offset & 0xffff, bits);
@@ -176,38 +136,49 @@ impl Run {
                 );
                 self.oracle.get(lane, intid).priority = priority;
             }
-            Step::Config { word, value } => {
-                self.world.write(
-                    lane,
-                    Frame::Distributor,
-                    0xc08 + 4 * word,
-                    4,
-                    u64::from(value),
-                );
-                for spi in 0..16 {
-                    let intid = 32 + 16 * u32::try_from(word).unwrap() + spi;
-                    self.oracle.get(lane, intid).edge = value >> (2 * spi + 1) & 1 != 0;
-                }
-            }
+            Step::Config { word, value } => self.config(lane, word, value),
             Step::Route { spi, value } => {
                 self.world
                     .write(lane, Frame::Distributor, 0x6100 + 8 * spi, 8, value);
                 let target = usize::try_from(value).unwrap();
                 self.oracle
                     .get(lane, 32 + u32::try_from(spi).unwrap())
-                    .route = (target < lanes).then_some(target);
+                    .route = (target < self.world.lanes()).then_some(target);
             }
             Step::Control { value } => {
                 self.world
                     .write(lane, Frame::Distributor, 0, 4, u64::from(value));
                 self.oracle.control = value;
             }
-            Step::Line { intid, high } => {
-                self.world.line(lane, intid, high);
-                let it = self.oracle.get(lane, intid);
-                it.latch |= high && !it.line && it.edge;
-                it.line = high;
-            }
+            Step::Sgi { .. }
+            | Step::Line { .. }
+            | Step::Timer { .. }
+            | Step::Guest { .. }
+            | Step::Take
+            | Step::End
+            | Step::Deactivate { .. }
+            | Step::Look { .. }
+            | Step::Move => unreachable!("not a register"),
+        }
+    }
+
+    fn config(&mut self, lane: usize, word: u64, value: u32) {
+        self.world.write(
+            lane,
+            Frame::Distributor,
+            0xc08 + 4 * word,
+            4,
+            u64::from(value),
+        );
+        for spi in 0..16 {
+            let intid = 32 + 16 * u32::try_from(word).unwrap() + spi;
+            self.oracle.get(lane, intid).edge = value >> (2 * spi + 1) & 1 != 0;
+        }
+    }
+
+    /// Something happens on the lane's CPU.
+    fn cpu(&mut self, lane: usize, step: &Step) {
+        match *step {
             Step::Timer { intid, high } => self.world.cpu(lane, |cpu| {
                 cpu.lines = if high {
                     cpu.lines | 1 << intid
@@ -235,41 +206,48 @@ impl Run {
                     self.world.eoi(lane, intid);
                 }
             }
-            Step::Deactivate { which } => self.deactivate(lane, which),
-            Step::Look { of } => self.look(lane, of % lanes),
-            Step::Move => self.world.with(lane, |seat, vgic, port| {
-                seat.depart(vgic, port);
-                assert_eq!(
-                    port.cpu.physically_active, 0,
-                    "a physical interrupt stays active for a lane that left"
-                );
-                // Another VM had the CPU.
-                *port.cpu = FakeCpu {
-                    lines: port.cpu.lines,
-                    ..FakeCpu::new(port.cpu.count)
-                };
-                let count = port.cpu.count;
-                port.cpu.lrs[..count].fill(u64::MAX);
-                port.cpu.hcr = u64::MAX;
-                seat.arrive(vgic, port);
-            }),
+            Step::Sgi { .. }
+            | Step::Bits { .. }
+            | Step::PrivateBits { .. }
+            | Step::Priority { .. }
+            | Step::Config { .. }
+            | Step::Route { .. }
+            | Step::Control { .. }
+            | Step::Line { .. }
+            | Step::Deactivate { .. }
+            | Step::Look { .. }
+            | Step::Move => unreachable!("not the CPU's"),
         }
-        if matches!(step, Step::Move) {
-            for intid in [VIRTUAL_TIMER, PHYSICAL_TIMER] {
-                // What was pending from the line is gone, and comes again with the line.
-                let pending = self
-                    .world
-                    .read(lane, Frame::Redistributor(lane), 0x1_0200, 4)
-                    >> intid
-                    & 1
-                    != 0;
-                self.oracle.get(lane, intid).latch &= pending;
-            }
+    }
+
+    /// The lane leaves its CPU to another VM for a while.
+    fn migrate(&mut self, lane: usize) {
+        self.world.with(lane, |seat, vgic, port| {
+            seat.depart(vgic, port);
+            assert_eq!(
+                port.cpu.physically_active, 0,
+                "a physical interrupt stays active for a lane that left"
+            );
+            // Another VM had the CPU.
+            *port.cpu = FakeCpu {
+                lines: port.cpu.lines,
+                ..FakeCpu::new(port.cpu.count)
+            };
+            let count = port.cpu.count;
+            port.cpu.lrs[..count].fill(u64::MAX);
+            port.cpu.hcr = u64::MAX;
+            seat.arrive(vgic, port);
+        });
+        for intid in [VIRTUAL_TIMER, PHYSICAL_TIMER] {
+            // What was pending from the line is gone, and comes again with the line.
+            let pending = self
+                .world
+                .read(lane, Frame::Redistributor(lane), 0x1_0200, 4)
+                >> intid
+                & 1
+                != 0;
+            self.oracle.get(lane, intid).latch &= pending;
         }
-        for (lane, intid) in self.world.settle() {
-            self.oracle.get(lane, intid).latch = true;
-        }
-        self.no_stuck_timer();
     }
 
     fn sgi(&mut self, lane: usize, value: u64) {
@@ -343,12 +321,9 @@ impl Run {
         }
     }
 
-    /// At the end the guest opens up and takes everything: nothing may be left, nothing may come for ever.
-    fn drain(&mut self) {
+    /// Everything is enabled, nothing is masked, and every SPI has a lane to go to.
+    fn open_up(&mut self) {
         let lanes = self.world.lanes();
-        for intid in 32..42 {
-            self.step(0, &Step::Line { intid, high: false });
-        }
         for lane in 0..lanes {
             self.step(
                 lane,
@@ -400,6 +375,15 @@ impl Run {
                 },
             );
         }
+    }
+
+    /// At the end the guest opens up and takes everything: nothing may be left, nothing may come for ever.
+    fn drain(&mut self) {
+        let lanes = self.world.lanes();
+        for intid in 32..42 {
+            self.step(0, &Step::Line { intid, high: false });
+        }
+        self.open_up();
         for lane in 0..lanes {
             for _ in 0..200 {
                 self.step(lane, &Step::Take);
