@@ -46,26 +46,21 @@ fn widths(frames: &[Frame<'_>]) -> Result<(usize, usize), FdtError> {
 }
 
 /// The entries of the node's `reg`, at least one, in the address space of the parent.
-pub(super) fn regs<'dt>(
-    node: &Node<'_, 'dt>,
-) -> Result<impl Iterator<Item = Result<Reg, FdtError>> + use<'dt>, FdtError> {
+pub(super) fn regs(
+    node: &Node<'_, '_>,
+) -> Result<impl Iterator<Item = Result<Reg, FdtError>>, FdtError> {
     let (address, size) = widths(node.ancestors())?;
     let bytes = node.need(Prop::Reg)?;
     let entry = address.saturating_add(size);
     if bytes.is_empty() || !bytes.len().is_multiple_of(entry) {
         return Err(node.wrong(Prop::Reg, Problem::Length(bytes.len())));
     }
-    let path = node.path();
     Ok(bytes.chunks_exact(entry).map(move |cells| {
         let (base, size) = cells.split_at_checked(address).unwrap_or_default();
         let (base, size) = (number(base), number(size));
         match base.checked_add(size) {
             Some(_) => Ok(Reg { base, size }),
-            None => Err(FdtError::Property {
-                node: path,
-                name: Prop::Reg.name(),
-                problem: Problem::Wraps(base, size),
-            }),
+            None => Err(node.wrong(Prop::Reg, Problem::Wraps(base, size))),
         }
     }))
 }

@@ -59,7 +59,7 @@ impl Gic {
         let mut regs = cells::regs(node)?;
         let mut frame = |least: u64| {
             let len = node.get(Prop::Reg).map_or(0, <[u8]>::len);
-            let reg = regs.next().ok_or(wrong(Problem::Length(len)))??;
+            let reg = regs.next().ok_or_else(|| wrong(Problem::Length(len)))??;
             let reg @ Reg { base, size } = cells::translate(node, reg)?;
             if size < least {
                 return Err(wrong(Problem::TooSmall(size)));

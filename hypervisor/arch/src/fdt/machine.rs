@@ -142,7 +142,7 @@ impl<'dt> Found<'dt> {
             if reg.size == 0 {
                 return Err(wrong(Problem::Empty(reg.base)));
             }
-            let pages = within(reg).ok_or(wrong(Problem::TooSmall(reg.size)))?;
+            let pages = within(reg).ok_or_else(|| wrong(Problem::TooSmall(reg.size)))?;
             if let Some(other) = self.ram.iter().find(|other| other.overlaps(&pages)) {
                 return Err(wrong(Problem::Overlaps(other.base().raw())));
             }
@@ -173,7 +173,7 @@ impl<'dt> Found<'dt> {
         }
         let wrong = |problem| node.wrong(Prop::Reg, problem);
         let mut regs = cells::regs(node)?;
-        let Reg { base: mpidr, size } = regs.next().ok_or(wrong(Problem::Missing))??;
+        let Reg { base: mpidr, size } = regs.next().ok_or_else(|| wrong(Problem::Missing))??;
         if size != 0 || regs.next().is_some() {
             return Err(wrong(Problem::Not("one affinity value without a size")));
         }

@@ -203,23 +203,25 @@ impl<'dt> Node<'_, 'dt> {
             .ok_or_else(|| self.wrong(prop, Problem::Missing))
     }
 
+    /// The text of a property without its last NUL; the NULs inside it part its strings.
+    fn text(&self, prop: Prop) -> Result<Option<&'dt [u8]>, FdtError> {
+        match self.get(prop).map(<[u8]>::split_last) {
+            None => Ok(None),
+            Some(Some((0, text))) => Ok(Some(text)),
+            Some(_) => Err(self.wrong(prop, Problem::Unterminated)),
+        }
+    }
+
     /// The strings of a property: none when it is missing.
     pub(super) fn strings(&self, prop: Prop) -> Result<impl Iterator<Item = &'dt [u8]>, FdtError> {
-        let text = match self.get(prop) {
-            None => None,
-            Some(bytes) => match bytes.split_last() {
-                Some((0, text)) => Some(text),
-                _ => return Err(self.wrong(prop, Problem::Unterminated)),
-            },
-        };
-        Ok(text
-            .into_iter()
-            .flat_map(|text| text.split(|byte| *byte == 0)))
+        let text = self.text(prop)?.into_iter();
+        Ok(text.flat_map(|text| text.split(|byte| *byte == 0)))
     }
 
     /// The only or first string of a property.
     pub(super) fn string(&self, prop: Prop) -> Result<Option<&'dt [u8]>, FdtError> {
-        Ok(self.strings(prop)?.next())
+        let first = |text: &'dt [u8]| text.split(|byte| *byte == 0).next();
+        Ok(self.text(prop)?.and_then(first))
     }
 
     /// Whether the property has the string `value` as its first.
@@ -230,8 +232,10 @@ impl<'dt> Node<'_, 'dt> {
     /// What `compatible` lists.
     pub(super) fn models(&self) -> Result<Models, FdtError> {
         let mut models = Models::default();
-        self.strings(Prop::Compatible)?
-            .for_each(|name| models.add(name));
+        if let Some(text) = self.text(Prop::Compatible)? {
+            text.split(|byte| *byte == 0)
+                .for_each(|name| models.add(name));
+        }
         Ok(models)
     }
 
@@ -334,7 +338,7 @@ impl<'dt> Gather<'dt> {
                 let flow = self.complete(visit)?;
                 self.frames
                     .pop()
-                    .ok_or(wrong("a node ends that never began"))?;
+                    .ok_or_else(|| wrong("a node ends that never began"))?;
                 Ok(flow)
             }
         }

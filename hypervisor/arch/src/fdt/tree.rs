@@ -64,7 +64,7 @@ impl<'b, 'dt> FdtRs<'b, 'dt> {
         let wrong = |why| FdtError::Structure { offset: at, why };
         let block = self.blob.structure();
         let inside = self.blob.bytes().get(..block.end).unwrap_or_default();
-        let kind = be32(inside, at).ok_or(wrong("the structure block has no FDT_END"))?;
+        let kind = be32(inside, at).ok_or_else(|| wrong("the structure block has no FDT_END"))?;
         if kind == FDT_END {
             return Ok((at, Step::Finish));
         }
@@ -83,7 +83,7 @@ impl<'b, 'dt> FdtRs<'b, 'dt> {
         iter.offset = at;
         // `fdt-rs` has one error for everything that can be wrong here; there is nothing in it to pass on.
         let token = iter.next().ok().flatten();
-        let token = token.ok_or(wrong("a malformed token"))?;
+        let token = token.ok_or_else(|| wrong("a malformed token"))?;
         if iter.offset > block.end {
             return Err(wrong("a token leaves the structure block"));
         }

@@ -103,6 +103,8 @@ fn alias<'dt>(tree: &dyn Tree<'dt>, name: &[u8]) -> Result<Option<&'dt [u8]>, Fd
 /// The device's first range of registers.
 fn registers(node: &Node<'_, '_>) -> Result<HostRegion, FdtError> {
     let wrong = |problem| node.wrong(Prop::Reg, problem);
-    let reg = cells::regs(node)?.next().ok_or(wrong(Problem::Missing))??;
+    let reg = cells::regs(node)?
+        .next()
+        .ok_or_else(|| wrong(Problem::Missing))??;
     covering(cells::translate(node, reg)?).map_err(wrong)
 }
