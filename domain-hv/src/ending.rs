@@ -33,7 +33,11 @@ impl Ending {
     /// What an exit code means.
     #[must_use]
     pub const fn from_code(code: u32) -> Self {
-        if code == 0 { Self::Well } else { Self::Code(code) }
+        if code == 0 {
+            Self::Well
+        } else {
+            Self::Code(code)
+        }
     }
 }
 
@@ -50,10 +54,14 @@ impl fmt::Display for Ending {
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::ResetRefused => f.write_str("it asked for a reset, and resets are not granted yet"),
+            Self::ResetRefused => {
+                f.write_str("it asked for a reset, and resets are not granted yet")
+            }
             Self::AllLanesOff => f.write_str("it switched off its last lane"),
             Self::SystemError => f.write_str("a system error (SError) of the machine"),
-            Self::Unanswerable { esr } => write!(f, "an exit that has no answer (ESR_EL2 {esr:#x})"),
+            Self::Unanswerable { esr } => {
+                write!(f, "an exit that has no answer (ESR_EL2 {esr:#x})")
+            }
         }
     }
 }

@@ -27,9 +27,11 @@ impl Owner {
     pub const fn guest(self) -> Option<VmId> {
         match self {
             Self::Guest(vm) => Some(vm),
-            Self::Hypervisor | Self::Firmware | Self::DeviceTree | Self::Bundle | Self::Tables(_) => {
-                None
-            }
+            Self::Hypervisor
+            | Self::Firmware
+            | Self::DeviceTree
+            | Self::Bundle
+            | Self::Tables(_) => None,
         }
     }
 }

@@ -88,7 +88,10 @@ impl fmt::Display for PlacementError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::NoSuchCpu { lane, cpu, cpus } => {
-                write!(f, "{lane} is to run on CPU {cpu}, but the machine has {cpus} CPUs")
+                write!(
+                    f,
+                    "{lane} is to run on CPU {cpu}, but the machine has {cpus} CPUs"
+                )
             }
             Self::Taken { lane, cpu, by } => {
                 write!(f, "{lane} is to run on CPU {cpu}, which {by} has")
@@ -107,7 +110,10 @@ mod tests {
     use std::string::ToString;
 
     fn lane(vm: u16, index: u8) -> LaneId {
-        LaneId { vm: VmId::new(vm), index }
+        LaneId {
+            vm: VmId::new(vm),
+            index,
+        }
     }
 
     #[test]

@@ -18,7 +18,9 @@ impl Roster {
     /// This many machines run.
     #[must_use]
     pub const fn new(machines: u32) -> Self {
-        Self { running: AtomicU32::new(machines) }
+        Self {
+            running: AtomicU32::new(machines),
+        }
     }
 
     /// One machine has ended; says whether it was the last. Call once per machine ([`Once`]).
@@ -37,7 +39,9 @@ impl Once {
     /// Not ended.
     #[must_use]
     pub const fn new() -> Self {
-        Self { ended: AtomicU32::new(0) }
+        Self {
+            ended: AtomicU32::new(0),
+        }
     }
 
     /// True for exactly one caller.

@@ -47,7 +47,11 @@ pub fn main(boot: Boot) -> ! {
     build::claim_pinned(&bundle, &mut ledger);
     let lanes = placement.iter().count();
     let cpus = boot.machine.cpus.len();
-    let mut arena = arena(&boot, &mut ledger, build::arena_bytes(lanes, cpus, STACK + EMERGENCY));
+    let mut arena = arena(
+        &boot,
+        &mut ledger,
+        build::arena_bytes(lanes, cpus, STACK + EMERGENCY),
+    );
     let mut builder = Builder::new(&boot.machine, &mut ledger, &mut arena);
     let Some(vms) = builder.machines(&bundle) else {
         refuse(format_args!("the plan's machines do not fit EL2's arena"));
@@ -108,12 +112,17 @@ fn open_bundle<'a>(boot: &Boot, ledger: &mut Ledger<'_, Owner>) -> Bundle<'a> {
     };
     claim(ledger, region, Owner::Bundle);
     let Some(grant) = Grant::take(region) else {
-        refuse(format_args!("the boot bundle at {region} is not all in free RAM"));
+        refuse(format_args!(
+            "the boot bundle at {region} is not all in free RAM"
+        ));
     };
     let skip = usize::try_from(range.base.page_offset()).unwrap_or(0);
     let len = usize::try_from(range.len).unwrap_or(0);
     let bytes: &'static [u8] = grant.into_bytes();
-    let bytes = bytes.get(skip..).and_then(|rest| rest.get(..len)).unwrap_or(&[]);
+    let bytes = bytes
+        .get(skip..)
+        .and_then(|rest| rest.get(..len))
+        .unwrap_or(&[]);
     match Bundle::open(bytes) {
         Ok(bundle) => bundle,
         Err(error) => refuse(format_args!("{error}")),
@@ -130,7 +139,9 @@ fn claim(ledger: &mut Ledger<'_, Owner>, region: HostRegion, owner: Owner) {
 fn boot_cpu(boot: &Boot) -> usize {
     let affinity = cpu::affinity();
     let Some(index) = boot.machine.cpus.iter().position(|one| *one == affinity) else {
-        refuse(format_args!("the device tree does not know the CPU {affinity:#x} that booted"));
+        refuse(format_args!(
+            "the device tree does not know the CPU {affinity:#x} that booted"
+        ));
     };
     cpu::set_boot_index(u32::try_from(index).unwrap_or(0));
     index
@@ -141,7 +152,10 @@ fn place(bundle: &Bundle, cpus: usize) -> Placement {
     let mut placement = Placement::new(cpus);
     for guest in bundle.plan().guests() {
         for (index, lane) in guest.lanes().enumerate() {
-            let id = LaneId { vm: vm_id(&guest), index: u8::try_from(index).unwrap_or(u8::MAX) };
+            let id = LaneId {
+                vm: vm_id(&guest),
+                index: u8::try_from(index).unwrap_or(u8::MAX),
+            };
             if let Err(error) = placement.place(id, lane.cpu) {
                 refuse(format_args!("guest {}: {error}", guest.name()));
             }
@@ -164,7 +178,10 @@ fn arena(boot: &Boot, ledger: &mut Ledger<'_, Owner>, bytes: u64) -> Arena {
         .and_then(Grant::take);
     match granted {
         Some(grant) => Arena::new(grant),
-        None => refuse(format_args!("no free RAM for EL2's own {} KiB", bytes >> 10)),
+        None => refuse(format_args!(
+            "no free RAM for EL2's own {} KiB",
+            bytes >> 10
+        )),
     }
 }
 
@@ -208,17 +225,23 @@ fn start_cpus(boot: &Boot, house: &'static House, arena: &mut Arena, boot_index:
             continue;
         };
         let Some(stacks) = arena.alloc_stacks(STACK, EMERGENCY) else {
-            refuse(format_args!("EL2's arena is too small for its CPUs' stacks"));
+            refuse(format_args!(
+                "EL2's arena is too small for its CPUs' stacks"
+            ));
         };
         let number = u32::try_from(index).unwrap_or(u32::MAX);
         if let Err(error) = cpu::start(arena, stacks, *affinity, number, run::cpu) {
-            refuse(format_args!("CPU {index} ({affinity:#x}), which {lane} needs, does not start: {error:?}"));
+            refuse(format_args!(
+                "CPU {index} ({affinity:#x}), which {lane} needs, does not start: {error:?}"
+            ));
         }
     }
 }
 
 /// The kick that reaches a logical CPU.
 pub fn kick_of(machine: &hypervisor_arch::fdt::Machine, cpu: u32) -> u64 {
-    let affinity = usize::try_from(cpu).ok().and_then(|cpu| machine.cpus.get(cpu));
+    let affinity = usize::try_from(cpu)
+        .ok()
+        .and_then(|cpu| machine.cpus.get(cpu));
     affinity.map_or(0, |affinity| gic::kick_value(*affinity))
 }

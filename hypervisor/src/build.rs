@@ -1,15 +1,17 @@
 //! Builds the machines of a plan: RAM, tables, interrupt controller, kernel in place.
 
 use configs_plan::{Bundle, GuestPlan};
-use domain_hv::{Owner, VmId};
 use domain_hv::roster::Once;
+use domain_hv::{Owner, VmId};
 use hypervisor_arch::fdt::Machine as Host;
 use hypervisor_arch::hardware::id_register;
 use hypervisor_arch::memory::{Arena, Grant, GuestRam};
 use hypervisor_arch::tables::{AllTlbs, TableFrames};
 use hypervisor_arch::world::Stage2Registers;
 use hypervisor_arch::{fault, gic, mmu, say, timer};
-use stage2::{Access, Attrs, Geometry, GuestTables, Ledger, Lease, VmidAllocator, VmidSlot, VmidWidth};
+use stage2::{
+    Access, Attrs, Geometry, GuestTables, Lease, Ledger, VmidAllocator, VmidSlot, VmidWidth,
+};
 use stage2_addr::{HostPhys, HostRegion, Ipa, IpaRegion, PAGE_SIZE, PageCount};
 use vcpu::idregs::{IdRegs, Limits};
 use vcpu::inject::Features;
@@ -34,13 +36,21 @@ const RUNS: usize = 64;
 pub fn arena_bytes(lanes: usize, cpus: usize, stacks: u64) -> u64 {
     let each = |count: usize, bytes: u64| bytes.saturating_mul(count as u64);
     let machine = size_of::<Vm>() as u64 + 512;
-    each(lanes, Arena::lane_bytes()) + each(cpus, stacks + 3 * PAGE_SIZE) + each(configs_plan::MAX_GUESTS, machine) + SLACK
+    each(lanes, Arena::lane_bytes())
+        + each(cpus, stacks + 3 * PAGE_SIZE)
+        + each(configs_plan::MAX_GUESTS, machine)
+        + SLACK
 }
 
 /// Claims the RAM of every guest whose config says where it lies, before anything takes RAM that may lie anywhere.
 pub fn claim_pinned(bundle: &Bundle, ledger: &mut Ledger<'_, Owner>) {
-    for guest in bundle.plan().guests().filter(|guest| guest.ram().host.is_some()) {
-        let claimed = pinned(&guest).map(|region| ledger.claim(region, Owner::Guest(vm_id(&guest))));
+    for guest in bundle
+        .plan()
+        .guests()
+        .filter(|guest| guest.ram().host.is_some())
+    {
+        let claimed =
+            pinned(&guest).map(|region| ledger.claim(region, Owner::Guest(vm_id(&guest))));
         if !matches!(claimed, Some(Ok(()))) {
             refuse_ram(&guest);
         }
@@ -59,7 +69,11 @@ fn refuse_ram(guest: &GuestPlan) -> ! {
         "guest {}: no {} MiB of free RAM{}",
         guest.name(),
         ram.size >> 20,
-        if ram.host.is_some() { " at the place its config names" } else { "" }
+        if ram.host.is_some() {
+            " at the place its config names"
+        } else {
+            ""
+        }
     ))
 }
 
@@ -83,12 +97,23 @@ impl<'a, 'b> Builder<'a, 'b> {
     /// A builder for this computer.
     pub fn new(host: &'a Host, ledger: &'a mut Ledger<'b, Owner>, arena: &'a mut Arena) -> Self {
         let pa_bits = mmu::physical_bits();
-        let (ipa_bits, pa_range) = if pa_bits >= IPA_BITS { (IPA_BITS, 2) } else { (pa_bits.min(36), u8::from(pa_bits >= 36)) };
+        let (ipa_bits, pa_range) = if pa_bits >= IPA_BITS {
+            (IPA_BITS, 2)
+        } else {
+            (pa_bits.min(36), u8::from(pa_bits >= 36))
+        };
         let geometry = match Geometry::new(ipa_bits, pa_bits) {
             Ok(geometry) => geometry,
             Err(error) => fault::refuse(format_args!("stage 2 of {ipa_bits} bits: {error}")),
         };
-        Self { host, ledger, arena, geometry, pa_range, memory_ticks: 0 }
+        Self {
+            host,
+            ledger,
+            arena,
+            geometry,
+            pa_range,
+            memory_ticks: 0,
+        }
     }
 
     /// Counter ticks spent on guests' memory so far: scrubbing and loading.
@@ -98,17 +123,27 @@ impl<'a, 'b> Builder<'a, 'b> {
 
     /// Builds every machine of the plan. `None` when the arena is too small.
     pub fn machines(&mut self, bundle: &Bundle<'static>) -> Option<&'static mut [Vm]> {
-        let width = if mmu::wide_vmids() { VmidWidth::Sixteen } else { VmidWidth::Eight };
+        let width = if mmu::wide_vmids() {
+            VmidWidth::Sixteen
+        } else {
+            VmidWidth::Eight
+        };
         // A machine keeps its tag for life, so nobody asks for one later.
         let mut vmids = VmidAllocator::<CPUS>::new(width);
         let clock = VmClock::starting_at(timer::now());
-        let guests = arrayvec::ArrayVec::<GuestPlan<'static>, { configs_plan::MAX_GUESTS }>::from_iter(bundle.plan().guests());
-        let mut memories = arrayvec::ArrayVec::<Option<Memory>, { configs_plan::MAX_GUESTS }>::new();
+        let guests =
+            arrayvec::ArrayVec::<GuestPlan<'static>, { configs_plan::MAX_GUESTS }>::from_iter(
+                bundle.plan().guests(),
+            );
+        let mut memories =
+            arrayvec::ArrayVec::<Option<Memory>, { configs_plan::MAX_GUESTS }>::new();
         for guest in &guests {
             let mut memory = self.memory(guest);
             let started = timer::now();
             load(bundle, guest, &memory.ram);
-            self.memory_ticks = self.memory_ticks.saturating_add(timer::now().saturating_sub(started));
+            self.memory_ticks = self
+                .memory_ticks
+                .saturating_add(timer::now().saturating_sub(started));
             tag(&mut vmids, guest, &mut memory.tables);
             memories.push(Some(memory));
         }
@@ -122,25 +157,47 @@ impl<'a, 'b> Builder<'a, 'b> {
             })?);
         }
         let vtcr = self.geometry.vtcr(width);
-        let ids = IdRegs::sanitise(&|crm, op2| host_id(crm, op2), Limits { pa_range: self.pa_range });
+        let ids = IdRegs::sanitise(
+            &|crm, op2| host_id(crm, op2),
+            Limits {
+                pa_range: self.pa_range,
+            },
+        );
         let features = Features::of_host(id_register(7, 1), id_register(4, 1));
         self.arena.alloc_slice(guests.len(), |index| {
-            let (guest, memory) = match (guests.get(index), memories.get_mut(index).and_then(Option::take)) {
+            let (guest, memory) = match (
+                guests.get(index),
+                memories.get_mut(index).and_then(Option::take),
+            ) {
                 (Some(guest), Some(memory)) => (guest, memory),
                 _ => fault::refuse(format_args!("machine {index} was not built")),
             };
             let seats = seats.get(index).copied().unwrap_or(&[]);
-            let machine = Machine::new(seats.len(), guest.ram().size, ids.clone(), features, Workarounds::default());
+            let machine = Machine::new(
+                seats.len(),
+                guest.ram().size,
+                ids.clone(),
+                features,
+                Workarounds::default(),
+            );
             for (lane, seat) in seats.iter().enumerate() {
                 machine.vgic.set_kick(lane, seat.kick);
             }
-            say!("guest {}: started, {} lanes, {} MiB", guest.name(), seats.len(), guest.ram().size >> 20);
+            say!(
+                "guest {}: started, {} lanes, {} MiB",
+                guest.name(),
+                seats.len(),
+                guest.ram().size >> 20
+            );
             Vm {
                 id: vm_id(guest),
                 name: guest.name(),
                 machine,
                 ram: memory.ram,
-                stage2: Stage2Registers { vttbr: memory.tables.vttbr(), vtcr },
+                stage2: Stage2Registers {
+                    vttbr: memory.tables.vttbr(),
+                    vtcr,
+                },
                 clock,
                 entry: guest.entry(),
                 dtb: guest.dtb(),
@@ -161,7 +218,9 @@ impl<'a, 'b> Builder<'a, 'b> {
         let mut tables = self.tables(name, vm_id(guest), &window, ram.region());
         let attrs = Attrs::normal(Access::RWX);
         if let Err(error) = tables.map(&mut TableFrames, window, ram.region().base(), attrs) {
-            fault::refuse(format_args!("guest {name}: its RAM cannot be mapped: {error}"));
+            fault::refuse(format_args!(
+                "guest {name}: its RAM cannot be mapped: {error}"
+            ));
         }
         Memory { ram, tables }
     }
@@ -184,7 +243,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         let shape = self.geometry.shape();
         let root = shape.root_pages().raw();
         // The root may have to skip frames to be aligned to its own size.
-        let needed = 2 * root + shape.tables_to_map(window.base().raw(), ram.base().raw(), window.bytes());
+        let needed =
+            2 * root + shape.tables_to_map(window.base().raw(), ram.base().raw(), window.bytes());
         let quota = self
             .ledger
             .allocate(&self.host.ram, PageCount::new(needed), Owner::Tables(id))
@@ -214,9 +274,16 @@ fn load(bundle: &Bundle, guest: &GuestPlan, ram: &GuestRam) {
     ram.scrub();
     for segment in guest.segments() {
         let bytes = bundle.segment(&segment).unwrap_or(&[]);
-        let placed = segment.ipa.checked_sub(RAM_BASE).and_then(|offset| ram.write(offset, bytes));
+        let placed = segment
+            .ipa
+            .checked_sub(RAM_BASE)
+            .and_then(|offset| ram.write(offset, bytes));
         if placed.is_none() {
-            fault::refuse(format_args!("guest {}: {} is outside its RAM", guest.name(), segment.file));
+            fault::refuse(format_args!(
+                "guest {}: {} is outside its RAM",
+                guest.name(),
+                segment.file
+            ));
         }
     }
     ram.hand_over();
@@ -255,11 +322,15 @@ fn prove_disjoint(guests: &[GuestPlan], memories: &[Option<Memory>]) {
             say!("guest {name}: memory {run}");
             for (other, theirs) in &seen {
                 if let Some(shared) = stage2::shared_frames([run.host], [*theirs]) {
-                    fault::refuse(format_args!("guests {other} and {name} would share {shared}"));
+                    fault::refuse(format_args!(
+                        "guests {other} and {name} would share {shared}"
+                    ));
                 }
             }
             if seen.try_push((name, run.host)).is_err() {
-                fault::refuse(format_args!("guest {name}: memory in more pieces than can be compared"));
+                fault::refuse(format_args!(
+                    "guest {name}: memory in more pieces than can be compared"
+                ));
             }
         }
     }

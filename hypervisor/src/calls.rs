@@ -15,7 +15,13 @@ use crate::vm::Vm;
 const CHUNK: usize = 256;
 
 /// A call. `done` is how the guest goes on after an answer: an HVC's return address is past it, an SMC's is not.
-pub fn call(vm: &'static Vm, lane: &mut Vcpu<'static>, imm: u16, done: Verdict, hw: &mut ThisCpu) -> Verdict {
+pub fn call(
+    vm: &'static Vm,
+    lane: &mut Vcpu<'static>,
+    imm: u16,
+    done: Verdict,
+    hw: &mut ThisCpu,
+) -> Verdict {
     match vcpu::serve::call(lane, imm) {
         Request::Return(results) => answer(lane, results, done),
         Request::ConsoleWrite(write) => {
@@ -33,10 +39,20 @@ fn answer(lane: &mut Vcpu<'static>, results: Results, done: Verdict) -> Verdict 
 }
 
 /// PSCI, judged by `vcpu`, carried out here.
-fn power(vm: &'static Vm, lane: &mut Vcpu<'static>, call: psci::Call, done: Verdict, hw: &mut ThisCpu) -> Verdict {
+fn power(
+    vm: &'static Vm,
+    lane: &mut Vcpu<'static>,
+    call: psci::Call,
+    done: Verdict,
+    hw: &mut ThisCpu,
+) -> Verdict {
     match psci::serve(call, &vm.machine.power, |entry| vm.machine.is_ram(entry)) {
         Outcome::Return(value) => answer(lane, Results::One(value), done),
-        Outcome::PowerOn { lane: target, entry, context } => {
+        Outcome::PowerOn {
+            lane: target,
+            entry,
+            context,
+        } => {
             if let Some(seat) = vm.seats.get(target) {
                 seat.order(entry.raw(), context);
                 // Not through the mailbox: the lane is off, and its mail is for when it is on.
@@ -58,7 +74,9 @@ fn console_write(vm: &'static Vm, write: ConsoleWrite) -> (Status, u64) {
     let mut taken = 0;
     let mut port = vm.port();
     while taken < write.len() {
-        let left = usize::try_from(write.len() - taken).unwrap_or(CHUNK).min(CHUNK);
+        let left = usize::try_from(write.len() - taken)
+            .unwrap_or(CHUNK)
+            .min(CHUNK);
         let Some(bytes) = chunk.get_mut(..left) else {
             break;
         };
@@ -74,4 +92,3 @@ fn console_write(vm: &'static Vm, write: ConsoleWrite) -> (Status, u64) {
     }
     (Status::Success, taken)
 }
-

@@ -53,7 +53,11 @@ pub fn end(house: &'static House, vm: &'static Vm, cause: Cause, lane: Option<&V
 fn last_exits(lane: &Vcpu<'static>) {
     let trace = &lane.trace;
     let skip = trace.iter().count().saturating_sub(SHOWN);
-    say!("  lane {} after {} exits, the last of them:", lane.index(), trace.count());
+    say!(
+        "  lane {} after {} exits, the last of them:",
+        lane.index(),
+        trace.count()
+    );
     for record in trace.iter().skip(skip) {
         match record.interrupt() {
             Some(intid) => say!("    interrupt {intid} at pc {:#x}", record.pc),
@@ -65,7 +69,8 @@ fn last_exits(lane: &Vcpu<'static>) {
 /// Notes where a lane is.
 pub fn look(vm: &'static Vm, lane: &Vcpu<'static>, hw: &ThisCpu) {
     if let Some(seat) = vm.seats.get(lane.index()) {
-        seat.look.note(lane.context.elr, lane.context.spsr, hw.vbar());
+        seat.look
+            .note(lane.context.elr, lane.context.spsr, hw.vbar());
     }
 }
 
@@ -78,7 +83,9 @@ pub fn deadline(house: &'static House) -> ! {
         }
     }
     let until = timer::now().saturating_add(timer::frequency() / PATIENCE);
-    let answered = || running().all(|vm| (0..vm.seats.len()).all(|lane| !is_on(vm, lane) || has_looked(vm, lane)));
+    let answered = || {
+        running().all(|vm| (0..vm.seats.len()).all(|lane| !is_on(vm, lane) || has_looked(vm, lane)))
+    };
     while !answered() && timer::now() < until {
         // YIELD, not only ISB: an emulator that runs one CPU at a time then turns to the others.
         vcpu::vgic::VirtGic::relax(&mut ThisCpu);
@@ -90,7 +97,11 @@ pub fn deadline(house: &'static House) -> ! {
             // Too many words are cut, not fatal.
             let _ = describe(&mut words, vm, lane);
         }
-        say!("guest {}: still running after {} ms: {words}", vm.name, house.deadline_ms.unwrap_or(0));
+        say!(
+            "guest {}: still running after {} ms: {words}",
+            vm.name,
+            house.deadline_ms.unwrap_or(0)
+        );
     }
     power::off()
 }
@@ -100,7 +111,9 @@ fn is_on(vm: &Vm, lane: usize) -> bool {
 }
 
 fn has_looked(vm: &Vm, lane: usize) -> bool {
-    vm.seats.get(lane).is_some_and(|seat| seat.look.get().is_some())
+    vm.seats
+        .get(lane)
+        .is_some_and(|seat| seat.look.get().is_some())
 }
 
 /// Bits 9:6 of PSTATE: D, A, I and F.

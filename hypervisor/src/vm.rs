@@ -128,7 +128,11 @@ impl Vm {
     /// Prints what the machine wrote without ending the line.
     pub fn flush(&self) {
         let mut port = self.port();
-        self.machine.console.lock().line.flush(&mut |text: &str| port.line(text));
+        self.machine
+            .console
+            .lock()
+            .line
+            .flush(&mut |text: &str| port.line(text));
     }
 
     /// The machine's place on the physical console.

@@ -22,7 +22,9 @@ pub(crate) fn read(vcpu: &mut Vcpu, ipa: Ipa, width: Width, hw: &mut impl Hardwa
         // A fault in RAM is no device's: stage 2 maps all of it.
         Device::Ram => return None,
     };
-    vcpu.gic.mmio_read(&machine.vgic, frame, offset, bytes, hw).ok()
+    vcpu.gic
+        .mmio_read(&machine.vgic, frame, offset, bytes, hw)
+        .ok()
 }
 
 /// A store to a device; `None` when nobody takes it there, or not in that width.
@@ -46,14 +48,22 @@ pub(crate) fn write(
         }
         Device::Ram => return None,
     };
-    vcpu.gic.mmio_write(&machine.vgic, frame, offset, bytes, value, hw).ok()
+    vcpu.gic
+        .mmio_write(&machine.vgic, frame, offset, bytes, value, hw)
+        .ok()
 }
 
 /// How often a changed interrupt line is looked at again: only another lane that changes it at the same
 /// moment can make a second look differ.
 const LINE_LOOKS: usize = 4;
 
-fn uart_write(vcpu: &mut Vcpu, offset: u64, value: u64, hw: &mut impl Hardware, lines: &mut impl Lines) {
+fn uart_write(
+    vcpu: &mut Vcpu,
+    offset: u64,
+    value: u64,
+    hw: &mut impl Hardware,
+    lines: &mut impl Lines,
+) {
     let machine = vcpu.machine;
     let effect = {
         let mut console = machine.console.lock();

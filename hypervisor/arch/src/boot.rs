@@ -59,7 +59,12 @@ pub(crate) extern "C" fn primary_main(device_tree: u64) -> ! {
     let Ok(image) = HostRegion::between(image::start(), image::end()) else {
         power::off();
     };
-    __xdv_main(Boot { machine, device_tree: tree, image, entered_at })
+    __xdv_main(Boot {
+        machine,
+        device_tree: tree,
+        image,
+        entered_at,
+    })
 }
 
 /// Called by the entry code on every other CPU: MMU on, its own stack.
@@ -98,14 +103,18 @@ fn map_machine(machine: &Machine, tree: HostRegion) -> Result<(), mmu::MmuError>
     let mut redistributors = ArrayVec::<HostRegion, { fdt::MAX_GICR }>::new();
     for region in &machine.gicr {
         let bytes = region.bytes().min(most);
-        let clipped = HostRegion::from_bytes(region.base(), bytes).map_err(|_| mmu::MmuError::Region)?;
+        let clipped =
+            HostRegion::from_bytes(region.base(), bytes).map_err(|_| mmu::MmuError::Region)?;
         mmu::map(clipped, device)?;
         redistributors.push(clipped);
     }
     if let Err(error) = gic::open(machine.gicd, &redistributors) {
-        fault::refuse(format_args!("the interrupt controller cannot be used: {error:?}"));
+        fault::refuse(format_args!(
+            "the interrupt controller cannot be used: {error:?}"
+        ));
     }
-    let image = HostRegion::between(image::start(), image::end()).map_err(|_| mmu::MmuError::Region)?;
+    let image =
+        HostRegion::between(image::start(), image::end()).map_err(|_| mmu::MmuError::Region)?;
     for ram in &machine.ram {
         map_ram(*ram, &[image, tree])?;
     }
@@ -116,7 +125,11 @@ fn map_machine(machine: &Machine, tree: HostRegion) -> Result<(), mmu::MmuError>
 fn map_ram(ram: HostRegion, holes: &[HostRegion]) -> Result<(), mmu::MmuError> {
     let Some(hole) = holes.iter().find_map(|hole| ram.intersection(hole)) else {
         mmu::map(ram, Attrs::normal(Access::RW))?;
-        return if memory::add_ram(ram) { Ok(()) } else { Err(mmu::MmuError::Region) };
+        return if memory::add_ram(ram) {
+            Ok(())
+        } else {
+            Err(mmu::MmuError::Region)
+        };
     };
     // At most one piece on each side; each has fewer holes left, so the depth is bounded by their number.
     for (from, to) in [(ram.base(), hole.base()), (hole.end(), ram.end())] {

@@ -34,5 +34,13 @@ pub(crate) fn hand_over(base: u64, len: u64) {
         at += line;
     }
     // SAFETY: barriers and an instruction cache invalidation change no contents.
-    unsafe { asm!("dsb sy", "ic ialluis", "dsb sy", "isb", options(nostack, preserves_flags)) };
+    unsafe {
+        asm!(
+            "dsb sy",
+            "ic ialluis",
+            "dsb sy",
+            "isb",
+            options(nostack, preserves_flags)
+        )
+    };
 }

@@ -80,7 +80,11 @@ fn backtrace(first: u64, stack: u64) {
         calls.push(offset);
     }
     // A stack that has overflowed points into its guard page: what it holds begins above.
-    let bottom = if mmu::is_mapped(stack) { stack & !7 } else { (stack | 0xFFF) + 1 };
+    let bottom = if mmu::is_mapped(stack) {
+        stack & !7
+    } else {
+        (stack | 0xFFF) + 1
+    };
     for place in (bottom..bottom.saturating_add(STACK_REACH)).step_by(8) {
         // The page above a stack's top is not ours to read: stacks are whole pages, so stop at the first boundary
         // that is not mapped any more.
@@ -108,7 +112,11 @@ fn call_before(address: u64) -> Option<u64> {
         return None;
     }
     let pair = read(call & !7);
-    let word = if call.is_multiple_of(8) { pair & 0xFFFF_FFFF } else { pair >> 32 };
+    let word = if call.is_multiple_of(8) {
+        pair & 0xFFFF_FFFF
+    } else {
+        pair >> 32
+    };
     // BL, or BLR (Arm ARM C6.2).
     let is_call = word & 0xFC00_0000 == 0x9400_0000 || word & 0xFFFF_FC1F == 0xD63F_0000;
     if is_call { image::offset(call) } else { None }
@@ -150,7 +158,10 @@ pub(crate) extern "C" fn el2_fault(frame: &FaultFrame) -> ! {
     for (row, values) in frame.x.chunks(4).enumerate() {
         let mut line = arrayvec::ArrayString::<96>::new();
         for (place, value) in values.iter().enumerate() {
-            let _ = core::fmt::write(&mut line, format_args!(" x{:<2} {value:016x}", row * 4 + place));
+            let _ = core::fmt::write(
+                &mut line,
+                format_args!(" x{:<2} {value:016x}", row * 4 + place),
+            );
         }
         fault_line(format_args!(" {line}"));
     }
@@ -162,13 +173,24 @@ pub(crate) extern "C" fn el2_fault(frame: &FaultFrame) -> ! {
 fn panic(info: &PanicInfo) -> ! {
     begin();
     match info.location() {
-        Some(at) => headline(format_args!("{} at {}:{}", info.message(), at.file(), at.line())),
+        Some(at) => headline(format_args!(
+            "{} at {}:{}",
+            info.message(),
+            at.file(),
+            at.line()
+        )),
         None => headline(format_args!("{}", info.message())),
     }
     let stack: u64;
     // SAFETY: reads a register.
-    unsafe { core::arch::asm!("mov {}, sp", out(reg) stack, options(nomem, nostack, preserves_flags)) };
-    fault_line(format_args!("  esr {:#010x}, far {:#x}", registers::read_esr_el2(), registers::read_far_el2()));
+    unsafe {
+        core::arch::asm!("mov {}, sp", out(reg) stack, options(nomem, nostack, preserves_flags))
+    };
+    fault_line(format_args!(
+        "  esr {:#010x}, far {:#x}",
+        registers::read_esr_el2(),
+        registers::read_far_el2()
+    ));
     backtrace(0, stack);
     power::off()
 }

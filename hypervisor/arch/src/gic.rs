@@ -76,7 +76,10 @@ pub(crate) fn open(gicd: HostRegion, gicr: &[HostRegion]) -> Result<(), GicError
             let (affinity, last) = (typer.core_mpidr(), typer.last_redistributor());
             let stride = if typer.virtual_lpis_supported() { 4 } else { 2 };
             found
-                .try_push(Redistributor { affinity, driver: Mutex::new(driver) })
+                .try_push(Redistributor {
+                    affinity,
+                    driver: Mutex::new(driver),
+                })
                 .map_err(|_| GicError::TooMany)?;
             if last {
                 break;
@@ -89,11 +92,16 @@ pub(crate) fn open(gicd: HostRegion, gicr: &[HostRegion]) -> Result<(), GicError
 }
 
 fn pointer<T>(address: u64) -> Option<NonNull<T>> {
-    NonNull::new(core::ptr::with_exposed_provenance_mut(usize::try_from(address).ok()?))
+    NonNull::new(core::ptr::with_exposed_provenance_mut(
+        usize::try_from(address).ok()?,
+    ))
 }
 
 fn redistributor(affinity: u64) -> Option<&'static Redistributor> {
-    REDISTRIBUTORS.get()?.iter().find(|one| one.affinity == affinity)
+    REDISTRIBUTORS
+        .get()?
+        .iter()
+        .find(|one| one.affinity == affinity)
 }
 
 /// Readies this CPU's redistributor and CPU interface: our SGI, the EL2 timer and the maintenance
@@ -113,10 +121,20 @@ pub fn init_this_cpu() -> Result<(), GicError> {
         // An error says that the core is awake already, as firmware should have left it.
         let _ = driver.mark_core_awake();
         driver.configure_default_settings();
-        for intid in [IntId::sgi(KICK_SGI), private(EL2_TIMER), private(MAINTENANCE), private(VIRTUAL_TIMER), private(PHYSICAL_TIMER)] {
+        for intid in [
+            IntId::sgi(KICK_SGI),
+            private(EL2_TIMER),
+            private(MAINTENANCE),
+            private(VIRTUAL_TIMER),
+            private(PHYSICAL_TIMER),
+        ] {
             let _ = driver.set_interrupt_priority(intid, PRIORITY);
         }
-        for intid in [IntId::sgi(KICK_SGI), private(EL2_TIMER), private(MAINTENANCE)] {
+        for intid in [
+            IntId::sgi(KICK_SGI),
+            private(EL2_TIMER),
+            private(MAINTENANCE),
+        ] {
             let _ = driver.enable_interrupt(intid, true);
         }
         driver.wait_for_pending_write();

@@ -69,7 +69,9 @@ impl VirtGic for ThisCpu {
     #[inline]
     fn lr_count(&self) -> usize {
         // ICH_VTR_EL2.ListRegs, bits 4:0.
-        usize::try_from(registers::read_ich_vtr_el2() & 0x1F).map_or(1, |n| n + 1).min(16)
+        usize::try_from(registers::read_ich_vtr_el2() & 0x1F)
+            .map_or(1, |n| n + 1)
+            .min(16)
     }
 
     #[inline(always)]
@@ -108,7 +110,11 @@ impl VirtGic for ThisCpu {
     }
 
     fn read_ap0r(&mut self, index: usize) -> u64 {
-        if index < active_priority_registers() { read_ap0r(index) } else { 0 }
+        if index < active_priority_registers() {
+            read_ap0r(index)
+        } else {
+            0
+        }
     }
 
     fn write_ap0r(&mut self, index: usize, value: u64) {
@@ -118,7 +124,11 @@ impl VirtGic for ThisCpu {
     }
 
     fn read_ap1r(&mut self, index: usize) -> u64 {
-        if index < active_priority_registers() { read_ap1r(index) } else { 0 }
+        if index < active_priority_registers() {
+            read_ap1r(index)
+        } else {
+            0
+        }
     }
 
     fn write_ap1r(&mut self, index: usize, value: u64) {

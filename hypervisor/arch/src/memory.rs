@@ -86,7 +86,10 @@ impl Arena {
     /// An arena over granted RAM.
     #[must_use]
     pub fn new(grant: Grant) -> Self {
-        Self { next: grant.0.base().raw(), end: grant.0.end().raw() }
+        Self {
+            next: grant.0.base().raw(),
+            end: grant.0.end().raw(),
+        }
     }
 
     fn take(&mut self, bytes: u64, align: u64) -> Option<u64> {
@@ -108,7 +111,11 @@ impl Arena {
     }
 
     /// Collects values into a slice in the arena; `None` when they do not fit.
-    pub fn alloc_slice<T>(&mut self, count: usize, mut value: impl FnMut(usize) -> T) -> Option<&'static mut [T]> {
+    pub fn alloc_slice<T>(
+        &mut self,
+        count: usize,
+        mut value: impl FnMut(usize) -> T,
+    ) -> Option<&'static mut [T]> {
         let bytes = size_of::<T>().checked_mul(count)?;
         let base = self.take(bytes as u64, align_of::<T>() as u64)?;
         let first = ptr::with_exposed_provenance_mut::<T>(usize::try_from(base).ok()?);
@@ -139,7 +146,10 @@ impl Arena {
             mmu::unmap_guard(HostPhys::new(guard)).ok()?;
             base.checked_add(bytes.checked_next_multiple_of(PAGE_SIZE)?)
         };
-        Some(CpuStacks { top: stack(bytes)?, emergency_top: stack(emergency)? })
+        Some(CpuStacks {
+            top: stack(bytes)?,
+            emergency_top: stack(emergency)?,
+        })
     }
 
     /// What [`alloc_lane`](Self::alloc_lane) takes for one lane, at most.
@@ -174,7 +184,9 @@ impl GuestRam {
         let end = offset.checked_add(u64::try_from(len).ok()?)?;
         (end <= self.region.bytes()).then_some(())?;
         let address = self.region.base().raw().checked_add(offset)?;
-        Some(ptr::with_exposed_provenance_mut(usize::try_from(address).ok()?))
+        Some(ptr::with_exposed_provenance_mut(
+            usize::try_from(address).ok()?,
+        ))
     }
 
     /// Copies bytes in; `None`, with nothing written, when they do not fit. Before the machine runs.
@@ -202,7 +214,9 @@ impl GuestRam {
         let (base, len) = raw_parts(self.region);
         let dczid: u64;
         // SAFETY: readable at EL2.
-        unsafe { asm!("mrs {}, dczid_el0", out(reg) dczid, options(nomem, nostack, preserves_flags)) };
+        unsafe {
+            asm!("mrs {}, dczid_el0", out(reg) dczid, options(nomem, nostack, preserves_flags))
+        };
         if dczid & (1 << 4) != 0 {
             // SAFETY: granted RAM that no Rust reference covers.
             unsafe { ptr::write_bytes(base, 0, len) };

@@ -86,8 +86,11 @@ fn between(from: HostPhys, to: HostPhys) -> Result<HostRegion, MmuError> {
 }
 
 fn map_into(tables: &mut El2Tables, region: HostRegion, attrs: Attrs) -> Result<(), MmuError> {
-    let virt = Region::new(El2Virt::new(region.base().raw()), region.pages()).map_err(|_| MmuError::Region)?;
-    tables.map(&mut TableFrames, virt, region.base(), attrs).map_err(MmuError::Map)
+    let virt = Region::new(El2Virt::new(region.base().raw()), region.pages())
+        .map_err(|_| MmuError::Region)?;
+    tables
+        .map(&mut TableFrames, virt, region.base(), attrs)
+        .map_err(MmuError::Map)
 }
 
 /// Maps the image and the device tree and switches the MMU and the caches on. Runs once, with both off,
@@ -97,11 +100,28 @@ pub(crate) fn start(device_tree: HostRegion) -> Result<(), MmuError> {
     let frames = PageCount::new(POOL_FRAMES as u64);
     let quota = TableQuota::new(HostRegion::new(pool, frames).map_err(|_| MmuError::Region)?);
     let geometry = El2Geometry::new(48, physical_bits()).map_err(|_| MmuError::Tables)?;
-    let mut tables = El2Tables::for_el2(geometry, quota, &mut TableFrames).map_err(|_| MmuError::Tables)?;
-    map_into(&mut tables, between(image::start(), image::rodata())?, Attrs::normal(Access::RX))?;
-    map_into(&mut tables, between(image::rodata(), image::data())?, Attrs::normal(Access::RO))?;
-    map_into(&mut tables, between(image::data(), image::stack_guard())?, Attrs::normal(Access::RW))?;
-    map_into(&mut tables, between(image::stack(), image::end())?, Attrs::normal(Access::RW))?;
+    let mut tables =
+        El2Tables::for_el2(geometry, quota, &mut TableFrames).map_err(|_| MmuError::Tables)?;
+    map_into(
+        &mut tables,
+        between(image::start(), image::rodata())?,
+        Attrs::normal(Access::RX),
+    )?;
+    map_into(
+        &mut tables,
+        between(image::rodata(), image::data())?,
+        Attrs::normal(Access::RO),
+    )?;
+    map_into(
+        &mut tables,
+        between(image::data(), image::stack_guard())?,
+        Attrs::normal(Access::RW),
+    )?;
+    map_into(
+        &mut tables,
+        between(image::stack(), image::end())?,
+        Attrs::normal(Access::RW),
+    )?;
     map_into(&mut tables, device_tree, Attrs::normal(Access::RO))?;
     let (root, tcr) = (tables.root().raw(), geometry.tcr());
     // SAFETY: the tables map what runs now (text, data, stack) to where it is, with the attributes it
@@ -151,7 +171,9 @@ pub(crate) fn unmap_guard(page: HostPhys) -> Result<(), MmuError> {
     let region = Region::from_bytes(El2Virt::new(page.raw()), PAGE_SIZE).map_err(|_| failed)?;
     let debt = tables.unmap(&mut TableFrames, region).map_err(|_| failed)?;
     let receipt = debt.pay(&AllTlbs);
-    tables.settle(&mut TableFrames, receipt).map_err(|_| failed)?;
+    tables
+        .settle(&mut TableFrames, receipt)
+        .map_err(|_| failed)?;
     Ok(())
 }
 

@@ -66,36 +66,59 @@ impl Tlb for AllTlbs {
             Stale::Guest { vmid, range, .. } => {
                 let here: u64;
                 // SAFETY: reads a register.
-                unsafe { asm!("mrs {}, vttbr_el2", out(reg) here, options(nomem, nostack, preserves_flags)) };
+                unsafe {
+                    asm!("mrs {}, vttbr_el2", out(reg) here, options(nomem, nostack, preserves_flags))
+                };
                 let tag = u64::from(vmid.raw()) << 48;
                 // SAFETY: no guest runs on this CPU while EL2 does; only the tag counts for a TLBI, and
                 // the register is put back below.
-                unsafe { asm!("msr vttbr_el2, {}", "isb", in(reg) tag, options(nostack, preserves_flags)) };
+                unsafe {
+                    asm!("msr vttbr_el2, {}", "isb", in(reg) tag, options(nostack, preserves_flags))
+                };
                 if range.pages().raw() <= BY_PAGE {
                     for page in range.iter_pages() {
                         // SAFETY: invalidating a translation is always allowed.
-                        unsafe { asm!("tlbi ipas2e1is, {}", in(reg) page.raw() >> 12, options(nostack, preserves_flags)) };
+                        unsafe {
+                            asm!("tlbi ipas2e1is, {}", in(reg) page.raw() >> 12, options(nostack, preserves_flags))
+                        };
                     }
                     // Stage-1-and-2 entries carry no IPA: after the stage-2 ones are gone everywhere, all
                     // combined ones of this machine go (Arm ARM D8.17.6).
                     // SAFETY: as above.
-                    unsafe { asm!("dsb ish", "tlbi vmalle1is", options(nostack, preserves_flags)) };
+                    unsafe {
+                        asm!(
+                            "dsb ish",
+                            "tlbi vmalle1is",
+                            options(nostack, preserves_flags)
+                        )
+                    };
                 } else {
                     // SAFETY: as above.
                     unsafe { asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) };
                 }
                 // SAFETY: restores what was read.
-                unsafe { asm!("dsb ish", "msr vttbr_el2, {}", "isb", in(reg) here, options(nostack, preserves_flags)) };
+                unsafe {
+                    asm!("dsb ish", "msr vttbr_el2, {}", "isb", in(reg) here, options(nostack, preserves_flags))
+                };
             }
             Stale::AllGuests => {
                 // SAFETY: as above.
-                unsafe { asm!("tlbi alle1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+                unsafe {
+                    asm!(
+                        "tlbi alle1is",
+                        "dsb ish",
+                        "isb",
+                        options(nostack, preserves_flags)
+                    )
+                };
             }
             Stale::El2 { range, .. } => {
                 if range.pages().raw() <= BY_PAGE {
                     for page in range.iter_pages() {
                         // SAFETY: as above.
-                        unsafe { asm!("tlbi vae2is, {}", in(reg) page.to_raw() / PAGE_SIZE, options(nostack, preserves_flags)) };
+                        unsafe {
+                            asm!("tlbi vae2is, {}", in(reg) page.to_raw() / PAGE_SIZE, options(nostack, preserves_flags))
+                        };
                     }
                 } else {
                     // SAFETY: as above.

@@ -68,14 +68,38 @@ el1_registers! {
 macro_rules! vector_pairs {
     ($op:literal) => {
         concat!(
-            $op, " q0, q1, [{v}, #0]\n", $op, " q2, q3, [{v}, #32]\n",
-            $op, " q4, q5, [{v}, #64]\n", $op, " q6, q7, [{v}, #96]\n",
-            $op, " q8, q9, [{v}, #128]\n", $op, " q10, q11, [{v}, #160]\n",
-            $op, " q12, q13, [{v}, #192]\n", $op, " q14, q15, [{v}, #224]\n",
-            $op, " q16, q17, [{v}, #256]\n", $op, " q18, q19, [{v}, #288]\n",
-            $op, " q20, q21, [{v}, #320]\n", $op, " q22, q23, [{v}, #352]\n",
-            $op, " q24, q25, [{v}, #384]\n", $op, " q26, q27, [{v}, #416]\n",
-            $op, " q28, q29, [{v}, #448]\n", $op, " q30, q31, [{v}, #480]\n",
+            $op,
+            " q0, q1, [{v}, #0]\n",
+            $op,
+            " q2, q3, [{v}, #32]\n",
+            $op,
+            " q4, q5, [{v}, #64]\n",
+            $op,
+            " q6, q7, [{v}, #96]\n",
+            $op,
+            " q8, q9, [{v}, #128]\n",
+            $op,
+            " q10, q11, [{v}, #160]\n",
+            $op,
+            " q12, q13, [{v}, #192]\n",
+            $op,
+            " q14, q15, [{v}, #224]\n",
+            $op,
+            " q16, q17, [{v}, #256]\n",
+            $op,
+            " q18, q19, [{v}, #288]\n",
+            $op,
+            " q20, q21, [{v}, #320]\n",
+            $op,
+            " q22, q23, [{v}, #352]\n",
+            $op,
+            " q24, q25, [{v}, #384]\n",
+            $op,
+            " q26, q27, [{v}, #416]\n",
+            $op,
+            " q28, q29, [{v}, #448]\n",
+            $op,
+            " q30, q31, [{v}, #480]\n",
         )
     };
 }
@@ -125,7 +149,8 @@ pub struct Stage2Registers {
 /// (RW); traps for ID registers (TID1, TID3, TID5), SMC, implementation defined registers (TIDCP, TACR),
 /// set/way maintenance (TSW), LORegions, RAS error records. TWI and TWE stay 0: a pinned lane waits on its
 /// own CPU. APK and API stay 0: pointer authentication is hidden and its use is UNDEF.
-pub const GUEST_HCR: u64 = VM | SWIO | PTW | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | TACR | RW | TLOR | TERR | TID5;
+pub const GUEST_HCR: u64 =
+    VM | SWIO | PTW | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | TACR | RW | TLOR | TERR | TID5;
 const VM: u64 = 1 << 0;
 const SWIO: u64 = 1 << 1;
 const PTW: u64 = 1 << 2;
@@ -147,7 +172,8 @@ pub const VSE: u64 = 1 << 8;
 /// CPTR_EL2 with HCR_EL2.E2H = 0: RES1 bits, trap SVE (TZ), SME (TSM), AMU (TAM) and trace (TTA), not FP.
 const GUEST_CPTR: u64 = 0x32FF | (1 << 8) | (1 << 12) | (1 << 20) | (1 << 30);
 /// MDCR_EL2: trap debug ROM, OS lock, debug registers, PMU, trace buffer and filter; HPMN stays.
-const GUEST_MDCR: u64 = (1 << 5) | (1 << 6) | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 14) | (1 << 19);
+const GUEST_MDCR: u64 =
+    (1 << 5) | (1 << 6) | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 14) | (1 << 19);
 /// CNTHCTL_EL2 with E2H = 0: the guest reads the physical counter and owns the physical timer.
 const GUEST_CNTHCTL: u64 = 0b11;
 
@@ -215,7 +241,9 @@ pub fn stack_pointer(source: Source) -> u64 {
     let value: u64;
     match source {
         // SAFETY: reads a register.
-        Source::El1h => unsafe { asm!("mrs {}, sp_el1", out(reg) value, options(nomem, nostack, preserves_flags)) },
+        Source::El1h => unsafe {
+            asm!("mrs {}, sp_el1", out(reg) value, options(nomem, nostack, preserves_flags))
+        },
         // SAFETY: reads a register.
         Source::El1t | Source::El0A64 | Source::El0A32 => unsafe {
             asm!("mrs {}, sp_el0", out(reg) value, options(nomem, nostack, preserves_flags));
@@ -228,7 +256,9 @@ pub fn stack_pointer(source: Source) -> u64 {
 pub fn set_stack_pointer(source: Source, value: u64) {
     match source {
         // SAFETY: EL2 runs on SP_EL2 (SPSel = 1); SP_EL1 is the guest's.
-        Source::El1h => unsafe { asm!("msr sp_el1, {}", in(reg) value, options(nomem, nostack, preserves_flags)) },
+        Source::El1h => unsafe {
+            asm!("msr sp_el1, {}", in(reg) value, options(nomem, nostack, preserves_flags))
+        },
         // SAFETY: as above, for SP_EL0.
         Source::El1t | Source::El0A64 | Source::El0A32 => unsafe {
             asm!("msr sp_el0, {}", in(reg) value, options(nomem, nostack, preserves_flags));

@@ -23,7 +23,9 @@ pub fn check(elf: &Path) -> anyhow::Result<()> {
             .symbols()
             .find(|symbol| symbol.name().is_ok_and(|mangled| mangled.contains(name)))
             .with_context(|| format!("{} has no function `{name}`", elf.display()))?;
-        let section = symbol.section_index().context("the symbol has no section")?;
+        let section = symbol
+            .section_index()
+            .context("the symbol has no section")?;
         let code = file
             .section_by_index(section)?
             .data_range(symbol.address(), symbol.size())?
@@ -41,8 +43,14 @@ pub fn check(elf: &Path) -> anyhow::Result<()> {
 
 /// The offset of the first instruction that makes room on the stack.
 fn frame(code: &[u8]) -> Option<u64> {
-    let words = code.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-    words.zip((0..).step_by(4)).find_map(|(word, at)| makes_room(word).then_some(at))
+    let words = code
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|word| u32::from_le_bytes(*word));
+    words
+        .zip((0..).step_by(4))
+        .find_map(|(word, at)| makes_room(word).then_some(at))
 }
 
 /// SUB SP, SP, #n; STP or STR with pre-index on SP (Arm ARM C6.2).
@@ -58,7 +66,9 @@ mod tests {
 
     #[test]
     fn a_frame_is_seen_and_a_store_into_the_guests_frame_is_not() {
-        let code = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|word| word.to_le_bytes()).collect() };
+        let code = |words: &[u32]| -> Vec<u8> {
+            words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        };
         // mrs x8, esr_el2; str x8, [x0, #8]; ret
         assert_eq!(frame(&code(&[0xd53c_5208, 0xf900_0408, 0xd65f_03c0])), None);
         // nop; stp x29, x30, [sp, #-16]!

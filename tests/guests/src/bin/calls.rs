@@ -221,78 +221,90 @@ fn cpu_on(score: &mut Score, lanes: usize) {
     }
 }
 
-/// SR-26, SR-27: the rest of PSCI with nonsense.
+/// SR-27: the rest of PSCI with nonsense.
 fn psci(score: &mut Score) {
-    {
-        let mut case = score.case("SR-27");
-        for level in 1..256u64 {
-            let [x0, ..] = call::hvc([id::AFFINITY_INFO, 0, level, 0]);
-            // Levels 1..3 exist: the cluster of a lane that is on is on. PSCI 1.0 may refuse them too (DEN0022 5.7).
+    let mut case = score.case("SR-27");
+    psci_queries(&mut case);
+    psci_absent(&mut case);
+}
+
+/// AFFINITY_INFO and PSCI_FEATURES.
+fn psci_queries(case: &mut Case<'_>) {
+    for level in 1..256u64 {
+        let [x0, ..] = call::hvc([id::AFFINITY_INFO, 0, level, 0]);
+        // Levels 1..3 exist: the cluster of a lane that is on is on. PSCI 1.0 may refuse them too (DEN0022 5.7).
+        case.check(
+            status(x0) < 0 || level <= 3 && x0 == 0,
+            format_args!("AFFINITY_INFO level {level}: {x0:#x}"),
+        );
+    }
+    for target in [8u64, 0x100, 1 << 31, 1 << 40, u64::MAX] {
+        let [x0, ..] = call::hvc([id::AFFINITY_INFO, target, 0, 0]);
+        case.check(
+            status(x0) == INVALID_PARAMETERS,
+            format_args!("AFFINITY_INFO of {target:#x}: {x0:#x}"),
+        );
+    }
+    for wanted in [
+        id::PSCI_VERSION,
+        id::CPU_ON,
+        id::CPU_OFF,
+        id::AFFINITY_INFO,
+        id::SYSTEM_OFF,
+        0x8400_0009,
+        0x8000_0000,
+    ] {
+        let [x0, ..] = call::hvc([0x8400_000a, wanted, 0, 0]);
+        case.check(
+            status(x0) >= 0,
+            format_args!("PSCI_FEATURES {wanted:#x}: {x0:#x}"),
+        );
+    }
+    for wanted in [
+        0u64,
+        0x8400_001f,
+        0xc400_001f,
+        0x8600_0000,
+        u64::MAX,
+        0xc600_0140,
+    ] {
+        let [x0, ..] = call::hvc([0x8400_000a, wanted, 0, 0]);
+        case.check(
+            status(x0) == -1,
+            format_args!("PSCI_FEATURES {wanted:#x}: {x0:#x}"),
+        );
+    }
+}
+
+/// Functions that PSCI has and this machine has not.
+fn psci_absent(case: &mut Case<'_>) {
+    // MIGRATE, MIGRATE_INFO_UP_CPU, CPU_FREEZE, CPU_DEFAULT_SUSPEND, NODE_HW_STATE, STAT_*, SET_SUSPEND_MODE, MEM_PROTECT*.
+    for function in [
+        0x8400_0005u64,
+        0xc400_0005,
+        0x8400_0007,
+        0xc400_000c,
+        0xc400_000d,
+        0xc400_0010,
+        0xc400_0011,
+        0x8400_000f,
+        0x8400_0013,
+        0xc400_0014,
+    ] {
+        for argument in [0, 1, u64::MAX] {
+            let [x0, ..] = call::hvc([function, argument, argument, argument]);
+            let refused =
+                status(x0) < 0 || matches!(function, 0xc400_0010 | 0xc400_0011 | 0x8400_000f);
             case.check(
-                status(x0) < 0 || level <= 3 && x0 == 0,
-                format_args!("AFFINITY_INFO level {level}: {x0:#x}"),
+                refused,
+                format_args!("{function:#x}({argument:#x}): {x0:#x}"),
             );
-        }
-        for target in [8u64, 0x100, 1 << 31, 1 << 40, u64::MAX] {
-            let [x0, ..] = call::hvc([id::AFFINITY_INFO, target, 0, 0]);
-            case.check(
-                status(x0) == INVALID_PARAMETERS,
-                format_args!("AFFINITY_INFO of {target:#x}: {x0:#x}"),
-            );
-        }
-        for wanted in [
-            id::PSCI_VERSION,
-            id::CPU_ON,
-            id::CPU_OFF,
-            id::AFFINITY_INFO,
-            id::SYSTEM_OFF,
-            0x8400_0009,
-            0x8000_0000,
-        ] {
-            let [x0, ..] = call::hvc([0x8400_000a, wanted, 0, 0]);
-            case.check(
-                status(x0) >= 0,
-                format_args!("PSCI_FEATURES {wanted:#x}: {x0:#x}"),
-            );
-        }
-        for wanted in [
-            0u64,
-            0x8400_001f,
-            0xc400_001f,
-            0x8600_0000,
-            u64::MAX,
-            0xc600_0140,
-        ] {
-            let [x0, ..] = call::hvc([0x8400_000a, wanted, 0, 0]);
-            case.check(
-                status(x0) == -1,
-                format_args!("PSCI_FEATURES {wanted:#x}: {x0:#x}"),
-            );
-        }
-        // MIGRATE, MIGRATE_INFO_UP_CPU, CPU_FREEZE, CPU_DEFAULT_SUSPEND, NODE_HW_STATE, STAT_*, SET_SUSPEND_MODE, MEM_PROTECT*.
-        for function in [
-            0x8400_0005u64,
-            0xc400_0005,
-            0x8400_0007,
-            0xc400_000c,
-            0xc400_000d,
-            0xc400_0010,
-            0xc400_0011,
-            0x8400_000f,
-            0x8400_0013,
-            0xc400_0014,
-        ] {
-            for argument in [0, 1, u64::MAX] {
-                let [x0, ..] = call::hvc([function, argument, argument, argument]);
-                let refused =
-                    status(x0) < 0 || matches!(function, 0xc400_0010 | 0xc400_0011 | 0x8400_000f);
-                case.check(
-                    refused,
-                    format_args!("{function:#x}({argument:#x}): {x0:#x}"),
-                );
-            }
         }
     }
+}
+
+/// SR-26: CPU_SUSPEND with nonsense.
+fn suspend(score: &mut Score) {
     let mut case = score.case("SR-26");
     for state in [0xffff_ffffu64, 0x8000_0000, 0x0200_0000, 0x00ff_0000] {
         timer::arm(1000);
@@ -380,6 +392,7 @@ fn main(fdt: &'static [u8]) -> u32 {
     functions(&mut score);
     truncation(&mut score);
     psci(&mut score);
+    suspend(&mut score);
     racing(&mut score, lanes, rounds);
     cpu_on(&mut score, lanes);
     {

@@ -163,7 +163,11 @@ fn identification_says_gicv3_with_96_interrupts() {
     let d = Frame::Distributor;
     assert_eq!(world.read(0, d, 4, 4), u64::from(Vgic::GICD_TYPER));
     assert_eq!(Vgic::fast_gicd_read(4), Some(Vgic::GICD_TYPER));
-    assert_eq!(Vgic::fast_gicd_read(8), None, "GICD_IIDR is read once at boot");
+    assert_eq!(
+        Vgic::fast_gicd_read(8),
+        None,
+        "GICD_IIDR is read once at boot"
+    );
     assert_eq!(Vgic::fast_gicd_read(0), None);
     assert_eq!(32 * ((Vgic::GICD_TYPER & 0x1f) + 1), 96);
     assert_eq!(
