@@ -82,6 +82,9 @@ Fails when a figure passes its limit or grows by more than 2 % over the committe
     /// Check the laws of the architecture: dependencies, unsafe code, sizes, configs without a test.
     Tidy,
 
+    /// Run the pure crates' tests with every line counted; fails where fewer than 85 % of a crate's lines are run.
+    Coverage,
+
     /// Exactly what continuous integration runs: `test`, with the emulator that XDV_QEMU names, if it names one.
     Ci,
 }

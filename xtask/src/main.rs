@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod ci;
 mod cli;
+mod coverage;
 mod debian;
 mod doctor;
 mod files;
@@ -70,6 +71,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => bench::bench(&project, &args),
         Command::Doctor(args) => doctor::doctor(&project, &args),
         Command::Tidy => tidy::tidy(&project),
+        Command::Coverage => coverage::coverage(&project),
         Command::Ci => ci::ci(&project),
     }
 }

@@ -3,7 +3,7 @@
 //! Where rustup's auto-install is off, a toolchain file installs nothing, and one naming a toolchain the
 //! machine lacks would keep even this program from starting. So there is none, and the target is added here.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::bail;
@@ -18,10 +18,15 @@ pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// Where the compiler and what belongs to it are installed.
+pub fn sysroot() -> anyhow::Result<PathBuf> {
+    let sysroot = process::output_of(Command::new(rustc()).args(["--print", "sysroot"]))?;
+    Ok(PathBuf::from(sysroot.trim()))
+}
+
 /// Whether the compiler has the target's standard library.
 pub fn has_target() -> anyhow::Result<bool> {
-    let sysroot = process::output_of(Command::new(rustc()).args(["--print", "sysroot"]))?;
-    Ok(Path::new(sysroot.trim())
+    Ok(sysroot()?
         .join("lib/rustlib")
         .join(TARGET)
         .join("lib")
