@@ -77,6 +77,14 @@ fn refuse_ram(guest: &GuestPlan) -> ! {
     ))
 }
 
+/// One of something for each guest of a plan.
+type PerGuest<T> = arrayvec::ArrayVec<T, { configs_plan::MAX_GUESTS }>;
+
+/// Guests count with the machine: CNTVOFF_EL2 = 0. An offset would hide how long the machine has been up from guests
+/// that read the physical counter anyway, and emulators before QEMU 8.2 stand still for good when a guest's deadline
+/// and the offset add up beyond 2^64.
+const CLOCK: VmClock = VmClock::starting_at(0);
+
 /// What a machine is built from.
 pub struct Builder<'a, 'b> {
     host: &'a Host,
@@ -128,83 +136,64 @@ impl<'a, 'b> Builder<'a, 'b> {
         } else {
             VmidWidth::Eight
         };
+        let guests: PerGuest<GuestPlan<'static>> = bundle.plan().guests().collect();
+        let mut memories = self.memories(bundle, &guests, width);
+        prove_disjoint(&guests, &memories);
+        let mut seats = PerGuest::new();
+        for guest in &guests {
+            seats.push(self.seats(guest)?);
+        }
+        let common = Common {
+            vtcr: self.geometry.vtcr(width),
+            ids: IdRegs::sanitise(
+                &|crm, op2| host_id(crm, op2),
+                Limits {
+                    pa_range: self.pa_range,
+                },
+            ),
+            features: Features::of_host(id_register(7, 1), id_register(4, 1)),
+        };
+        self.arena.alloc_slice(guests.len(), |index| {
+            let memory = memories.get_mut(index).and_then(Option::take);
+            match (guests.get(index), memory, seats.get(index)) {
+                (Some(guest), Some(memory), Some(seats)) => common.vm(guest, memory, seats),
+                _ => fault::refuse(format_args!("machine {index} was not built")),
+            }
+        })
+    }
+
+    /// RAM, tables and VMID of every guest, its files in place.
+    fn memories(
+        &mut self,
+        bundle: &Bundle<'static>,
+        guests: &PerGuest<GuestPlan<'static>>,
+        width: VmidWidth,
+    ) -> PerGuest<Option<Memory>> {
         // A machine keeps its tag for life, so nobody asks for one later.
         let mut vmids = VmidAllocator::<CPUS>::new(width);
-        let clock = VmClock::starting_at(timer::now());
-        let guests =
-            arrayvec::ArrayVec::<GuestPlan<'static>, { configs_plan::MAX_GUESTS }>::from_iter(
-                bundle.plan().guests(),
-            );
-        let mut memories =
-            arrayvec::ArrayVec::<Option<Memory>, { configs_plan::MAX_GUESTS }>::new();
-        for guest in &guests {
+        let mut memories = PerGuest::new();
+        for guest in guests {
             let mut memory = self.memory(guest);
             let started = timer::now();
             load(bundle, guest, &memory.ram);
-            self.memory_ticks = self
-                .memory_ticks
-                .saturating_add(timer::now().saturating_sub(started));
+            let took = timer::now().saturating_sub(started);
+            self.memory_ticks = self.memory_ticks.saturating_add(took);
             tag(&mut vmids, guest, &mut memory.tables);
             memories.push(Some(memory));
         }
-        prove_disjoint(&guests, &memories);
-        let mut seats = arrayvec::ArrayVec::<&'static [Seat], { configs_plan::MAX_GUESTS }>::new();
-        for guest in &guests {
-            let lanes: arrayvec::ArrayVec<u32, 8> = guest.lanes().map(|lane| lane.cpu).collect();
-            let host = self.host;
-            seats.push(self.arena.alloc_slice(lanes.len(), |index| {
-                Seat::new(lanes.get(index).map_or(0, |cpu| kick_of(host, *cpu)))
-            })?);
-        }
-        let vtcr = self.geometry.vtcr(width);
-        let ids = IdRegs::sanitise(
-            &|crm, op2| host_id(crm, op2),
-            Limits {
-                pa_range: self.pa_range,
-            },
-        );
-        let features = Features::of_host(id_register(7, 1), id_register(4, 1));
-        self.arena.alloc_slice(guests.len(), |index| {
-            let (guest, memory) = match (
-                guests.get(index),
-                memories.get_mut(index).and_then(Option::take),
-            ) {
-                (Some(guest), Some(memory)) => (guest, memory),
-                _ => fault::refuse(format_args!("machine {index} was not built")),
-            };
-            let seats = seats.get(index).copied().unwrap_or(&[]);
-            let machine = Machine::new(
-                seats.len(),
-                guest.ram().size,
-                ids.clone(),
-                features,
-                Workarounds::default(),
-            );
-            for (lane, seat) in seats.iter().enumerate() {
-                machine.vgic.set_kick(lane, seat.kick);
-            }
-            say!(
-                "guest {}: started, {} lanes, {} MiB",
-                guest.name(),
-                seats.len(),
-                guest.ram().size >> 20
-            );
-            Vm {
-                id: vm_id(guest),
-                name: guest.name(),
-                machine,
-                ram: memory.ram,
-                stage2: Stage2Registers {
-                    vttbr: memory.tables.vttbr(),
-                    vtcr,
-                },
-                clock,
-                entry: guest.entry(),
-                dtb: guest.dtb(),
-                seats,
-                ended: Once::new(),
-            }
-        })
+        memories
+    }
+
+    /// A guest's lanes, as other CPUs see them.
+    fn seats(&mut self, guest: &GuestPlan) -> Option<&'static [Seat]> {
+        let cpus: arrayvec::ArrayVec<u32, { vcpu_board::MAX_LANES }> =
+            guest.lanes().map(|lane| lane.cpu).collect();
+        let host = self.host;
+        let kick = |lane: usize| cpus.get(lane).map_or(0, |cpu| kick_of(host, *cpu));
+        let seats = self
+            .arena
+            .alloc_slice(cpus.len(), |lane| Seat::new(kick(lane)))?;
+        Some(seats)
     }
 
     /// Frames and tables of a guest.
@@ -257,6 +246,46 @@ impl<'a, 'b> Builder<'a, 'b> {
         match GuestTables::new(self.geometry, quota, &mut TableFrames) {
             Ok(tables) => tables,
             Err(error) => fault::refuse(format_args!("guest {name}: its tables: {error}")),
+        }
+    }
+}
+
+/// What all machines have in common.
+struct Common {
+    vtcr: u64,
+    ids: IdRegs,
+    features: Features,
+}
+
+impl Common {
+    /// Puts a machine together and says that it has started.
+    fn vm(&self, guest: &GuestPlan<'static>, memory: Memory, seats: &'static [Seat]) -> Vm {
+        let size = guest.ram().size;
+        let (ids, workarounds) = (self.ids.clone(), Workarounds::default());
+        let machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
+        for (lane, seat) in seats.iter().enumerate() {
+            machine.vgic.set_kick(lane, seat.kick);
+        }
+        say!(
+            "guest {}: started, {} lanes, {} MiB",
+            guest.name(),
+            seats.len(),
+            size >> 20
+        );
+        Vm {
+            id: vm_id(guest),
+            name: guest.name(),
+            machine,
+            ram: memory.ram,
+            stage2: Stage2Registers {
+                vttbr: memory.tables.vttbr(),
+                vtcr: self.vtcr,
+            },
+            clock: CLOCK,
+            entry: guest.entry(),
+            dtb: guest.dtb(),
+            seats,
+            ended: Once::new(),
         }
     }
 }

@@ -7,7 +7,8 @@ use anyhow::{Context, ensure};
 
 use crate::machine;
 
-/// Words that are numbers become `#`: addresses, times and counts may differ from run to run.
+/// Words that are numbers become `#`: addresses, times and counts may differ from run to run, and digests from build to
+/// build.
 #[must_use]
 pub fn normalised<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
     let mut text = String::new();
@@ -26,7 +27,8 @@ fn word(word: &str) -> String {
     let number = |c: char| {
         c.is_ascii_digit() || hexadecimal && c.is_ascii_hexdigit() || c == '.' || c == '_'
     };
-    if !digits.is_empty() && digits.chars().all(number) {
+    let digest = core.len() == 16 && core.chars().all(|c| c.is_ascii_hexdigit());
+    if digest || !digits.is_empty() && digits.chars().all(number) {
         word.replacen(core, "#", 1)
     } else {
         word.to_owned()
@@ -76,6 +78,7 @@ mod tests {
             normalised(["took 12.5 ms at 0x4020_0000, S2-01 of alpha2 (17)"]),
             "took # ms at #, S2-01 of alpha2 (#)\n"
         );
+        assert_eq!(normalised(["digest 8b52e35888a057f6"]), "digest #\n");
         assert_eq!(normalised(["0x", "ab 0xzz -", ""]), "0x\nab 0xzz -\n\n");
     }
 }
