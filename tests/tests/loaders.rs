@@ -139,3 +139,31 @@ fn without_a_bundle_or_with_a_damaged_one_it_says_why_and_switches_off() -> anyh
     );
     Ok(())
 }
+
+/// Where the image keeps the vector that a guest's synchronous exceptions take: the table lies at 0x800.
+const LOWER_SYNC: std::ops::Range<usize> = 0xC00..0xC04;
+
+#[test]
+fn a_fault_of_el2_itself_is_reported_and_ends_the_machine() -> anyhow::Result<()> {
+    let Files { image, bundle } = build()?;
+    let mut broken = image.clone();
+    // UDF #0 in the vector: the first exit of a guest faults inside EL2.
+    let vector = broken
+        .get_mut(LOWER_SYNC)
+        .ok_or_else(|| anyhow::anyhow!("the image has no vectors"))?;
+    vector.fill(0);
+    let (image, bundle) = (
+        keep("loader-udf", &broken)?,
+        keep("loader-udf-bundle", &bundle)?,
+    );
+    let text = boot("loader-fault", &image, Some(&bundle))?;
+    for wanted in [
+        "xdv | panic: undefined instruction in EL2",
+        "xdv |   cpu 0, vm alpha",
+        "xdv |   esr 0x02000000",
+        "xdv |   backtrace 0xc00",
+    ] {
+        ensure!(text.contains(wanted), "no `{wanted}` in\n{text}");
+    }
+    Ok(())
+}

@@ -79,6 +79,15 @@ fn one_guest_runs_on_one_and_two_cpus() -> anyhow::Result<()> {
 }
 
 #[test]
+fn pinned_memory_lies_where_it_was_pinned_and_the_others_give_way() -> anyhow::Result<()> {
+    let transcript = Machine::of("tests/configs/pinned.toml").run()?;
+    good(&transcript, &["anywhere", "pinned"])?;
+    transcript
+        .has("xdv | guest pinned: memory 0x40000000..0x44000000 -> 0x40800000..0x44800000")?;
+    Ok(())
+}
+
+#[test]
 fn every_config_is_accepted_by_check() -> anyhow::Result<()> {
     for config in [TWO, ONE] {
         Machine::of(config).check()?.ended(0)?;

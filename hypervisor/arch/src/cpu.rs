@@ -2,9 +2,10 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use aarch64_cpu::registers::{MPIDR_EL1, Readable, TPIDR_EL2};
+
 use crate::mmu;
 use crate::power::{self, PowerError};
-use crate::registers;
 
 /// What a CPU owns for itself. `TPIDR_EL2` points at it from the CPU's first instructions on; it is
 /// only ever shared (all fields are atomics), so no two references to it can conflict.
@@ -61,7 +62,9 @@ pub struct CpuStacks {
 
 /// This CPU's own record.
 pub(crate) fn local() -> &'static CpuLocal {
-    let pointer = registers::read_tpidr_el2() as *const CpuLocal;
+    let pointer = core::ptr::with_exposed_provenance::<CpuLocal>(
+        usize::try_from(TPIDR_EL2.get()).unwrap_or(0),
+    );
     // SAFETY: the entry code sets TPIDR_EL2 to `BOOT_LOCAL` or to an arena object that is never freed,
     // before any Rust runs; EL2 alone can write the register.
     unsafe { &*pointer }
@@ -88,7 +91,7 @@ pub fn set_boot_index(index: u32) {
 /// The affinity of the CPU this runs on: MPIDR_EL1 without its flag bits.
 #[must_use]
 pub fn affinity() -> u64 {
-    registers::read_mpidr_el1() & 0xFF_00FF_FFFF
+    MPIDR_EL1.get() & 0xFF_00FF_FFFF
 }
 
 /// Starts the CPU with this affinity; it calls `run(index)` on its own stack.

@@ -34,19 +34,8 @@ system_registers! {
     "spsr_el2": read_spsr_el2 / write_spsr_el2;
     "sctlr_el1": read_sctlr_el1 /;
     "mdscr_el1": / write_mdscr_el1;
-    "midr_el1": read_midr_el1 /;
-    "mpidr_el1": read_mpidr_el1 /;
-    "tpidr_el2": read_tpidr_el2 /;
-    "hcr_el2": read_hcr_el2 / write_hcr_el2;
-    "vttbr_el2": / write_vttbr_el2;
-    "vtcr_el2": / write_vtcr_el2;
     "vpidr_el2": / write_vpidr_el2;
-    "vmpidr_el2": / write_vmpidr_el2;
     "hstr_el2": / write_hstr_el2;
-    "mdcr_el2": read_mdcr_el2 / write_mdcr_el2;
-    "cptr_el2": / write_cptr_el2;
-    "cnthctl_el2": / write_cnthctl_el2;
-    "cntvoff_el2": / write_cntvoff_el2;
     // HCRX_EL2.
     "s3_4_c1_c2_2": / write_hcrx_el2;
     // HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2, HDFGWTR_EL2.
@@ -59,7 +48,6 @@ system_registers! {
     "s3_4_c5_c2_3": / write_vsesr_el2;
     "oslar_el1": / write_oslar_el1;
     "cntpct_el0": read_cntpct_el0 /;
-    "cntfrq_el0": read_cntfrq_el0 /;
     // CNTHP_CVAL_EL2.
     "s3_4_c14_c2_2": / write_cnthp_cval_el2;
     // CNTHP_CTL_EL2.

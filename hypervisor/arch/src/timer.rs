@@ -1,5 +1,7 @@
 //! Time at EL2: the physical counter, and EL2's own timer for the one deadline of a run.
 
+use aarch64_cpu::registers::{CNTFRQ_EL0, Readable};
+
 use crate::registers;
 
 /// CNTHP_CTL_EL2: ENABLE, not masked.
@@ -15,7 +17,7 @@ pub fn now() -> u64 {
 /// Ticks per second (CNTFRQ_EL0).
 #[must_use]
 pub fn frequency() -> u64 {
-    registers::read_cntfrq_el0()
+    CNTFRQ_EL0.get()
 }
 
 /// Lets the EL2 physical timer's interrupt come at this count on this CPU.

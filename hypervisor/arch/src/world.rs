@@ -6,6 +6,13 @@
 
 use core::arch::asm;
 
+use aarch64_cpu::registers::{
+    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, MIDR_EL1, VMPIDR_EL2, VTCR_EL2,
+    VTTBR_EL2,
+};
+use tock_registers::fields::FieldValue;
+use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
+use tock_registers::register_bitfields;
 use vcpu::context::{El1State, FpState, Source};
 use vcpu::inject::VirtualSError;
 
@@ -144,55 +151,92 @@ pub struct Stage2Registers {
     pub vtcr: u64,
 }
 
-/// HCR_EL2 while a guest runs (Arm ARM D19.2.49): stage 2 on (VM), no table walks in device memory (PTW), set/way
-/// invalidation also cleans (SWIO), so that it can destroy nothing, physical interrupts and SErrors to EL2 and virtual ones to EL1 (IMO, FMO, AMO), AArch64 EL1
-/// (RW); traps for ID registers (TID1, TID3, TID5), SMC, implementation defined registers (TIDCP, TACR),
-/// set/way maintenance (TSW), LORegions, RAS error records. TWI and TWE stay 0: a pinned lane waits on its
-/// own CPU. APK and API stay 0: pointer authentication is hidden and its use is UNDEF.
-pub const GUEST_HCR: u64 =
-    VM | SWIO | PTW | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | TACR | RW | TLOR | TERR | TID5;
-const VM: u64 = 1 << 0;
-const SWIO: u64 = 1 << 1;
-const PTW: u64 = 1 << 2;
-const FMO: u64 = 1 << 3;
-const IMO: u64 = 1 << 4;
-const AMO: u64 = 1 << 5;
-const TID1: u64 = 1 << 16;
-const TID3: u64 = 1 << 18;
-const TSC: u64 = 1 << 19;
-const TIDCP: u64 = 1 << 20;
-const TACR: u64 = 1 << 21;
-const RW: u64 = 1 << 31;
-const TLOR: u64 = 1 << 35;
-const TERR: u64 = 1 << 36;
-const TID5: u64 = 1 << 58;
-/// HCR_EL2.VSE: a virtual SError is pending.
-pub const VSE: u64 = 1 << 8;
+register_bitfields! {u64,
+    /// CPTR_EL2 while HCR_EL2.E2H is 0 (Arm ARM D19.2.30), of which `aarch64-cpu` names TAM only.
+    CPTR [
+        /// Traps the activity monitors.
+        TAM OFFSET(30) NUMBITS(1) [],
+        /// Traps trace registers.
+        TTA OFFSET(20) NUMBITS(1) [],
+        /// Traps SME; RES1 without it.
+        TSM OFFSET(12) NUMBITS(1) [],
+        /// Traps FP and SIMD.
+        TFP OFFSET(10) NUMBITS(1) [],
+        /// Traps SVE; RES1 without it.
+        TZ OFFSET(8) NUMBITS(1) [],
+        /// RES1: bits 13, 9 and 7:0.
+        RES1_13 OFFSET(13) NUMBITS(1) [],
+        RES1_9 OFFSET(9) NUMBITS(1) [],
+        RES1_LOW OFFSET(0) NUMBITS(8) []
+    ]
+}
 
-/// CPTR_EL2 with HCR_EL2.E2H = 0: RES1 bits, trap SVE (TZ), SME (TSM), AMU (TAM) and trace (TTA), not FP.
-const GUEST_CPTR: u64 = 0x32FF | (1 << 8) | (1 << 12) | (1 << 20) | (1 << 30);
-/// MDCR_EL2: trap debug ROM, OS lock, debug registers, PMU, trace buffer and filter; HPMN stays.
-const GUEST_MDCR: u64 =
-    (1 << 5) | (1 << 6) | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 14) | (1 << 19);
-/// CNTHCTL_EL2 with E2H = 0: the guest reads the physical counter and owns the physical timer.
-const GUEST_CNTHCTL: u64 = 0b11;
+/// HCR_EL2 while a guest runs (Arm ARM D19.2.49): stage 2 on (VM), no table walks in device memory (PTW), set/way
+/// invalidation also cleans (SWIO), so that it can destroy nothing; physical interrupts and SErrors to EL2 and virtual
+/// ones to EL1 (IMO, FMO, AMO), AArch64 EL1 (RW); traps for ID registers (TID1, TID3, TID5), SMC, implementation
+/// defined registers (TIDCP, TACR), LORegions, RAS error records. TWI and TWE stay 0: a pinned lane waits on its own
+/// CPU. APK and API stay 0: pointer authentication is hidden and its use is UNDEF.
+fn guest_hcr() -> FieldValue<u64, HCR_EL2::Register> {
+    idle_hcr()
+        + HCR_EL2::VM::SET
+        + HCR_EL2::PTW::SET
+        + HCR_EL2::SWIO::SET
+        + HCR_EL2::TID1::SET
+        + HCR_EL2::TID3::SET
+        + HCR_EL2::TID5::SET
+        + HCR_EL2::TSC::SET
+        + HCR_EL2::TIDCP::SET
+        + HCR_EL2::TACR::SET
+        + HCR_EL2::TLOR::SET
+        + HCR_EL2::TERR::SET
+}
+
+/// HCR_EL2 while no guest is on the CPU: only interrupts come to EL2.
+fn idle_hcr() -> FieldValue<u64, HCR_EL2::Register> {
+    HCR_EL2::RW::EL1IsAarch64 + HCR_EL2::IMO::SET + HCR_EL2::FMO::SET + HCR_EL2::AMO::SET
+}
+
+/// Everything of a guest's that has no state here traps; FP and SIMD do not.
+fn guest_cptr() -> FieldValue<u64, CPTR::Register> {
+    CPTR::TAM::SET
+        + CPTR::TTA::SET
+        + CPTR::TSM::SET
+        + CPTR::TFP::CLEAR
+        + CPTR::TZ::SET
+        + CPTR::RES1_13::SET
+        + CPTR::RES1_9::SET
+        + CPTR::RES1_LOW.val(0xFF)
+}
+
+/// Debug ROM, OS lock, debug registers, PMU, profiling and trace filter trap; HPMN keeps its reset value.
+fn guest_mdcr() -> FieldValue<u64, MDCR_EL2::Register> {
+    MDCR_EL2::TPMCR::SET
+        + MDCR_EL2::TPM::SET
+        + MDCR_EL2::TDA::SET
+        + MDCR_EL2::TDOSA::SET
+        + MDCR_EL2::TDRA::SET
+        + MDCR_EL2::TPMS::SET
+        + MDCR_EL2::TTRF::SET
+        + MDCR_EL2::HPMN.val(MDCR_EL2.read(MDCR_EL2::HPMN))
+}
 
 /// Sets the traps and the identity under which a lane of a machine runs on this CPU.
 pub fn configure(stage2: Stage2Registers, lane_affinity: u64, counter_offset: u64) {
-    registers::write_hcr_el2(GUEST_HCR);
-    registers::write_cptr_el2(GUEST_CPTR);
-    registers::write_mdcr_el2(GUEST_MDCR | (registers::read_mdcr_el2() & 0x1F));
+    HCR_EL2.write(guest_hcr());
+    CPTR_EL2.set(guest_cptr().value);
+    MDCR_EL2.write(guest_mdcr());
     registers::write_hstr_el2(0);
     clear_optional_traps();
-    registers::write_cnthctl_el2(GUEST_CNTHCTL);
-    registers::write_cntvoff_el2(counter_offset);
-    registers::write_vpidr_el2(registers::read_midr_el1());
+    // The guest reads the physical counter and owns the physical timer.
+    CNTHCTL_EL2.write(CNTHCTL_EL2::EL1PCTEN::SET + CNTHCTL_EL2::EL1PCEN::SET);
+    CNTVOFF_EL2.set(counter_offset);
+    registers::write_vpidr_el2(MIDR_EL1.get());
     // Bit 31 is RES1; U = 0: part of a multiprocessor.
-    registers::write_vmpidr_el2((1 << 31) | lane_affinity);
+    VMPIDR_EL2.set((1 << 31) | lane_affinity);
     // The tables were written long before, but the write that publishes them may not pass them.
     aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::ISHST);
-    registers::write_vtcr_el2(stage2.vtcr);
-    registers::write_vttbr_el2(stage2.vttbr);
+    VTCR_EL2.set(stage2.vtcr);
+    VTTBR_EL2.set(stage2.vttbr);
     registers::isb();
 }
 
@@ -226,7 +270,7 @@ pub fn retire() {
     load_el1(&silent);
     load_fp(&FpState::RESET);
     registers::write_ich_hcr_el2(0);
-    registers::write_hcr_el2(RW | FMO | IMO | AMO);
+    HCR_EL2.write(idle_hcr());
     registers::isb();
 }
 
@@ -301,5 +345,5 @@ pub fn pend_virtual_serror(error: VirtualSError) {
     if feature(4, 0, 28) != 0 {
         registers::write_vsesr_el2(error.vsesr);
     }
-    registers::write_hcr_el2(registers::read_hcr_el2() | VSE);
+    HCR_EL2.modify(HCR_EL2::VSE::SET);
 }
