@@ -35,6 +35,7 @@ pub fn main(boot: Boot) -> ! {
     let mut ledger = Ledger::new(&mut slots);
     let bundle = open_bundle(&boot, &mut ledger);
     let boot_index = boot_cpu(&boot);
+    check_timers(&boot);
     say!(
         "XDV {}, {} CPUs, {} MiB RAM, EL2 at {:#x}..{:#x}",
         env!("CARGO_PKG_VERSION"),
@@ -96,10 +97,6 @@ pub fn main(boot: Boot) -> ! {
 /// Claims what is taken already and opens the bundle.
 fn open_bundle<'a>(boot: &Boot, ledger: &mut Ledger<'_, Owner>) -> Bundle<'a> {
     let machine = &boot.machine;
-    for region in &machine.reserved {
-        // Reservations may overlap each other, and need not be in RAM: what is claimed once is claimed.
-        let _ = ledger.claim(*region, Owner::Firmware);
-    }
     claim(ledger, boot.image, Owner::Hypervisor);
     claim(ledger, boot.device_tree, Owner::DeviceTree);
     let Some(range) = machine.bundle else {
@@ -111,6 +108,9 @@ fn open_bundle<'a>(boot: &Boot, ledger: &mut Ledger<'_, Owner>) -> Bundle<'a> {
         refuse(format_args!("the boot bundle's bounds make no sense"));
     };
     claim(ledger, region, Owner::Bundle);
+    for region in &machine.reserved {
+        claim_rest(ledger, *region, Owner::Firmware);
+    }
     let Some(grant) = Grant::take(region) else {
         refuse(format_args!(
             "the boot bundle at {region} is not all in free RAM"
@@ -132,6 +132,35 @@ fn open_bundle<'a>(boot: &Boot, ledger: &mut Ledger<'_, Owner>) -> Bundle<'a> {
 fn claim(ledger: &mut Ledger<'_, Owner>, region: HostRegion, owner: Owner) {
     if let Err(error) = ledger.claim(region, owner) {
         refuse(format_args!("{owner} cannot have {region}: {error}"));
+    }
+}
+
+/// Claims what of a region nobody has: reservations overlap each other, and loaders reserve device tree and initrd too.
+fn claim_rest(ledger: &mut Ledger<'_, Owner>, region: HostRegion, owner: Owner) {
+    let mut rest = Some(region);
+    while let Some(piece) = rest {
+        let taken = ledger.first_overlap(&piece).map(|extent| extent.region);
+        let free = match taken {
+            Some(taken) => HostRegion::between(piece.base(), taken.base()).ok(),
+            None => Some(piece),
+        };
+        if let Some(free) = free {
+            claim(ledger, free, owner);
+        }
+        rest = taken.and_then(|taken| HostRegion::between(taken.end(), piece.end()).ok());
+    }
+}
+
+/// Refuses a machine whose timers have other interrupts than BSA gives them: guests' tables and list registers are
+/// written for these.
+fn check_timers(boot: &Boot) {
+    let timers = boot.machine.timer_irqs;
+    let usual = (gic::VIRTUAL_TIMER, gic::PHYSICAL_TIMER, gic::EL2_TIMER);
+    if (timers.virt, timers.phys, timers.hyp) != usual {
+        refuse(format_args!(
+            "the timers' interrupts are {}, {} and {}, not {usual:?}",
+            timers.virt, timers.phys, timers.hyp
+        ));
     }
 }
 
@@ -215,22 +244,29 @@ fn name_machines(arena: &mut Arena, vms: &'static [Vm]) {
     }
 }
 
-/// Starts every other CPU that has a lane.
+/// Starts every other CPU that has a lane: first all stacks and records, then the CPUs.
 fn start_cpus(boot: &Boot, house: &'static House, arena: &mut Arena, boot_index: usize) {
-    for (index, lane) in house.placement.iter() {
-        if index == boot_index {
-            continue;
-        }
+    let mut starts = arrayvec::ArrayVec::<_, { domain_hv::placement::MAX_CPUS }>::new();
+    for (index, lane) in house
+        .placement
+        .iter()
+        .filter(|(index, _)| *index != boot_index)
+    {
         let Some(affinity) = boot.machine.cpus.get(index) else {
             continue;
         };
-        let Some(stacks) = arena.alloc_stacks(STACK, EMERGENCY) else {
-            refuse(format_args!(
-                "EL2's arena is too small for its CPUs' stacks"
-            ));
-        };
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        if let Err(error) = cpu::start(arena, stacks, *affinity, number, run::cpu) {
+        let stacks = arena.alloc_stacks(STACK, EMERGENCY);
+        let start = stacks.and_then(|stacks| cpu::prepare(arena, stacks, number, run::cpu));
+        match start {
+            Some(start) => starts.push((index, lane, *affinity, start)),
+            None => refuse(format_args!(
+                "EL2's arena is too small for its CPUs' stacks"
+            )),
+        }
+    }
+    for (index, lane, affinity, start) in starts {
+        if let Err(error) = cpu::start(affinity, start) {
             refuse(format_args!(
                 "CPU {index} ({affinity:#x}), which {lane} needs, does not start: {error:?}"
             ));

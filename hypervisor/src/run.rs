@@ -2,7 +2,7 @@
 
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::vectors::enter;
-use hypervisor_arch::{cpu, gic, power, say, world};
+use hypervisor_arch::{cpu, fault, gic, power, say, world};
 use vcpu::exit::decode;
 use vcpu::hot::KICK;
 use vcpu::lane::{Vcpu, Verdict};
@@ -20,7 +20,11 @@ pub fn cpu(index: usize) -> ! {
         power::off()
     };
     if let Err(error) = gic::init_this_cpu() {
-        say!("CPU {index} is left out: its interrupt controller cannot be used: {error:?}");
+        let why = format_args!("the interrupt controller of CPU {index} cannot be used: {error:?}");
+        if house.lane_of(index).is_some() {
+            fault::refuse(why);
+        }
+        say!("{why}");
         sleep(house)
     }
     let lane = house.lanes.get(index).and_then(|seat| seat.lock().take());
@@ -47,14 +51,21 @@ fn sleep(house: &'static House) -> ! {
 fn live(house: &'static House, vm: &'static Vm, lane: &mut Vcpu<'static>) -> ! {
     cpu::note_vm(Some(u32::from(vm.id.number())));
     let mut hw = ThisCpu;
+    let mut has_run = false;
     loop {
         // Everything that CPU_ON will find is put in place before it comes, not after.
         lane.start(0, 0);
-        lane.gic.reset(&vm.machine.vgic, &mut hw);
+        if has_run {
+            lane.gic.reset(&vm.machine.vgic, &mut hw);
+        }
         world::configure(vm.stage2, lane.index() as u64, vm.clock.offset());
         world::load_el1(&lane.el1);
         world::load_fp(&lane.fp);
         lane.gic.arrive(&vm.machine.vgic, &mut hw);
+        // Off to the other lanes only now: what they send or set from here on is for the lane's next life.
+        if has_run && vm.machine.power.turned_off(lane.index()) == LastOut::NoneRemain {
+            report::end(house, vm, vcpu::lane::Cause::AllLanesOff, None);
+        }
         if !wait_for_order(house, vm, lane) {
             lane.gic.depart(&vm.machine.vgic, &mut hw);
             world::retire();
@@ -67,9 +78,7 @@ fn live(house: &'static House, vm: &'static Vm, lane: &mut Vcpu<'static>) -> ! {
         if vm.ended.is_claimed() {
             sleep(house)
         }
-        if vm.machine.power.turned_off(lane.index()) == LastOut::NoneRemain {
-            report::end(house, vm, vcpu::lane::Cause::AllLanesOff, None);
-        }
+        has_run = true;
     }
 }
 
@@ -86,6 +95,8 @@ fn wait_for_order(house: &'static House, vm: &'static Vm, lane: &mut Vcpu<'stati
             // A kick stands for all the mail there is, and one of them may have been taken for the order's.
             if vm.machine.vgic.has_mail(lane.index()) {
                 let _ = lane.gic.serve(&vm.machine.vgic, &mut ThisCpu);
+                // The notice that the machine has ended may have been among it, and would not come again.
+                return !vm.ended.is_claimed();
             }
             return true;
         }

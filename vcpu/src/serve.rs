@@ -173,8 +173,9 @@ pub fn interrupt(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Interrupted {
             hw.deactivate(MAINTENANCE);
             served
         }
-        intid @ 0..1020 => Interrupted::Own(intid),
-        _ => Interrupted::Served,
+        // Nothing was pending.
+        1020..1024 => Interrupted::Served,
+        intid => Interrupted::Own(intid),
     }
 }
 

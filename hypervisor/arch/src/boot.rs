@@ -1,6 +1,5 @@
 //! From the first Rust instruction to the hypervisor's `main`: MMU, device tree, console, RAM, GIC.
 
-use arrayvec::ArrayVec;
 use stage2::{Access, Attrs};
 use stage2_addr::{HostPhys, HostRegion};
 
@@ -98,17 +97,10 @@ fn map_machine(machine: &Machine, tree: HostRegion) -> Result<(), mmu::MmuError>
     mmu::map(machine.uart, device)?;
     console::open(machine.uart);
     mmu::map(machine.gicd, device)?;
-    // Boards reserve far more redistributor space than they have CPUs; what no CPU can own stays unmapped.
-    let most = (machine.cpus.len() as u64).saturating_mul(gic::REDISTRIBUTOR_MOST);
-    let mut redistributors = ArrayVec::<HostRegion, { fdt::MAX_GICR }>::new();
     for region in &machine.gicr {
-        let bytes = region.bytes().min(most);
-        let clipped =
-            HostRegion::from_bytes(region.base(), bytes).map_err(|_| mmu::MmuError::Region)?;
-        mmu::map(clipped, device)?;
-        redistributors.push(clipped);
+        mmu::map(*region, device)?;
     }
-    if let Err(error) = gic::open(machine.gicd, &redistributors) {
+    if let Err(error) = gic::open(machine.gicd, &machine.gicr) {
         fault::refuse(format_args!(
             "the interrupt controller cannot be used: {error:?}"
         ));

@@ -94,44 +94,36 @@ pub fn affinity() -> u64 {
     MPIDR_EL1.get() & 0xFF_00FF_FFFF
 }
 
-/// Starts the CPU with this affinity; it calls `run(index)` on its own stack.
+/// Prepares the start of a CPU, which will call `run(index)` on its own stack; `None` when the arena is full. All of
+/// this before the first [`start`]: it changes EL2's tables, which no other CPU may be walking then.
+pub fn prepare(
+    arena: &mut crate::memory::Arena,
+    stacks: CpuStacks,
+    index: u32,
+    run: fn(usize) -> !,
+) -> Option<&'static CpuStart> {
+    let local = arena.alloc(CpuLocal::new(index, stacks.emergency_top))?;
+    let translation = mmu::translation();
+    let start = arena.alloc(CpuStart {
+        mair: translation.mair,
+        tcr: translation.tcr,
+        ttbr0: translation.ttbr0,
+        stack_top: stacks.top,
+        local: core::ptr::from_ref(local).addr() as u64,
+        run,
+        index: index as usize,
+    })?;
+    Some(start)
+}
+
+/// Starts the CPU with this affinity.
 ///
 /// # Errors
 /// What PSCI CPU_ON answered (DEN0022, 5.6).
-pub fn start(
-    arena: &mut crate::memory::Arena,
-    stacks: CpuStacks,
-    affinity: u64,
-    index: u32,
-    run: fn(usize) -> !,
-) -> Result<(), StartError> {
-    let local = arena
-        .alloc(CpuLocal::new(index, stacks.emergency_top))
-        .ok_or(StartError::NoMemory)?;
-    let translation = mmu::translation();
-    let start = arena
-        .alloc(CpuStart {
-            mair: translation.mair,
-            tcr: translation.tcr,
-            ttbr0: translation.ttbr0,
-            stack_top: stacks.top,
-            local: core::ptr::from_ref(local).addr() as u64,
-            run,
-            index: index as usize,
-        })
-        .ok_or(StartError::NoMemory)?;
+pub fn start(affinity: u64, start: &'static CpuStart) -> Result<(), PowerError> {
     let start = core::ptr::from_ref(start).addr() as u64;
     crate::cache::clean_to_memory(start, size_of::<CpuStart>() as u64);
-    power::cpu_on(affinity, crate::image::secondary_entry(), start).map_err(StartError::Power)
-}
-
-/// Why a CPU did not start.
-#[derive(Clone, Copy, Debug)]
-pub enum StartError {
-    /// The arena is too small for the CPU's records.
-    NoMemory,
-    /// Firmware refused.
-    Power(PowerError),
+    power::cpu_on(affinity, crate::image::secondary_entry(), start)
 }
 
 /// Waits until an interrupt is pending, whether masked or not.

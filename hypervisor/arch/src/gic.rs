@@ -26,8 +26,6 @@ pub const EL2_TIMER: u32 = 26;
 /// The GIC maintenance interrupt's PPI on every machine that follows BSA (and QEMU's `virt`).
 pub const MAINTENANCE: u32 = 25;
 
-/// Bytes of one CPU's redistributor at most: four frames where virtual LPIs are implemented (IHI 0069, 12.10).
-pub(crate) const REDISTRIBUTOR_MOST: u64 = 4 * 0x1_0000;
 /// CPUs at most.
 const MAX_CPUS: usize = 64;
 /// The priority of all our interrupts: they never nest.
@@ -61,13 +59,17 @@ pub(crate) fn open(gicd: HostRegion, gicr: &[HostRegion]) -> Result<(), GicError
     let distributor = pointer::<Gicd>(gicd.base().raw()).ok_or(GicError::NoAddress)?;
     // SAFETY: the device tree's distributor, mapped as device memory; this is its only driver.
     let distributor = unsafe { UniqueMmioPointer::new(distributor) };
-    GicDistributor::new(distributor).configure_default_settings();
+    let mut distributor = GicDistributor::new(distributor);
+    // What firmware left enabled would come to EL2, which has no use for it, again and again.
+    distributor.enable_all_interrupts(false);
+    distributor.configure_default_settings();
 
     let mut found = ArrayVec::new();
     for region in gicr {
         let mut at = region.base().raw();
         while at < region.end().raw() {
             let frame = pointer::<GicrSgi>(at).ok_or(GicError::NoAddress)?;
+            forget_private(at);
             // SAFETY: one of the device tree's redistributor frames, mapped as device memory, and each
             // frame gets exactly one driver.
             let frame = unsafe { UniqueMmioPointer::new(frame) };
@@ -91,6 +93,17 @@ pub(crate) fn open(gicd: HostRegion, gicr: &[HostRegion]) -> Result<(), GicError
     Ok(())
 }
 
+/// Ends what firmware left pending or active among the private interrupts of the redistributor at this address: an
+/// active one never comes again (GICR_ICENABLER0, GICR_ICPENDR0, GICR_ICACTIVER0; IHI 0069, 12.11).
+fn forget_private(frame: u64) {
+    for register in [0x1_0180, 0x1_0280, 0x1_0380] {
+        if let Some(register) = pointer::<u32>(frame + register) {
+            // SAFETY: a register of the frame, mapped as device memory; its driver does not exist yet.
+            unsafe { register.write_volatile(u32::MAX) };
+        }
+    }
+}
+
 fn pointer<T>(address: u64) -> Option<NonNull<T>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(
         usize::try_from(address).ok()?,
@@ -112,6 +125,8 @@ pub fn init_this_cpu() -> Result<(), GicError> {
     // Not `Enable`: a guest's write of ICC_SRE_EL1, which might switch its system registers off, traps.
     GicCpuInterface::enable_system_register_el2(false);
     registers::isb();
+    // Bypass off and system registers on at EL1 too, where that can be chosen: the guest cannot.
+    registers::write_icc_sre_el1(0b111);
     // The first list register is the timer's own, so one would leave none for anything else.
     if registers::read_ich_vtr_el2() & 0x1F == 0 {
         return Err(GicError::OneListRegister);
@@ -174,11 +189,11 @@ pub fn kick_value(affinity: u64) -> u64 {
         | (1 << (aff0 & 0xF))
 }
 
-/// Acknowledges the highest pending interrupt; `None` when there is none (INTID 1020 to 1023).
+/// Acknowledges the highest pending interrupt; `None` when there is none (INTIDs 1020 to 1023 stand for that).
 #[must_use]
 pub fn acknowledge() -> Option<u32> {
     let intid = u32::try_from(registers::read_icc_iar1_el1() & 0xFF_FFFF).unwrap_or(1023);
-    (intid < 1020).then_some(intid)
+    (!(1020..1024).contains(&intid)).then_some(intid)
 }
 
 /// Drops the running priority; the interrupt stays active.

@@ -138,7 +138,10 @@ __secondary_start:
     lsl     x4, x4, #31
     msr     hcr_el2, x4
     isb
+    // Whoever was at EL2 before may have left translations of guests under VMIDs that are ours now.
+    tlbi    alle1
     tlbi    alle2
+    ic      iallu
     dsb     nsh
     isb
     ldr     x1, ={sctlr}

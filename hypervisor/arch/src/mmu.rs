@@ -134,6 +134,7 @@ pub(crate) fn start(device_tree: HostRegion) -> Result<(), MmuError> {
             "msr tcr_el2, {tcr}",
             "msr ttbr0_el2, {root}",
             "isb",
+            "tlbi alle1",
             "tlbi alle2",
             "ic iallu",
             "dsb nsh",

@@ -65,6 +65,8 @@ system_registers! {
     "s3_0_c12_c11_5": / write_icc_sgi1r_el1;
     // ICC_CTLR_EL1.
     "s3_0_c12_c12_4": / write_icc_ctlr_el1;
+    // ICC_SRE_EL1.
+    "s3_0_c12_c12_5": / write_icc_sre_el1;
     // ICC_BPR1_EL1.
     "s3_0_c12_c12_3": / write_icc_bpr1_el1;
     // ICH_HCR_EL2.
