@@ -122,10 +122,10 @@ pub struct RunArgs {
     /// The emulated CPU.
     #[arg(long, default_value = "max")]
     pub cpu: String,
-    /// How many CPUs the machine has; default: the smallest machine that fits.
+    /// How many CPUs the machine has; default: as the file states, else the smallest machine that fits.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub smp: Option<u32>,
-    /// Memory of the machine, as QEMU writes it (`512M`, `2G`); default: the smallest machine that fits.
+    /// Memory of the machine, as QEMU writes it (`512M`, `2G`); default: as the file states, else the smallest machine that fits.
     #[arg(long, short = 'm', value_name = "SIZE")]
     pub memory: Option<String>,
     /// Count instructions instead of time: the same run again and again.

@@ -28,6 +28,10 @@ pub struct Machine {
 pub struct Compiled {
     /// The guests' names.
     pub guests: Vec<String>,
+    /// How many CPUs the machine has: as stated, else the smallest number that fits.
+    pub cpus: u32,
+    /// How much memory the machine has, in MiB: as stated, else the smallest that fits.
+    pub machine_mib: u64,
     /// The smallest number of CPUs it fits.
     pub cpus_needed: u32,
     /// The smallest memory it fits, in MiB.
@@ -89,7 +93,16 @@ impl Machine {
         }
         let compiled = compiled
             .map_err(|diagnostics| Refused(diagnostics.render(say::colours_on_stderr())))?;
+        let memory_mib = compiled
+            .memory_needed()
+            .div_ceil(1 << 20)
+            .next_multiple_of(GRAIN_MIB);
         Ok(Compiled {
+            cpus: compiled.cpus(),
+            machine_mib: compiled
+                .summary()
+                .memory_stated
+                .map_or(memory_mib, |bytes| bytes >> 20),
             guests: compiled
                 .summary()
                 .guests
@@ -97,10 +110,7 @@ impl Machine {
                 .map(|guest| guest.name.clone())
                 .collect(),
             cpus_needed: compiled.cpus_needed(),
-            memory_mib: compiled
-                .memory_needed()
-                .div_ceil(1 << 20)
-                .next_multiple_of(GRAIN_MIB),
+            memory_mib,
             bundle: compiled.bundle().to_vec(),
             summary: compiled.summary().clone(),
         })

@@ -41,11 +41,11 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let launch = Launch {
         qemu,
         cpu: args.cpu.clone(),
-        smp: args.smp.unwrap_or(compiled.cpus_needed),
+        smp: compiled.cpus,
         memory: args
             .memory
             .clone()
-            .unwrap_or_else(|| format!("{}M", compiled.memory_mib)),
+            .unwrap_or_else(|| format!("{}M", compiled.machine_mib)),
         icount: args.icount,
         files,
         extra: args.extra.clone(),

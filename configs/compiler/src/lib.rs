@@ -81,6 +81,18 @@ impl Compiled {
         &self.bundle
     }
 
+    /// How many CPUs the machine has: as the command line or the file states, else as many as it needs.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.summary.cpus()
+    }
+
+    /// How many bytes of memory the machine has: as the command line or the file states, else as many as it needs.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.summary.memory()
+    }
+
     /// How many CPUs the machine needs.
     #[must_use]
     pub fn cpus_needed(&self) -> u32 {
@@ -171,6 +183,10 @@ fn judge(
             let bundle = u64::try_from(compiled.bundle.len()).unwrap_or(u64::MAX);
             let needed = memory::needed(guests, machine, bundle);
             compiled.summary.memory_needed = needed;
+            compiled.summary.memory_stated = machine_memory;
+            compiled.summary.cpus_stated = environment
+                .cpus()
+                .or(machine.cpus.as_ref().map(|cpus| cpus.value));
             memory::judge_total(
                 guests,
                 machine,
@@ -221,6 +237,8 @@ fn finish(built: Vec<guest::Built>, options: &RunOptions) -> Result<Compiled, St
     let summary = Summary {
         cpus_needed,
         memory_needed: 0,
+        cpus_stated: None,
+        memory_stated: None,
         guests,
     };
     Ok(Compiled {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::cpus::cpus;
+
 /// A compiled machine, for a person to read. `Display` renders it as plain text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -9,6 +11,10 @@ pub struct Summary {
     pub cpus_needed: u32,
     /// How many bytes of memory the machine needs, hypervisor included.
     pub memory_needed: u64,
+    /// How many CPUs the machine has, where the command line or the file states it.
+    pub cpus_stated: Option<u32>,
+    /// How many bytes of memory the machine has, where the command line or the file states it.
+    pub memory_stated: Option<u64>,
     /// The guests, in the order of the file.
     pub guests: Vec<GuestSummary>,
 }
@@ -43,6 +49,20 @@ pub struct RegionSummary {
     pub what: String,
 }
 
+impl Summary {
+    /// How many CPUs the machine has: no more than it needs, unless more are stated.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.cpus_stated.unwrap_or(self.cpus_needed)
+    }
+
+    /// How many bytes of memory the machine has: no more than it needs, unless more are stated.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.memory_stated.unwrap_or(self.memory_needed)
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = vec![
@@ -74,15 +94,17 @@ impl fmt::Display for Summary {
                 writeln!(f, "  its RAM is at {host:#x} in the machine's memory")?;
             }
         }
-        let cpus = if self.cpus_needed == 1 {
-            "1 CPU".to_owned()
-        } else {
-            format!("{} CPUs", self.cpus_needed)
-        };
+        let memory = size(self.memory_needed);
+        if self.cpus_stated.is_none() && self.memory_stated.is_none() {
+            let cpus = cpus(self.cpus_needed);
+            return writeln!(f, "\nThe machine needs {cpus} and {memory} of memory.");
+        }
         writeln!(
             f,
-            "\nThe machine needs {cpus} and {} of memory.",
-            size(self.memory_needed)
+            "\nFor a machine with {} and {}; the guests need at least {} and {memory}.",
+            cpus(self.cpus()),
+            size(self.memory()),
+            self.cpus_needed
         )
     }
 }

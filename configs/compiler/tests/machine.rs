@@ -322,6 +322,29 @@ fn host_files_are_found_and_refused() {
     assert_eq!(compiled.expect("3 CPUs are enough").cpus_needed(), 3);
 }
 
+/// The command line's size comes before the file's, and the file's before the smallest that fits.
+#[test]
+fn a_machine_is_as_large_as_stated() {
+    let sizes = |text: &str, environment: &Fixtures| {
+        let compiled =
+            compile("t", text.as_bytes(), environment, &RunOptions::default()).expect("it fits");
+        (compiled.cpus(), compiled.memory() >> 20)
+    };
+    let stated = format!("[machine]\ncpus = 4\nmemory = \"2G\"\n{TWO}");
+    let more_cpus = Fixtures {
+        cpus: Some(5),
+        memory: None,
+    };
+    let more_memory = Fixtures {
+        cpus: None,
+        memory: Some(3 << 30),
+    };
+    assert_eq!(sizes(TWO, &Fixtures::default()), (3, 256));
+    assert_eq!(sizes(&stated, &Fixtures::default()), (4, 2048));
+    assert_eq!(sizes(&stated, &more_cpus), (5, 2048));
+    assert_eq!(sizes(&stated, &more_memory), (4, 3072));
+}
+
 /// A file that is not asked for is not made: a config with an error costs no build and no download.
 #[test]
 fn built_in_files_are_not_made_for_a_refused_config() {
