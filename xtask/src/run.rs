@@ -4,6 +4,7 @@ mod backtrace;
 pub mod console;
 pub mod launch;
 pub mod outcome;
+mod verdict;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,7 +17,8 @@ use anyhow::Context;
 use self::backtrace::Symbols;
 use self::console::Painter;
 use self::launch::{Ending, Launch};
-use self::outcome::{End, Outcome};
+use self::outcome::Outcome;
+use self::verdict::Said;
 use crate::build::{self, Built, Profile};
 use crate::cli::RunArgs;
 use crate::machine::{Compiled, Machine};
@@ -115,31 +117,18 @@ fn observe(
 /// Says how each guest ended; the exit status follows.
 fn conclude(seen: &Seen, launch: &Launch, took: Duration) -> ExitCode {
     let Seen { outcome, ending } = seen;
-    if outcome.is_success() && matches!(ending, Ending::ByItself(true) | Ending::AfterTheEnd) {
+    if outcome.is_success() && matches!(ending, Ending::ByItself | Ending::AfterTheEnd) {
         say::note(&format!("all guests ended well ({})", say::seconds(took)));
         return ExitCode::SUCCESS;
     }
-    if *ending == Ending::Interrupted {
-        say::note("ended by Ctrl-C");
-        return ExitCode::from(130);
-    }
-    for (name, end) in outcome.guests() {
-        if matches!(end, End::Well) {
-            say::note(&format!("guest {name}: {end}"));
-        } else {
-            say::error(&format!("guest {name}: {end}"));
+    for said in verdict::of(outcome, ending, launch.limit) {
+        match said {
+            Said::Note(text) => say::note(&text),
+            Said::Error(text) => say::error(&text),
         }
     }
-    if let Some(panic) = outcome.panic() {
-        say::error(&format!("the hypervisor failed: {panic}"));
-    }
-    match ending {
-        Ending::ByItself(true) | Ending::AfterTheEnd | Ending::Interrupted => {}
-        Ending::ByItself(false) => say::error("QEMU ended with an error"),
-        Ending::TimedOut => say::error(&format!(
-            "nothing ended the run within {}; QEMU was stopped",
-            say::seconds(launch.limit.unwrap_or_default())
-        )),
+    if *ending == Ending::Interrupted {
+        return ExitCode::from(130);
     }
     ExitCode::FAILURE
 }

@@ -47,10 +47,12 @@ pub struct Launch {
 }
 
 /// How QEMU ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// By itself; `true` when without an error.
-    ByItself(bool),
+    /// By itself.
+    ByItself,
+    /// By itself and with an error; these were its last words.
+    Failed(String),
     /// EL2 had finished, but the machine stayed on and was ended.
     AfterTheEnd,
     /// By the person.
@@ -116,28 +118,36 @@ impl Launch {
             .with_context(|| format!("cannot start `{}`", process::shown(&command)))?;
         let complaints = child.stderr.take().map(relay);
         let ending = follow(&mut child, self.limit, &mut line);
-        if !matches!(ending, Ok(Ending::ByItself(_))) {
+        if !matches!(ending, Ok(Ending::ByItself | Ending::Failed(_))) {
             let _ = child.kill();
         }
         let _ = child.wait();
-        if let Some(complaints) = complaints {
-            let _ = complaints.join();
-        }
+        let last_words = complaints
+            .and_then(|complaints| complaints.join().ok())
+            .unwrap_or_default();
         drop(terminal);
-        ending
+        let ending = ending?;
+        Ok(if matches!(ending, Ending::Failed(_)) {
+            Ending::Failed(last_words)
+        } else {
+            ending
+        })
     }
 }
 
 /// What QEMU itself has to say goes to the person, except what is no news: under icount with `sleep=off` a machine
-/// that waits for nothing is what a guest that has ended looks like.
-fn relay(stderr: ChildStderr) -> JoinHandle<()> {
+/// that waits for nothing is what a guest that has ended looks like. Its last line is kept.
+fn relay(stderr: ChildStderr) -> JoinHandle<String> {
     thread::spawn(move || {
+        let mut last = String::new();
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).into_owned();
             if !line.contains("icount sleep disabled and no active timers") {
                 say::note(&line);
+                last = line;
             }
         }
+        last
     })
 }
 
@@ -178,8 +188,10 @@ fn follow(
                 let status = child.wait()?;
                 return Ok(if INTERRUPTED.load(Ordering::Relaxed) {
                     Ending::Interrupted
+                } else if status.success() {
+                    Ending::ByItself
                 } else {
-                    Ending::ByItself(status.success())
+                    Ending::Failed(String::new())
                 });
             }
         }

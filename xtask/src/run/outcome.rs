@@ -41,6 +41,8 @@ pub struct Outcome {
     guests: Vec<(String, End)>,
     all_ended: bool,
     panic: Option<String>,
+    refused: Option<String>,
+    spoke: bool,
     boot_ticks: Option<u64>,
     memory_ticks: Option<u64>,
 }
@@ -62,11 +64,15 @@ impl Outcome {
         let Some(said) = line.strip_prefix("xdv | ") else {
             return;
         };
+        self.spoke = true;
         if said.trim_end() == "all guests ended" {
             self.all_ended = true;
         } else if let Some(report) = said.strip_prefix("panic: ") {
             self.panic
                 .get_or_insert_with(|| report.trim_end().to_owned());
+        } else if let Some(why) = said.strip_prefix("refused: ") {
+            self.refused
+                .get_or_insert_with(|| why.trim_end().to_owned());
         } else if let Some(rest) = said.strip_prefix("boot: ") {
             let mut numbers = rest.split_whitespace().filter_map(|word| word.parse().ok());
             self.boot_ticks = self.boot_ticks.or_else(|| numbers.next());
@@ -97,6 +103,21 @@ impl Outcome {
         self.panic.as_deref()
     }
 
+    /// Why EL2 would not have the machine, or what the loader gave it.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
+    /// Whether EL2 has said anything at all.
+    pub fn spoke(&self) -> bool {
+        self.spoke
+    }
+
+    /// Whether at least one guest was started.
+    pub fn any_started(&self) -> bool {
+        self.guests.iter().any(|(_, end)| *end != End::NeverStarted)
+    }
+
     /// The ticks from EL2's entry to the first instruction of a guest.
     pub fn boot_ticks(&self) -> Option<u64> {
         self.boot_ticks
@@ -109,13 +130,14 @@ impl Outcome {
 
     /// EL2 has nothing more to do and is about to switch the machine off.
     pub fn is_over(&self) -> bool {
-        self.all_ended || self.panic.is_some()
+        self.all_ended || self.panic.is_some() || self.refused.is_some()
     }
 
     /// Every guest ended well, and EL2 said that all have ended.
     pub fn is_success(&self) -> bool {
         self.all_ended
             && self.panic.is_none()
+            && self.refused.is_none()
             && !self.guests.is_empty()
             && self.guests.iter().all(|(_, end)| *end == End::Well)
     }
@@ -219,6 +241,18 @@ mod tests {
         let outcome = after(&["xdv | panic: stack guard hit", "xdv |   cpu 1"]);
         assert!(outcome.is_over() && !outcome.is_success());
         assert_eq!(outcome.panic(), Some("stack guard hit"));
+    }
+
+    #[test]
+    fn a_refusal_is_over_and_no_success() {
+        let outcome = after(&["xdv | refused: the machine has 2 CPUs, the plan needs 3\r"]);
+        assert!(outcome.is_over() && !outcome.is_success() && !outcome.any_started());
+        assert_eq!(
+            outcome.refused(),
+            Some("the machine has 2 CPUs, the plan needs 3")
+        );
+        let outcome = after(&["alpha | xdv | refused: me"]);
+        assert!(!outcome.is_over() && !outcome.spoke());
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn lines_and_the_end_are_seen() {
     assert_eq!(
         watched(&script, None),
         (
-            Ending::ByItself(true),
+            Ending::ByItself,
             vec!["xdv | a".to_owned(), "alpha | b".to_owned()]
         )
     );
@@ -71,8 +71,11 @@ fn lines_and_the_end_are_seen() {
 
 #[test]
 fn an_emulator_that_fails_is_told_apart() {
-    let script = Script::new("fail", "exit 1");
-    assert_eq!(watched(&script, None), (Ending::ByItself(false), vec![]));
+    let script = Script::new("fail", "echo first >&2; echo no such CPU >&2; exit 1");
+    assert_eq!(
+        watched(&script, None),
+        (Ending::Failed("no such CPU".to_owned()), vec![])
+    );
 }
 
 #[test]
