@@ -18,7 +18,7 @@ use self::baseline::Baseline;
 use self::judge::{Figure, Verdict};
 use crate::build::{self, Built, Profile};
 use crate::cli::BenchArgs;
-use crate::machine::Machine;
+use crate::machine::{Asked, Machine};
 use crate::project::Project;
 use crate::qemu::Qemu;
 use crate::run::launch::{Ending, Launch};
@@ -148,7 +148,10 @@ fn prepare(
     cpus: u32,
 ) -> anyhow::Result<Launch> {
     let machine = Machine::from_text(project, name, config, Profile::Release);
-    let compiled = machine.compile(Some(cpus), None)?;
+    let compiled = machine.compile(Asked {
+        cpus: Some(cpus),
+        ..Asked::default()
+    })?;
     let files = build::place(&project.output(name.as_ref()), el2, &compiled.bundle)?;
     Ok(Launch {
         qemu: qemu.clone(),

@@ -10,7 +10,7 @@ use anyhow::Context;
 
 pub use self::image::Image;
 use crate::cli::{BuildArgs, ProfileArgs};
-use crate::machine::Machine;
+use crate::machine::{Asked, Machine};
 use crate::project::Project;
 use crate::{files, process, say, toolchain};
 
@@ -153,7 +153,10 @@ pub fn command(project: &Project, args: &BuildArgs) -> anyhow::Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     };
     let machine = Machine::load(project, config, profile)?;
-    let compiled = machine.compile(None, args.timeout)?;
+    let compiled = machine.compile(Asked {
+        timeout_seconds: args.timeout,
+        ..Asked::default()
+    })?;
     let el2 = hypervisor(project, profile)?;
     let output = project.output(config);
     let files = place(&output, &el2, &compiled.bundle)?;

@@ -4,13 +4,16 @@ use std::process::ExitCode;
 
 use crate::build::Profile;
 use crate::cli::CheckArgs;
-use crate::machine::Machine;
+use crate::machine::{Asked, Machine};
 use crate::project::Project;
 
 /// Shows the machine, or why there is none.
 pub fn check(project: &Project, args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let compiled =
-        Machine::load(project, &args.config, Profile::Release)?.compile(args.smp, None)?;
+    let compiled = Machine::load(project, &args.config, Profile::Release)?.compile(Asked {
+        cpus: args.smp,
+        memory: args.memory,
+        timeout_seconds: None,
+    })?;
     print!("{}", compiled.summary);
     Ok(ExitCode::SUCCESS)
 }

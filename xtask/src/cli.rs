@@ -108,6 +108,26 @@ pub struct QemuArgs {
     pub qemu: Option<String>,
 }
 
+/// Reads an amount of memory as QEMU does (a number without a unit counts MiB), in bytes.
+fn memory_size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'K' | 'k')) => (text.get(..at), 1 << 10),
+        Some((at, 'M' | 'm')) => (text.get(..at), 1 << 20),
+        Some((at, 'G' | 'g')) => (text.get(..at), 1 << 30),
+        _ => (Some(text), 1u64 << 20),
+    };
+    let bytes = digits
+        .filter(|digits| digits.chars().all(|c| c.is_ascii_digit()))
+        .and_then(|digits| digits.parse::<u64>().ok())
+        .ok_or("write a whole number and K, M or G, such as 512M")?
+        .checked_mul(unit)
+        .ok_or("this is more than any machine has")?;
+    if bytes == 0 || !bytes.is_multiple_of(1 << 20) {
+        return Err("a machine's memory comes in whole MiB, and is not zero".to_owned());
+    }
+    Ok(bytes)
+}
+
 /// The arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -123,11 +143,11 @@ pub struct RunArgs {
     #[arg(long, default_value = "max")]
     pub cpu: String,
     /// How many CPUs the machine has; default: as the file states, else the smallest machine that fits.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N")]
     pub smp: Option<u32>,
-    /// Memory of the machine, as QEMU writes it (`512M`, `2G`); default: as the file states, else the smallest machine that fits.
-    #[arg(long, short = 'm', value_name = "SIZE")]
-    pub memory: Option<String>,
+    /// Memory of the machine (`512M`, `2G`); default: as the file states, else the smallest machine that fits.
+    #[arg(long, short = 'm', value_name = "SIZE", value_parser = memory_size)]
+    pub memory: Option<u64>,
     /// Count instructions instead of time: the same run again and again.
     #[arg(long)]
     pub icount: bool,
@@ -164,8 +184,11 @@ pub struct CheckArgs {
     /// The machine file.
     pub config: PathBuf,
     /// Judge it for a machine with so many CPUs.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N")]
     pub smp: Option<u32>,
+    /// Judge it for a machine with so much memory (`512M`, `2G`).
+    #[arg(long, short = 'm', value_name = "SIZE", value_parser = memory_size)]
+    pub memory: Option<u64>,
 }
 
 /// The arguments of `test`.
@@ -207,4 +230,41 @@ pub struct DoctorArgs {
     /// Which emulator to look at.
     #[command(flatten)]
     pub qemu: QemuArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_as_qemu_reads_it() {
+        for (text, mib) in [("512M", 512), ("2G", 2048), ("2048k", 2), ("256", 256)] {
+            assert_eq!(memory_size(text), Ok(mib << 20), "{text}");
+        }
+        for text in [
+            "",
+            "M",
+            "0",
+            "1K",
+            "+1M",
+            "1.5G",
+            "64MB",
+            "99999999999999999999",
+            "18446744073709551615G",
+            "６４M",
+        ] {
+            assert!(memory_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["xtask", "check", "a.toml", "-m", "1G", "--smp", "9"]);
+        let Ok(Command::Check(args)) = cli.map(|cli| cli.command) else {
+            panic!("it is a `check`");
+        };
+        assert_eq!((args.memory, args.smp), (Some(1 << 30), Some(9)));
+    }
 }

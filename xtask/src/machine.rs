@@ -23,6 +23,17 @@ pub struct Machine {
     profile: Profile,
 }
 
+/// What the command line says of a machine; what it leaves open, the file states or the compiler chooses.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// How many CPUs it has.
+    pub cpus: Option<u32>,
+    /// How many bytes of memory it has.
+    pub memory: Option<u64>,
+    /// When EL2 stops everything and reports.
+    pub timeout_seconds: Option<u32>,
+}
+
 /// What a config file compiles to.
 #[derive(Debug)]
 pub struct Compiled {
@@ -67,19 +78,20 @@ impl Machine {
         }
     }
 
-    /// Compiles it for the smallest machine that fits, or for one of `cpus` CPUs.
+    /// Compiles it for the machine that is asked for.
     ///
     /// # Errors
     /// [`Refused`] with the compiler's diagnostics when the file is at fault; anything else when a kernel it names cannot be had.
-    pub fn compile(
-        &self,
-        cpus: Option<u32>,
-        timeout_seconds: Option<u32>,
-    ) -> anyhow::Result<Compiled> {
+    pub fn compile(&self, asked: Asked) -> anyhow::Result<Compiled> {
         let trouble = Trouble::default();
-        let files = self.files(&trouble).with_cpus(cpus);
+        let files = self
+            .files(&trouble)
+            .with_cpus(asked.cpus)
+            .with_memory(asked.memory);
         let options = RunOptions {
-            deadline_ms: timeout_seconds.map(|seconds| seconds.saturating_mul(1000)),
+            deadline_ms: asked
+                .timeout_seconds
+                .map(|seconds| seconds.saturating_mul(1000)),
         };
         let compiled = configs_compiler::compile(
             &self.config.display().to_string(),

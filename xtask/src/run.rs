@@ -21,7 +21,7 @@ use self::outcome::Outcome;
 use self::verdict::Said;
 use crate::build::{self, Built, Profile};
 use crate::cli::RunArgs;
-use crate::machine::{Compiled, Machine};
+use crate::machine::{Asked, Compiled, Machine};
 use crate::project::Project;
 use crate::qemu::Qemu;
 use crate::say;
@@ -35,7 +35,11 @@ const ICOUNT_FACTOR: u32 = 20;
 pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let profile = Profile::from(args.profile);
     let machine = Machine::load(project, &args.config, profile)?;
-    let compiled = machine.compile(args.smp, args.timeout)?;
+    let compiled = machine.compile(Asked {
+        cpus: args.smp,
+        memory: args.memory,
+        timeout_seconds: args.timeout,
+    })?;
     let qemu = Qemu::ensure(project, args.qemu.qemu.as_deref())?;
     let el2 = build::hypervisor(project, profile)?;
     let scratch = Scratch::new(&project.output(&args.config))?;
@@ -44,10 +48,7 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
         qemu,
         cpu: args.cpu.clone(),
         smp: compiled.cpus,
-        memory: args
-            .memory
-            .clone()
-            .unwrap_or_else(|| format!("{}M", compiled.machine_mib)),
+        memory: format!("{}M", compiled.machine_mib),
         icount: args.icount,
         files,
         extra: args.extra.clone(),
