@@ -161,6 +161,11 @@ impl Reader<'_> {
             let diagnostic = Diagnostic::new(format!("unknown {what} `{word}`"));
             let diagnostic = diagnostic.at(key.span(), format!("{} has no such {what}", kind.name));
             self.found.push(match kind.meant(word) {
+                // A list takes any number of heads, so another one is no double.
+                Some("guest") if value.get_ref().is_array() => {
+                    self.meant.push("guest");
+                    diagnostic.fix("did you mean `guest`?", key.span(), "guest")
+                }
                 Some(meant) if table.contains_key(meant) => diagnostic.help(format!(
                     "did you mean `{meant}`? It is already there: remove this one"
                 )),
