@@ -376,14 +376,14 @@ impl Reader<'_> {
         value: &Spanned<DeValue<'_>>,
         example: &str,
     ) -> Option<Field<u32>> {
-        let number = self.integer_of(key, value, &format!("`{key} = {example}`"))?;
+        let example = match key {
+            "lanes" => format!("a number from 1 to {}", configs_plan::MAX_LANES),
+            _ => format!("`{key} = {example}`"),
+        };
+        let number = self.integer_of(key, value, &example)?;
         let small = u32::try_from(number.value).ok();
         if small.is_none() {
-            self.found.push(too_large(
-                key,
-                value.span(),
-                &format!("`{key} = {example}`"),
-            ));
+            self.found.push(too_large(key, value.span(), &example));
         }
         Some(Field {
             value: small?,
