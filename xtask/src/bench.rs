@@ -82,12 +82,10 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
     }
     let baseline = Baseline::read(&path)?;
     if args.json {
-        println!(
-            "{:#}",
-            judge::json(&figures, &qemu.version.to_string(), CPU)
-        );
+        let json = judge::json(&figures, &qemu.version.to_string(), CPU);
+        say::answer(&format!("{json:#}"));
     } else {
-        print!("{}", table::render(&figures, baseline.as_ref()));
+        say::answer(&table::render(&figures, baseline.as_ref()));
     }
     let verdicts = judge::all(&figures, baseline.as_ref(), all_rows);
     Ok(report(&verdicts, baseline.is_some()))

@@ -144,11 +144,11 @@ pub fn command(project: &Project, args: &BuildArgs) -> anyhow::Result<ExitCode> 
             ("hypervisor", hypervisor(project, profile)?),
             ("guest-kernel", guest_kernel(project, profile)?),
         ] {
-            println!(
+            say::answer(&format!(
                 "{name}: {} ({} of text and rodata)",
                 project.shown(&built.image),
                 kib(built.text_rodata)
-            );
+            ));
         }
         return Ok(ExitCode::SUCCESS);
     };
@@ -160,15 +160,15 @@ pub fn command(project: &Project, args: &BuildArgs) -> anyhow::Result<ExitCode> 
     let el2 = hypervisor(project, profile)?;
     let output = project.output(config);
     let files = place(&output, &el2, &compiled.bundle)?;
-    println!(
+    say::answer(&format!(
         "{}  {} of text and rodata; boots like any arm64 Linux kernel",
         project.shown(&files.image),
         kib(el2.text_rodata)
-    );
-    println!(
+    ));
+    say::answer(&format!(
         "{}  give it as the initrd; `cpio -t` lists it",
         project.shown(&files.bundle)
-    );
+    ));
     say::note(&format!(
         "the machine needs {} CPU(s) and {} MiB of memory",
         compiled.cpus_needed, compiled.memory_mib

@@ -6,6 +6,7 @@ use crate::build::Profile;
 use crate::cli::CheckArgs;
 use crate::machine::{Asked, Machine};
 use crate::project::Project;
+use crate::say;
 
 /// Shows the machine, or why there is none.
 pub fn check(project: &Project, args: &CheckArgs) -> anyhow::Result<ExitCode> {
@@ -14,6 +15,6 @@ pub fn check(project: &Project, args: &CheckArgs) -> anyhow::Result<ExitCode> {
         memory: args.memory,
         timeout_seconds: None,
     })?;
-    print!("{}", compiled.summary);
+    say::answer(&compiled.summary.to_string());
     Ok(ExitCode::SUCCESS)
 }

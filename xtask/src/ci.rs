@@ -195,11 +195,11 @@ fn summary(all: &[Went]) -> ExitCode {
         ]
     }));
     let failed = all.iter().filter(|went| !went.well).count();
-    println!(
+    say::answer(&format!(
         "\n{}\n{} passed, {failed} failed",
         say::table(&rows),
         all.len() - failed
-    );
+    ));
     if failed == 0 {
         ExitCode::SUCCESS
     } else {

@@ -198,7 +198,7 @@ fn judge(crates: &BTreeMap<&'static str, Lines>) -> ExitCode {
             low.to_owned(),
         ]);
     }
-    println!("{}", say::table(&rows));
+    say::answer(&say::table(&rows));
     let low = crates
         .iter()
         .filter(|(_, lines)| lines.percent() < LEAST || lines.all == 0);

@@ -58,7 +58,7 @@ pub fn doctor(project: &Project, args: &DoctorArgs) -> anyhow::Result<ExitCode> 
             finding.detail.clone(),
         ]
     }));
-    print!("{}", say::table(&rows));
+    say::answer(&say::table(&rows));
     let missing = findings
         .iter()
         .filter(|finding| finding.state == State::Missing)

@@ -1,7 +1,7 @@
 //! What this program says to a person on standard error: steps, their progress and their failures.
 
 use std::env;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -30,14 +30,28 @@ pub fn paint(text: &str, ansi: &str, colours: bool) -> String {
     }
 }
 
+/// What was asked for, on standard output, followed by an end of line.
+pub fn answer(text: &str) {
+    let _ = write_answer(&mut io::stdout().lock(), text);
+}
+
+/// A reader that has gone away (`check | head`) has seen enough: that is no failure of ours.
+fn write_answer(output: &mut impl Write, text: &str) -> io::Result<()> {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    output.write_all(format!("{text}{end}").as_bytes())?;
+    output.flush()
+}
+
 /// One line that matters.
 pub fn note(text: &str) {
-    eprintln!("{} {text}", paint("xtask:", "1;36", colours_on_stderr()));
+    let head = paint("xtask:", "1;36", colours_on_stderr());
+    let _ = writeln!(io::stderr(), "{head} {text}");
 }
 
 /// What went wrong.
 pub fn error(text: &str) {
-    eprintln!("{} {text}", paint("error:", "1;31", colours_on_stderr()));
+    let head = paint("error:", "1;31", colours_on_stderr());
+    let _ = writeln!(io::stderr(), "{head} {text}");
 }
 
 /// A step that may take long: a spinner with the elapsed time on a terminal, plain lines elsewhere.
@@ -154,6 +168,19 @@ mod tests {
             vec!["hvc".to_owned(), "62".to_owned()],
         ];
         assert_eq!(table(&rows), "op   n\n---  --\nhvc  62\n");
+    }
+
+    #[test]
+    fn an_answer_ends_its_line_and_a_closed_pipe_does_not_panic() {
+        let mut output = Vec::new();
+        for text in ["a", "b\n"] {
+            write_answer(&mut output, text).unwrap();
+        }
+        assert_eq!(output, b"a\nb\n");
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        let closed = write_answer(&mut writer, "c").unwrap_err();
+        assert_eq!(closed.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

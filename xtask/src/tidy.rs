@@ -45,7 +45,7 @@ pub fn tidy(project: &Project) -> anyhow::Result<ExitCode> {
     breaches.extend(sources.iter().flat_map(sources::check));
     breaches.extend(unsafety::check(&crates, &sources));
     breaches.extend(configs::check(&sources));
-    print!("{}", say::table(&unsafety::report(&crates, &sources)));
+    say::answer(&say::table(&unsafety::report(&crates, &sources)));
     if breaches.is_empty() {
         say::note(&format!(
             "tidy: {} files in {} crates keep the laws",
