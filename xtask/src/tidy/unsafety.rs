@@ -49,9 +49,14 @@ pub fn check(crates: &Crates, sources: &[Source]) -> Vec<Breach> {
 /// How many lines of unsafe code each crate that may contain any has.
 pub fn report(crates: &Crates, sources: &[Source]) -> Vec<Vec<String>> {
     let mut rows = vec![
-        ["crate that may be unsafe", "pieces", "lines", "of"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "crate that may be unsafe",
+            "unsafe pieces",
+            "unsafe lines",
+            "all lines",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for (name, _) in crates
         .all()
