@@ -156,7 +156,9 @@ impl<'e> Files<'e> {
     }
 
     fn what_there_is(&self, kind: FileKind) -> String {
-        let builtins = self.environment.builtins(kind);
+        // `test:bad` and its like are the project's own attackers: a person who mistyped a path means none of them.
+        let mut builtins = self.environment.builtins(kind);
+        builtins.retain(|name| !name.contains(':'));
         let path = "a path, relative to this file's folder";
         match builtins.as_slice() {
             [] => format!("`{kind}` is {path}"),
