@@ -1,7 +1,7 @@
 //! The world switch: everything of a lane that stays in the CPU while it runs.
 //!
-//! A pinned lane is loaded when it starts and saved when it goes off; between two of its exits
-//! nothing here is touched. FP and SIMD registers appear in `load_fp`, `save_fp` and nowhere else in
+//! A pinned lane is loaded when it starts and retired when it goes off; between two of its exits
+//! nothing here is touched. The saving half has no caller until a lane can leave its CPU and come back. FP and SIMD registers appear in `load_fp`, `save_fp` and nowhere else in
 //! EL2, which is compiled without them.
 
 use core::arch::asm;
