@@ -9,8 +9,7 @@
 
 mod boot;
 mod build;
-mod calls;
-mod dispatch;
+mod carry;
 mod house;
 mod report;
 mod run;

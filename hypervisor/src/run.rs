@@ -3,13 +3,12 @@
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::vectors::enter;
 use hypervisor_arch::{cpu, fault, gic, power, say, world};
-use vcpu::exit::decode;
 use vcpu::hot::KICK;
-use vcpu::lane::{Vcpu, Verdict};
+use vcpu::lane::Vcpu;
 use vcpu::psci::LastOut;
 use vcpu::serve;
 
-use crate::dispatch::dispatch;
+use crate::carry::{self, Next};
 use crate::house::{self, House};
 use crate::report;
 use crate::vm::{Seat, Vm};
@@ -135,18 +134,11 @@ fn run(house: &'static House, vm: &'static Vm, lane: &mut Vcpu<'static>) {
     let mut hw = ThisCpu;
     loop {
         let exit = enter(lane);
-        let syndrome = serve::syndrome(lane, &hw);
-        let reason = decode(exit, &syndrome);
-        lane.note(exit, &syndrome);
-        let verdict = dispatch(house, vm, lane, &syndrome, reason, &mut hw);
-        lane.apply(verdict, syndrome.insn_len(), &mut hw);
-        match verdict {
-            Verdict::Resume | Verdict::Complete | Verdict::Inject(_) => {}
-            Verdict::Yield => return,
-            Verdict::Stop(cause) => {
-                report::end(house, vm, cause, Some(lane));
-                return;
-            }
+        let task = serve::answer(lane, exit, &mut hw, &mut vm.port());
+        match carry::out(house, vm, lane, task, &mut hw) {
+            // A lane that has its CPU to itself waits there: the guest looks again.
+            Next::Enter | Next::Wait(_) => {}
+            Next::Leave => return,
         }
     }
 }

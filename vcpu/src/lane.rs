@@ -44,10 +44,6 @@ pub enum Verdict {
     Complete,
     /// It takes this exception at the trapped instruction.
     Inject(Exception),
-    /// The lane gives up its CPU: it is off, or waits for the run loop's attention.
-    Yield,
-    /// The whole machine ends.
-    Stop(Cause),
 }
 
 /// Why a machine ends.
@@ -127,7 +123,7 @@ impl<'m> Vcpu<'m> {
                 let next = inject::inject(self.context.pc(), length, exception, el1, features);
                 self.context.set_pc(next);
             }
-            Verdict::Resume | Verdict::Yield | Verdict::Stop(_) => {}
+            Verdict::Resume => {}
         }
     }
 }

@@ -11,15 +11,14 @@ use std::vec::Vec;
 pub(crate) use cpu::{Cpu, Event, Port};
 pub(crate) use random::Random;
 
-use crate::exit::{Exit, ExitReason, Syndrome, decode};
+use crate::exit::Exit;
 use crate::hot::{self, Hardware, KICK};
 use crate::idregs::{IdRegs, Limits};
 use crate::inject::{Exception, Features};
-use crate::lane::{Cause, Vcpu, Verdict};
+use crate::lane::{Vcpu, Verdict};
 use crate::machine::Machine;
-use crate::psci::{self, Outcome};
-use crate::serve::{self, Effect, Interrupted, Lines};
-use crate::smccc::{Request, Results, Workarounds};
+use crate::serve::{self, Lines, Task};
+use crate::smccc::Workarounds;
 use crate::vgic::fake::probe;
 use crate::vgic::port::{VMCR_VENG0, VMCR_VENG1};
 use crate::vgic::{Frame, VIRTUAL_TIMER, VirtGic, lr};
@@ -31,32 +30,6 @@ pub(crate) enum Path {
     Hot,
     /// By the slow path alone.
     Slow,
-}
-
-/// What the slow path decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// A verdict, applied, and what the CPU must do.
-    Verdict(Verdict, Effect),
-    /// A call that is the hypervisor's to carry out.
-    Request(Request),
-    /// A change of power that is the hypervisor's to carry out.
-    Power(Outcome),
-    /// An interrupt.
-    Interrupt(Interrupted),
-    /// A virtual SError became pending.
-    VirtualSError,
-}
-
-impl Answer {
-    /// Whether the guest just goes on.
-    pub(crate) const fn goes_on(self) -> bool {
-        matches!(
-            self,
-            Self::Verdict(Verdict::Complete | Verdict::Resume, Effect::None)
-                | Self::Interrupt(Interrupted::Served)
-        )
-    }
 }
 
 /// A lane and its CPU.
@@ -209,7 +182,7 @@ impl<'m> World<'m> {
     }
 
     /// The vector's second half, when the hot path has declined.
-    pub(crate) fn declined(&self, lane: usize, exit: Exit) -> Answer {
+    pub(crate) fn declined(&self, lane: usize, exit: Exit) -> Task {
         self.with(lane, |vcpu, port| {
             vcpu.context.elr = port.cpu.elr;
             vcpu.context.spsr = port.cpu.spsr;
@@ -221,7 +194,7 @@ impl<'m> World<'m> {
     }
 
     /// An exit of `lane`: `None` when the hot path has answered it.
-    pub(crate) fn exit(&self, lane: usize, exit: Exit, path: Path) -> Option<Answer> {
+    pub(crate) fn exit(&self, lane: usize, exit: Exit, path: Path) -> Option<Task> {
         match path {
             Path::Hot if self.hot(lane, exit) => return None,
             Path::Slow if exit == Exit::Irq => self.with(lane, acknowledge),
@@ -230,57 +203,14 @@ impl<'m> World<'m> {
         Some(self.declined(lane, exit))
     }
 
-    /// The run loop's turn.
-    fn slow(&self, vcpu: &mut Vcpu<'m>, exit: Exit, port: &mut Port<'_, 'm>) -> Answer {
-        let syndrome = serve::syndrome(vcpu, port);
-        let reason = decode(exit, &syndrome);
-        vcpu.note(exit, &syndrome);
-        let answer = self.dispatch(vcpu, &syndrome, reason, port);
-        if let Answer::Verdict(verdict, _) = answer {
-            vcpu.apply(verdict, syndrome.insn_len(), port);
+    /// The run loop's turn. Here no instruction can be fetched, so what the hardware has not described is an abort.
+    fn slow(&self, vcpu: &mut Vcpu<'m>, exit: Exit, port: &mut Port<'_, 'm>) -> Task {
+        let task = serve::answer(vcpu, exit, port, &mut Terminal(&self.lines));
+        if let Task::Fetch { abort, length } = &task {
+            let refused = Verdict::Inject(Exception::from_data_abort(abort));
+            vcpu.apply(refused, *length, port);
         }
-        answer
-    }
-
-    /// One exit, one answer.
-    fn dispatch(
-        &self,
-        vcpu: &mut Vcpu<'m>,
-        syndrome: &Syndrome,
-        reason: ExitReason,
-        port: &mut Port<'_, 'm>,
-    ) -> Answer {
-        let verdict = match reason {
-            ExitReason::Irq => return Answer::Interrupt(serve::interrupt(vcpu, port)),
-            ExitReason::Hypercall { imm } => return call(vcpu, imm, Verdict::Resume),
-            ExitReason::SecureCall { imm } => return call(vcpu, imm, Verdict::Complete),
-            ExitReason::SystemRegister(access) => {
-                let (verdict, effect) = serve::system_register(vcpu, access, port);
-                return Answer::Verdict(verdict, effect);
-            }
-            ExitReason::SError(_) => return Answer::VirtualSError,
-            ExitReason::Mmio(access) => {
-                serve::mmio(vcpu, &access, port, &mut Terminal(&self.lines))
-            }
-            ExitReason::Wfx(wait) => serve::wait(&wait),
-            ExitReason::DataAbort(abort) => Verdict::Inject(Exception::from_data_abort(&abort)),
-            ExitReason::InstructionAbort(abort) => {
-                Verdict::Inject(Exception::from_instruction_abort(&abort))
-            }
-            ExitReason::Feature(_)
-            | ExitReason::Undefined { .. }
-            | ExitReason::SupervisorCall { .. } => Verdict::Inject(Exception::Undefined),
-            ExitReason::AArch32(trap) if !trap.passes => Verdict::Complete,
-            ExitReason::AArch32(_) => Verdict::Inject(Exception::Undefined),
-            ExitReason::Debug(_) => Verdict::Inject(Exception::reflect(syndrome)),
-            ExitReason::GuestException(exception) => Verdict::Inject(Exception::own(exception)),
-            ExitReason::IllegalState => Verdict::Inject(Exception::IllegalState),
-            ExitReason::PcAlignment { far } => Verdict::Inject(Exception::PcAlignment { far }),
-            ExitReason::SpAlignment => Verdict::Inject(Exception::SpAlignment),
-            ExitReason::Fiq => Verdict::Resume,
-            ExitReason::OwnFault(_) => Verdict::Stop(Cause::Unanswerable { esr: syndrome.esr }),
-        };
-        Answer::Verdict(verdict, Effect::None)
+        task
     }
 
     /// Whether the CPU of `lane` has a physical interrupt pending.
@@ -388,24 +318,4 @@ fn acknowledge(vcpu: &mut Vcpu<'_>, port: &mut Port<'_, '_>) {
         }
         _ => {}
     }
-}
-
-fn call(vcpu: &mut Vcpu<'_>, imm: u16, done: Verdict) -> Answer {
-    let machine = vcpu.machine;
-    let results = match serve::call(vcpu, imm) {
-        Request::Return(results) => results,
-        Request::Psci(call) => {
-            match psci::serve(call, &machine.power, |entry| machine.is_ram(entry)) {
-                Outcome::Return(value) => Results::One(value),
-                outcome @ (Outcome::PowerOn { .. }
-                | Outcome::PowerOffSelf
-                | Outcome::Suspend
-                | Outcome::SystemOff
-                | Outcome::SystemReset) => return Answer::Power(outcome),
-            }
-        }
-        request @ (Request::ConsoleWrite(_) | Request::Exit(_)) => return Answer::Request(request),
-    };
-    results.apply(&mut vcpu.context.x);
-    Answer::Verdict(done, Effect::None)
 }

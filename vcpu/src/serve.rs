@@ -1,11 +1,15 @@
 //! The slow path: every exit that concerns only the lane and its machine, answered in full.
 //!
-//! `hypervisor` matches on the exit and calls one function here for each; the hot path answers some of
-//! the same exits sooner, by the same primitives, and is held equal to this.
+//! [`answer`] is the whole of it: the run loop calls it after every exit, and so does the differential test, against
+//! which the hot path is held. The hot path answers some of the same exits sooner, by the same primitives.
+
+mod answer;
+
+pub use answer::{Task, answer};
 
 use crate::context::Pc;
 use crate::device;
-use crate::exit::{DataAbort, FaultAddress, Syndrome, Wfx};
+use crate::exit::{DataAbort, FaultAddress, Syndrome, Wfx, WfxKind};
 use crate::hot::{Hardware, KICK};
 use crate::inject::{El1Regs, Exception};
 use crate::insn::{Situation, StackPointer, Transfer};
@@ -188,10 +192,33 @@ fn served(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Interrupted {
     }
 }
 
-/// WFI and WFE where they trap: complete, as the architecture allows a wait to end at any time. On a pinned
-/// lane they do not trap.
-pub fn wait(_: &Wfx) -> Verdict {
-    Verdict::Complete
+/// How long a lane that has nothing to do may be left alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wait {
+    /// WFE or WFET: most likely it spins for a lock, and an event that EL2 does not see may end the wait at any time.
+    pub for_event: bool,
+    /// The virtual count (CNTVCT_EL0) at which the wait ends by itself.
+    pub until: Option<u64>,
+}
+
+impl Wait {
+    /// CPU_SUSPEND to standby, which is WFI (DEN0022 5.4).
+    pub const STANDBY: Self = Self {
+        for_event: false,
+        until: None,
+    };
+
+    /// What the instruction says (Arm ARM D19.2.37, ISS for a trapped WF* instruction).
+    fn of(lane: &Vcpu, wait: &Wfx) -> Self {
+        let for_event = matches!(wait.kind, WfxKind::Wfe | WfxKind::Wfet);
+        let timed = matches!(wait.kind, WfxKind::Wfit | WfxKind::Wfet);
+        // A timeout whose register the hardware does not name may have run out already.
+        let until = timed.then(|| {
+            wait.timeout
+                .map_or(0, |register| lane.context.get(register))
+        });
+        Self { for_event, until }
+    }
 }
 
 /// The syndrome as the slow path has it: all registers are in the frame.

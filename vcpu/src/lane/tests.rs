@@ -73,14 +73,7 @@ fn a_verdict_moves_the_guest_as_it_says() {
         // In AArch64 every instruction has four bytes, whatever the syndrome says.
         assert_eq!(apply(Verdict::Complete, length), (0x1004, 0));
         assert_eq!(apply(inject, length), (0x8200, 0x1000));
-        for verdict in [
-            Verdict::Resume,
-            Verdict::Yield,
-            Verdict::Stop(Cause::Reset),
-            Verdict::Stop(Cause::Unanswerable { esr: 0 }),
-        ] {
-            assert_eq!(apply(verdict, length), (0x1000, 0));
-        }
+        assert_eq!(apply(Verdict::Resume, length), (0x1000, 0));
     }
 }
 

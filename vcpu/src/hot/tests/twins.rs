@@ -8,7 +8,8 @@ use super::trap::Trap;
 use crate::exit::Exit;
 use crate::lane::NO_INTERRUPT;
 use crate::machine::Machine;
-use crate::rig::{Answer, Cpu, Event, Path, World};
+use crate::rig::{Cpu, Event, Path, World};
+use crate::serve::Task;
 use crate::trace::Record;
 use crate::vgic::fake::probe::Interrupts;
 use crate::vgic::{Frame, MAIL_ATTENTION, MAX_LRS};
@@ -134,7 +135,7 @@ impl<'m> Twins<'m> {
         let mine = (!done).then(|| self.hot.declined(lane, exit));
         let right = self.slow.exit(lane, exit, Path::Slow).unwrap();
         match mine {
-            None => assert!(right.goes_on(), "{right:x?}, not an answer, {name:x?}"),
+            None => assert!(right == Task::Enter, "{right:x?}, not an answer, {name:x?}"),
             Some(mine) => assert_eq!(mine, right, "{name:x?}"),
         }
         let after = (noted(&self.hot), noted(&self.slow));
@@ -155,7 +156,7 @@ impl<'m> Twins<'m> {
     /// What was done to the physical interrupt controller, and the SGIs in the other lanes' mail. Mail of its own a
     /// lane may take sooner on the slow path; and whom it asks for list registers, or tells once more of an SPI that
     /// waits, is its own business: who misses what is seen when all is quiet.
-    fn compare_port(&self, lane: usize, answer: Answer, name: &dyn Debug) {
+    fn compare_port(&self, lane: usize, answer: Task, name: &dyn Debug) {
         let asked = self.hot.exported() | self.slow.exported() | 1 << lane;
         let mut called = asked;
         for world in [&self.hot, &self.slow] {

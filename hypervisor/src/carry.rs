@@ -1,0 +1,131 @@
+//! What an exit leaves to do beyond the lane and its machine: the computer, memory, other lanes, the end.
+
+use dustlib_k_abi::{ConsoleWrite, Status};
+use hypervisor_arch::hardware::ThisCpu;
+use hypervisor_arch::{gic, world};
+use stage2_addr::Ipa;
+use vcpu::context::InsnLen;
+use vcpu::exit::DataAbort;
+use vcpu::inject::Exception;
+use vcpu::lane::{Vcpu, Verdict};
+use vcpu::serve::{self, Lines, Task, Wait};
+use vcpu::smccc::Results;
+use vcpu::vgic::VirtGic;
+
+use crate::house::House;
+use crate::report;
+use crate::vm::Vm;
+
+/// Bytes copied out of a guest at a time, so that a long text costs no more stack than a short one.
+const CHUNK: usize = 256;
+
+/// What becomes of the lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Next {
+    /// It goes on.
+    Enter,
+    /// It has nothing to do for now.
+    Wait(Wait),
+    /// It is off, or its machine has ended.
+    Leave,
+}
+
+/// Carries out a task.
+pub fn out(
+    house: &'static House,
+    vm: &'static Vm,
+    lane: &mut Vcpu<'static>,
+    task: Task,
+    hw: &mut ThisCpu,
+) -> Next {
+    match task {
+        Task::Enter => {}
+        Task::Mdscr(value) => world::set_mdscr(value),
+        Task::Notice if vm.ended.is_claimed() => return Next::Leave,
+        Task::Notice => report::look(vm, lane, hw),
+        Task::Own(intid) => {
+            gic::end(intid);
+            if intid == gic::EL2_TIMER {
+                report::look(vm, lane, hw);
+                report::deadline(house);
+            }
+        }
+        Task::GroupZero => gic::discard_group0(),
+        Task::SError(error) => world::pend_virtual_serror(error),
+        Task::ConsoleWrite(write) => {
+            let (status, taken) = console_write(vm, write);
+            Results::Two([status.to_register(), taken]).apply(&mut lane.context.x);
+        }
+        Task::PowerOn {
+            lane: target,
+            entry,
+            context,
+        } => {
+            if let Some(seat) = vm.seats.get(target) {
+                seat.order(entry, context);
+                // Not through the mailbox: the lane is off, and its mail is for when it is on.
+                hw.send_sgi(seat.kick);
+            }
+        }
+        Task::Fetch { abort, length } => fetch(vm, lane, &abort, length, hw),
+        Task::Wait(wait) => return Next::Wait(wait),
+        Task::Off => return Next::Leave,
+        Task::Stop(cause) => {
+            report::end(house, vm, cause, Some(lane));
+            return Next::Leave;
+        }
+    }
+    Next::Enter
+}
+
+/// A load or store that the hardware has left undescribed: looks at the instruction itself, once.
+fn fetch(
+    vm: &'static Vm,
+    lane: &mut Vcpu<'static>,
+    abort: &DataAbort,
+    length: InsnLen,
+    hw: &mut ThisCpu,
+) {
+    let pc = lane.context.pc();
+    let mut word = [0; 4];
+    let fetched =
+        world::fetch_address(pc.elr, pc.is_el0()).and_then(|ipa| vm.read(Ipa::new(ipa), &mut word));
+    if fetched.is_none() {
+        let refused = Verdict::Inject(Exception::from_data_abort(abort));
+        lane.apply(refused, length, hw);
+        return;
+    }
+    let sp = world::stack_pointer(pc.source());
+    let word = u32::from_le_bytes(word);
+    let (verdict, moved) = serve::transfer(lane, abort, word, sp, hw, &mut vm.port());
+    if let Some(moved) = moved {
+        world::set_stack_pointer(pc.source(), moved.0);
+    }
+    lane.apply(verdict, length, hw);
+}
+
+/// Prints a guest's text: copied out chunk by chunk, each chunk once.
+fn console_write(vm: &'static Vm, write: ConsoleWrite) -> (Status, u64) {
+    let mut chunk = [0; CHUNK];
+    let mut taken = 0;
+    let mut port = vm.port();
+    while taken < write.len() {
+        let left = usize::try_from(write.len() - taken)
+            .unwrap_or(CHUNK)
+            .min(CHUNK);
+        let Some(bytes) = chunk.get_mut(..left) else {
+            break;
+        };
+        let from = Ipa::new(write.address().saturating_add(taken));
+        if vm.read(from, bytes).is_none() {
+            return (Status::InvalidParameters, taken);
+        }
+        let mut console = vm.machine.console.lock();
+        for byte in bytes.iter() {
+            console.line.push(*byte, &mut |text: &str| port.line(text));
+        }
+        taken += left as u64;
+    }
+    (Status::Success, taken)
+}

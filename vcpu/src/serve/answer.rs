@@ -1,0 +1,191 @@
+//! One exit, one answer.
+//!
+//! All that an exit means for the lane and its machine is done here, by one exhaustive match that the hypervisor and
+//! the tests share. What is left needs the computer, other lanes or a clock, and is returned as a [`Task`].
+
+use dustlib_k_abi::ConsoleWrite;
+
+use crate::context::InsnLen;
+use crate::exit::{
+    DataAbort, DataAbortKind, Exit, ExitReason, SError, Severity, Syndrome, Wfx, decode,
+};
+use crate::hot::Hardware;
+use crate::inject::{El1Regs, Exception, VirtualSError};
+use crate::lane::{Cause, Vcpu, Verdict};
+use crate::psci::{self, Outcome};
+use crate::serve::{self, Effect, Interrupted, Lines, Wait};
+use crate::smccc::{Request, Results};
+
+/// What an exit leaves to do. The lane's registers are as the guest is to find them, but for what a task still says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Task {
+    /// Nothing: the guest goes on.
+    Enter,
+    /// Load this into MDSCR_EL1, then go on.
+    Mdscr(u64),
+    /// Somebody wants this lane's run loop to look around.
+    Notice,
+    /// EL2's own interrupt: acknowledged, to be ended.
+    Own(u32),
+    /// An interrupt of group 0, which is nobody's here.
+    GroupZero,
+    /// Pend a virtual SError.
+    SError(VirtualSError),
+    /// Print this, then put the results into X0 and X1.
+    ConsoleWrite(ConsoleWrite),
+    /// Start a lane that has been claimed ([`Outcome::PowerOn`]).
+    PowerOn {
+        /// The lane.
+        lane: usize,
+        /// Its first instruction.
+        entry: u64,
+        /// Its X0.
+        context: u64,
+    },
+    /// A load or store that the hardware has not described: fetch the instruction and call [`transfer`](super::transfer),
+    /// or inject what the abort says.
+    Fetch {
+        /// The abort.
+        abort: DataAbort,
+        /// How long the instruction is.
+        length: InsnLen,
+    },
+    /// The lane has nothing to do for now.
+    Wait(Wait),
+    /// The lane is off.
+    Off,
+    /// The machine ends.
+    Stop(Cause),
+}
+
+/// Answers an exit of a lane whose general registers are in its frame.
+pub fn answer(
+    lane: &mut Vcpu<'_>,
+    exit: Exit,
+    hw: &mut (impl Hardware + El1Regs),
+    lines: &mut impl Lines,
+) -> Task {
+    let syndrome = serve::syndrome(lane, hw);
+    let reason = decode(exit, &syndrome);
+    lane.note(exit, &syndrome);
+    let (verdict, task) = judge(lane, &syndrome, reason, hw, lines);
+    lane.apply(verdict, syndrome.insn_len(), hw);
+    task
+}
+
+/// Exhaustive on purpose: a new kind of exit does not compile until somebody decides about it.
+fn judge(
+    lane: &mut Vcpu<'_>,
+    syndrome: &Syndrome,
+    reason: ExitReason,
+    hw: &mut (impl Hardware + El1Regs),
+    lines: &mut impl Lines,
+) -> (Verdict, Task) {
+    let verdict = match reason {
+        ExitReason::Irq => return (Verdict::Resume, interrupt(lane, hw)),
+        ExitReason::Fiq => return (Verdict::Resume, Task::GroupZero),
+        // An HVC's return address is past it, an SMC's is not.
+        ExitReason::Hypercall { imm } => return (Verdict::Resume, call(lane, imm)),
+        ExitReason::SecureCall { imm } => return (Verdict::Complete, call(lane, imm)),
+        ExitReason::SystemRegister(access) => {
+            let (verdict, effect) = serve::system_register(lane, access, hw);
+            return (verdict, Task::from(effect));
+        }
+        ExitReason::Wfx(wait) => return (Verdict::Complete, waiting(lane, &wait)),
+        ExitReason::Mmio(access) => serve::mmio(lane, &access, hw, lines),
+        ExitReason::DataAbort(abort) if abort.kind == DataAbortKind::NoSyndrome => {
+            let length = syndrome.insn_len();
+            return (Verdict::Resume, Task::Fetch { abort, length });
+        }
+        ExitReason::DataAbort(abort) => Verdict::Inject(Exception::from_data_abort(&abort)),
+        ExitReason::InstructionAbort(abort) => {
+            Verdict::Inject(Exception::from_instruction_abort(&abort))
+        }
+        ExitReason::Feature(_)
+        | ExitReason::Undefined { .. }
+        | ExitReason::SupervisorCall { .. } => Verdict::Inject(Exception::Undefined),
+        ExitReason::AArch32(trap) if !trap.passes => Verdict::Complete,
+        ExitReason::AArch32(_) => Verdict::Inject(Exception::Undefined),
+        ExitReason::Debug(_) => Verdict::Inject(Exception::reflect(syndrome)),
+        ExitReason::GuestException(exception) => Verdict::Inject(Exception::own(exception)),
+        ExitReason::IllegalState => Verdict::Inject(Exception::IllegalState),
+        ExitReason::PcAlignment { far } => Verdict::Inject(Exception::PcAlignment { far }),
+        ExitReason::SpAlignment => Verdict::Inject(Exception::SpAlignment),
+        ExitReason::SError(error) => return (Verdict::Resume, system_error(&error)),
+        ExitReason::OwnFault(_) => {
+            let cause = Cause::Unanswerable { esr: syndrome.esr };
+            return (Verdict::Resume, Task::Stop(cause));
+        }
+    };
+    (verdict, Task::Enter)
+}
+
+impl From<Effect> for Task {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::None => Self::Enter,
+            Effect::Mdscr(value) => Self::Mdscr(value),
+        }
+    }
+}
+
+fn interrupt(lane: &mut Vcpu<'_>, hw: &mut impl Hardware) -> Task {
+    match serve::interrupt(lane, hw) {
+        Interrupted::Served => Task::Enter,
+        Interrupted::Notice => Task::Notice,
+        Interrupted::Own(intid) => Task::Own(intid),
+    }
+}
+
+/// What may have spread is nothing to go on with; everything else is the guest's to judge.
+fn system_error(error: &SError) -> Task {
+    if error.severity == Severity::Uncontainable {
+        Task::Stop(Cause::SystemError)
+    } else {
+        Task::SError(VirtualSError::from_physical(error))
+    }
+}
+
+/// WFI, WFE and their forms with a timeout. The instruction is complete: the architecture lets a wait end at any time.
+fn waiting(lane: &Vcpu<'_>, wait: &Wfx) -> Task {
+    if wait.passes {
+        Task::Wait(Wait::of(lane, wait))
+    } else {
+        Task::Enter
+    }
+}
+
+/// HVC and SMC.
+fn call(lane: &mut Vcpu<'_>, imm: u16) -> Task {
+    let machine = lane.machine;
+    let (results, task) = match serve::call(lane, imm) {
+        Request::Return(results) => (results, Task::Enter),
+        Request::ConsoleWrite(write) => return Task::ConsoleWrite(write),
+        Request::Exit(code) => return Task::Stop(Cause::Exit(code.0)),
+        Request::Psci(call) => {
+            match psci::serve(call, &machine.power, |entry| machine.is_ram(entry)) {
+                Outcome::Return(value) => (Results::One(value), Task::Enter),
+                Outcome::PowerOn {
+                    lane,
+                    entry,
+                    context,
+                } => {
+                    let entry = entry.raw();
+                    let task = Task::PowerOn {
+                        lane,
+                        entry,
+                        context,
+                    };
+                    (Results::One(0), task)
+                }
+                Outcome::Suspend => (Results::One(0), Task::Wait(Wait::STANDBY)),
+                Outcome::PowerOffSelf => return Task::Off,
+                Outcome::SystemOff => return Task::Stop(Cause::Exit(0)),
+                Outcome::SystemReset => return Task::Stop(Cause::Reset),
+            }
+        }
+    };
+    results.apply(&mut lane.context.x);
+    task
+}
