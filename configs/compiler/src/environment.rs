@@ -42,6 +42,11 @@ pub trait Environment {
     /// The names that need no path, for suggestions.
     fn builtins(&self, kind: FileKind) -> Vec<String>;
 
+    /// The initrd that goes with a kernel when the file names none.
+    fn companion(&self, _kernel: &str) -> Option<String> {
+        None
+    }
+
     /// The bytes behind a built-in name or a path.
     ///
     /// # Errors
@@ -84,6 +89,7 @@ pub struct HostFiles {
     cpus: Option<u32>,
     memory: Option<u64>,
     builtins: BTreeMap<(FileKind, String), Provider>,
+    companions: BTreeMap<String, String>,
 }
 
 impl HostFiles {
@@ -95,6 +101,7 @@ impl HostFiles {
             cpus: None,
             memory: None,
             builtins: BTreeMap::new(),
+            companions: BTreeMap::new(),
         }
     }
 
@@ -132,6 +139,13 @@ impl HostFiles {
             .insert((kind, name.to_owned()), Box::new(provide));
         self
     }
+
+    /// A guest with this kernel and no initrd of its own gets this one.
+    #[must_use]
+    pub fn with_companion(mut self, kernel: &str, initrd: &str) -> Self {
+        self.companions.insert(kernel.to_owned(), initrd.to_owned());
+        self
+    }
 }
 
 impl fmt::Debug for HostFiles {
@@ -141,6 +155,7 @@ impl fmt::Debug for HostFiles {
             .field("cpus", &self.cpus)
             .field("memory", &self.memory)
             .field("builtins", &self.builtins.keys())
+            .field("companions", &self.companions)
             .finish()
     }
 }
@@ -160,6 +175,10 @@ impl Environment for HostFiles {
             .filter(|(of, _)| *of == kind)
             .map(|(_, name)| name.clone())
             .collect()
+    }
+
+    fn companion(&self, kernel: &str) -> Option<String> {
+        self.companions.get(kernel).cloned()
     }
 
     fn load(&self, kind: FileKind, name: &str) -> Result<Vec<u8>, LoadError> {

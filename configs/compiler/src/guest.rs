@@ -123,6 +123,7 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, cpus: Vec<u32>) -> Option<
     let summary = GuestSummary {
         name: name.clone(),
         kernel: guest.kernel.as_ref()?.value.clone(),
+        initrd: guest.initrd.as_ref().map(|initrd| initrd.value.clone()),
         memory: load.memory,
         cpus: cpus.clone(),
         host_memory: host,

@@ -130,7 +130,10 @@ pub fn compile(
         }
     };
     let mut found = Vec::new();
-    let config = text::parse(text, &mut found).map(|table| raw::read(&table, &mut found));
+    let mut config = text::parse(text, &mut found).map(|table| raw::read(&table, &mut found));
+    if let Some(config) = &mut config {
+        complete(config, environment);
+    }
     let compiled = config.and_then(|config| judge(&config, environment, options, &mut found));
     match compiled {
         Some(compiled) if found.is_empty() => Ok(compiled),
@@ -139,6 +142,25 @@ pub fn compile(
                 found.push(fault("it was refused without a reason"));
             }
             Err(Diagnostics::new(source_name, text, found))
+        }
+    }
+}
+
+/// Gives each guest that names no initrd the one that goes with its kernel. What is wrong with that one is said where
+/// the kernel is named.
+fn complete(config: &mut raw::RawConfig, environment: &dyn Environment) {
+    for guest in &mut config.guests {
+        let kernel = guest.kernel.as_ref().filter(|_| guest.initrd.is_none());
+        let companion = kernel.and_then(|kernel| {
+            environment
+                .companion(&kernel.value)
+                .map(|value| raw::Field {
+                    value,
+                    span: kernel.span.clone(),
+                })
+        });
+        if companion.is_some() {
+            guest.initrd = companion;
         }
     }
 }

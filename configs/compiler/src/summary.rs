@@ -26,6 +26,8 @@ pub struct GuestSummary {
     pub name: String,
     /// The kernel, as the file names it.
     pub kernel: String,
+    /// The initrd: as the file names it, or the one that goes with the kernel.
+    pub initrd: Option<String>,
     /// Its RAM in bytes.
     pub memory: u64,
     /// The physical CPU of each lane.

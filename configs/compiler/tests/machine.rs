@@ -357,6 +357,38 @@ fn built_in_files_are_not_made_for_a_refused_config() {
     assert_eq!(refused.list().len(), 1);
 }
 
+/// A guest that names no initrd gets the one that goes with its kernel; one that names its own keeps it.
+#[test]
+fn a_kernel_may_bring_its_initrd() {
+    let folder = Folder::new("companion");
+    for (name, bytes) in [("kernel.img", SMALL.image()), ("with.cpio", vec![1; 64])] {
+        std::fs::write(folder.0.join(name), bytes).expect("a file can be written");
+    }
+    std::fs::write(folder.0.join("own.cpio"), [2; 64]).expect("a file can be written");
+    let files = HostFiles::new(&folder.0)
+        .with_builtin(FileKind::Kernel, "linux", folder.0.join("kernel.img"))
+        .with_builtin(FileKind::Initrd, "shell", folder.0.join("with.cpio"))
+        .with_companion("linux", "shell");
+    let initrd = |more: &str| {
+        let text = format!(
+            "[[guest]]\nname = \"a\"\nkernel = \"linux\"\nmemory = \"64M\"\nlanes = 1\n{more}"
+        );
+        let compiled =
+            compile("t", text.as_bytes(), &files, &RunOptions::default()).expect("it is valid");
+        let file = compiled.files().iter().find(|f| f.name == "a/initrd");
+        let named = compiled.summary().guests.first();
+        (
+            file.map(|file| file.data.clone()),
+            named.and_then(|guest| guest.initrd.clone()),
+        )
+    };
+    assert_eq!(initrd(""), (Some(vec![1; 64]), Some("shell".to_owned())));
+    assert_eq!(
+        initrd("initrd = \"own.cpio\"\n"),
+        (Some(vec![2; 64]), Some("own.cpio".to_owned()))
+    );
+}
+
 #[test]
 fn large_files_are_refused_unread() {
     let text = vec![b'#'; (1 << 20) + 1];
