@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use configs_plan::{MAX_CPUS, MAX_LANES};
+use configs_plan::{LanePlan, MAX_CPUS, MAX_LANES, Share};
 
 use crate::diagnostic::Diagnostic;
 use crate::raw::{Field, RawGuest, RawMachine};
@@ -103,7 +103,7 @@ pub(crate) fn place(
     guests: &[RawGuest],
     limit: &Limit,
     found: &mut Vec<Diagnostic>,
-) -> Option<Vec<Vec<u32>>> {
+) -> Option<Vec<Vec<LanePlan>>> {
     let before = found.len();
     for guest in guests {
         lanes(guest, found);
@@ -127,11 +127,20 @@ pub(crate) fn place(
     let placed = guests
         .iter()
         .map(|guest| match (&guest.cpus, &guest.lanes) {
-            (Some(cpus), _) => Some(values(cpus).collect()),
-            (None, Some(lanes)) => (0..lanes.value).map(|_| free.next()).collect(),
+            (Some(cpus), _) => Some(values(cpus).map(dedicated).collect()),
+            (None, Some(lanes)) => (0..lanes.value)
+                .map(|_| free.next().map(dedicated))
+                .collect(),
             (None, None) => None,
         });
     placed.collect()
+}
+
+fn dedicated(cpu: u32) -> LanePlan {
+    LanePlan {
+        cpu,
+        share: Share::Dedicated,
+    }
 }
 
 fn values(cpus: &Field<Vec<Field<u32>>>) -> impl Iterator<Item = u32> + '_ {

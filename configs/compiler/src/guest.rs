@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use configs_plan::encode::{GuestSpec, SegmentSpec};
-use configs_plan::{RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan};
+use configs_plan::{LanePlan, OnCrash, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan};
 
 use crate::board;
 use crate::diagnostic::Diagnostic;
@@ -98,7 +98,7 @@ fn tree(guest: &RawGuest, memory: u64, initrd: Option<(u64, u64)>) -> Option<Vec
 }
 
 /// Writes down a guest that was found good.
-pub(crate) fn build(guest: &RawGuest, loaded: Loaded, cpus: Vec<u32>) -> Option<Built> {
+pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> Option<Built> {
     let name = guest.name.as_ref()?.value.clone();
     let Loaded {
         load,
@@ -125,14 +125,14 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, cpus: Vec<u32>) -> Option<
         kernel: guest.kernel.as_ref()?.value.clone(),
         initrd: guest.initrd.as_ref().map(|initrd| initrd.value.clone()),
         memory: load.memory,
-        cpus: cpus.clone(),
+        cpus: lanes.iter().map(|lane| lane.cpu).collect(),
         host_memory: host,
         cmdline: guest
             .cmdline
             .as_ref()
             .map(|cmdline| cmdline.value.clone())
             .unwrap_or_default(),
-        regions: regions(&load, &parts, cpus.len()),
+        regions: regions(&load, &parts, lanes.len()),
     };
     let file = |part: &str| format!("{name}/{part}");
     let segments = parts.iter().map(|(part, ipa, data)| SegmentSpec {
@@ -158,7 +158,9 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, cpus: Vec<u32>) -> Option<
         ram,
         entry: layout.kernel,
         dtb: layout.dtb,
-        cpus,
+        lanes,
+        on_crash: OnCrash::default(),
+        watchdog_ms: None,
         segments,
     };
     Some(Built {

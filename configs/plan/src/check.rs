@@ -3,8 +3,9 @@
 use core::fmt;
 
 use crate::{
-    GuestError, GuestPlan, HOST_LIMIT, MAX_CPUS, MAX_LANES, MAX_NAME, MAX_SEGMENTS, PAGE, Plan,
-    PlanError, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan,
+    GuestError, GuestPlan, HOST_LIMIT, MAX_CPUS, MAX_LANES, MAX_NAME, MAX_SEGMENTS,
+    MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, PAGE, Plan, PlanError, RAM_BASE, RAM_GRANULE, RAM_LIMIT,
+    RamPlan, Share, fit,
 };
 
 /// What is wrong with a guest's name.
@@ -58,9 +59,8 @@ pub(crate) fn plan(plan: &Plan<'_>) -> Result<(), PlanError> {
     if plan.guests().next().is_none() {
         return Err(PlanError::NoGuest);
     }
-    let mut cpus_taken = 0u64;
     for guest in plan.guests() {
-        self::guest(plan, &guest, &mut cpus_taken).map_err(|error| PlanError::Guest {
+        self::guest(plan, &guest).map_err(|error| PlanError::Guest {
             guest: guest.index(),
             error,
         })?;
@@ -68,9 +68,14 @@ pub(crate) fn plan(plan: &Plan<'_>) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn guest(plan: &Plan<'_>, guest: &GuestPlan<'_>, cpus_taken: &mut u64) -> Result<(), GuestError> {
+fn guest(plan: &Plan<'_>, guest: &GuestPlan<'_>) -> Result<(), GuestError> {
     check_name(guest.name()).map_err(GuestError::Name)?;
-    lanes(guest, plan.cpus(), cpus_taken)?;
+    lanes(plan, guest)?;
+    if let Some(ms) = guest.watchdog_ms()
+        && !(MIN_WATCHDOG_MS..=MAX_WATCHDOG_MS).contains(&ms)
+    {
+        return Err(GuestError::Watchdog(ms));
+    }
     ram(guest.ram())?;
     segments(guest)?;
     start(guest)?;
@@ -79,18 +84,32 @@ fn guest(plan: &Plan<'_>, guest: &GuestPlan<'_>, cpus_taken: &mut u64) -> Result
         .try_for_each(|earlier| pair(&earlier, guest))
 }
 
-fn lanes(guest: &GuestPlan<'_>, cpus: u32, taken: &mut u64) -> Result<(), GuestError> {
+fn lanes(plan: &Plan<'_>, guest: &GuestPlan<'_>) -> Result<(), GuestError> {
     let lanes = guest.lanes().count();
     if lanes == 0 || lanes > MAX_LANES {
         return Err(GuestError::Lanes(u32::try_from(lanes).unwrap_or(u32::MAX)));
     }
-    for lane in guest.lanes() {
-        let bit = 1u64.checked_shl(lane.cpu).filter(|_| lane.cpu < cpus);
-        let bit = bit.ok_or(GuestError::CpuAbsent(lane.cpu))?;
-        if *taken & bit != 0 {
+    for (nth, lane) in guest.lanes().enumerate() {
+        if lane.cpu >= plan.cpus() {
+            return Err(GuestError::CpuAbsent(lane.cpu));
+        }
+        if !lane.share.is_valid() {
+            return Err(GuestError::Share(lane.share));
+        }
+        let before = || {
+            plan.guests()
+                .take_while(|earlier| earlier.index() < guest.index())
+                .flat_map(|earlier| earlier.lanes())
+                .chain(guest.lanes().take(nth))
+                .filter(|earlier| earlier.cpu == lane.cpu)
+                .map(|earlier| earlier.share)
+        };
+        if before().any(|share| [share, lane.share].contains(&Share::Dedicated)) {
             return Err(GuestError::CpuTaken(lane.cpu));
         }
-        *taken |= bit;
+        if !fit(before().chain([lane.share])) {
+            return Err(GuestError::CpuFull(lane.cpu));
+        }
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! Reading a plan: from bytes nobody vouches for to a [`Plan`] that keeps the crate's rules.
 
 use crate::format::{self, Fields};
-use crate::{LanePlan, MAX_GUESTS, PlanError, RamPlan, SegmentPlan, check};
+use crate::{
+    GuestError, LanePlan, MAX_GUESTS, OnCrash, PlanError, RamPlan, SegmentPlan, Share, check,
+};
 
 /// A plan that keeps all of the [crate's rules](crate#rules).
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +17,20 @@ pub struct Plan<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct GuestPlan<'a> {
     index: u32,
-    name: &'a str,
-    entry: u64,
-    dtb: u64,
+    identity: Identity<'a>,
     ram: RamPlan,
     lanes: Fields<'a>,
     segments: Fields<'a>,
+}
+
+/// What a guest's own section says.
+#[derive(Clone, Copy, Debug)]
+struct Identity<'a> {
+    entry: u64,
+    dtb: u64,
+    name: &'a str,
+    on_crash: OnCrash,
+    watchdog_ms: u32,
 }
 
 impl<'a> Plan<'a> {
@@ -70,7 +80,7 @@ impl<'a> GuestPlan<'a> {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &'a str {
-        self.name
+        self.identity.name
     }
 
     /// Its RAM.
@@ -82,13 +92,25 @@ impl<'a> GuestPlan<'a> {
     /// Where lane 0 starts.
     #[must_use]
     pub fn entry(&self) -> u64 {
-        self.entry
+        self.identity.entry
     }
 
     /// Where its device tree is: what lane 0 finds in x0.
     #[must_use]
     pub fn dtb(&self) -> u64 {
-        self.dtb
+        self.identity.dtb
+    }
+
+    /// What becomes of it when it fails.
+    #[must_use]
+    pub fn on_crash(&self) -> OnCrash {
+        self.identity.on_crash
+    }
+
+    /// After how many milliseconds without a sign of life it counts as hung, if ever.
+    #[must_use]
+    pub fn watchdog_ms(&self) -> Option<u32> {
+        (self.identity.watchdog_ms != 0).then_some(self.identity.watchdog_ms)
     }
 
     /// Its lanes, lane 0 first.
@@ -112,7 +134,18 @@ impl Iterator for Lanes<'_> {
     type Item = LanePlan;
 
     fn next(&mut self) -> Option<LanePlan> {
-        Some(LanePlan { cpu: self.0.u32()? })
+        let mut fields = Fields(self.0.bytes(format::LANE)?);
+        let cpu = fields.u32()?;
+        let share = match (fields.u32()?, fields.u32()?, fields.u32()?) {
+            (0, 0, 0) => Share::Dedicated,
+            // `decode` refuses a priority that eight bits do not hold like any other that is too high.
+            (budget_us, period_us, priority) => Share::Shared {
+                budget_us,
+                period_us,
+                priority: u8::try_from(priority).unwrap_or(u8::MAX),
+            },
+        };
+        Some(LanePlan { cpu, share })
     }
 }
 
@@ -171,7 +204,7 @@ struct Draft<'a> {
 
 #[derive(Clone, Copy, Default)]
 struct GuestDraft<'a> {
-    guest: Option<(u64, u64, &'a str)>,
+    guest: Option<Identity<'a>>,
     ram: Option<RamPlan>,
     lanes: Option<Fields<'a>>,
     segments: Option<Fields<'a>>,
@@ -245,12 +278,9 @@ impl<'a> Draft<'a> {
             .rposition(GuestDraft::is_begun)
             .map_or(0, |last| last.saturating_add(1));
         for ((owner, place), draft) in (0u16..).zip(&mut guests).zip(&self.guests).take(used) {
-            let (entry, dtb, name) = draft.guest.ok_or(missing(format::KIND_GUEST, owner))?;
             *place = Some(GuestPlan {
                 index: u32::from(owner),
-                name,
-                entry,
-                dtb,
+                identity: draft.guest.ok_or(missing(format::KIND_GUEST, owner))?,
                 ram: draft.ram.ok_or(missing(format::KIND_MEMORY, owner))?,
                 lanes: draft.lanes.ok_or(missing(format::KIND_LANES, owner))?,
                 segments: draft
@@ -277,14 +307,7 @@ impl<'a> GuestDraft<'a> {
     fn section(&mut self, kind: u16, owner: u16, mut content: Fields<'a>) -> Result<(), PlanError> {
         let wrong = PlanError::SectionSize(kind);
         match kind {
-            format::KIND_GUEST => {
-                let (entry, dtb) = content.u64().zip(content.u64()).ok_or(wrong)?;
-                let name = content
-                    .text(format::NAME_FIELD)
-                    .filter(|_| content.0.is_empty())
-                    .ok_or(wrong)?;
-                once(&mut self.guest, (entry, dtb, name), kind, owner)
-            }
+            format::KIND_GUEST => once(&mut self.guest, identity(owner, content)?, kind, owner),
             format::KIND_MEMORY => {
                 let (ipa, size) = content.u64().zip(content.u64()).ok_or(wrong)?;
                 let host = content
@@ -294,7 +317,7 @@ impl<'a> GuestDraft<'a> {
                 let host = (host != format::HOST_ANY).then_some(host);
                 once(&mut self.ram, RamPlan { ipa, size, host }, kind, owner)
             }
-            format::KIND_LANES if content.0.len().is_multiple_of(4) => {
+            format::KIND_LANES if content.0.len().is_multiple_of(format::LANE) => {
                 once(&mut self.lanes, content, kind, owner)
             }
             format::KIND_SEGMENTS if content.0.len().is_multiple_of(format::SEGMENT) => {
@@ -303,6 +326,29 @@ impl<'a> GuestDraft<'a> {
             _ => Err(wrong),
         }
     }
+}
+
+/// A guest's own section.
+fn identity(owner: u16, mut content: Fields<'_>) -> Result<Identity<'_>, PlanError> {
+    let wrong = PlanError::SectionSize(format::KIND_GUEST);
+    let (entry, dtb) = content.u64().zip(content.u64()).ok_or(wrong)?;
+    let name = content.text(format::NAME_FIELD).ok_or(wrong)?;
+    let on_crash = content.u32().ok_or(wrong)?;
+    let watchdog_ms = content
+        .u32()
+        .filter(|_| content.0.is_empty())
+        .ok_or(wrong)?;
+    let unknown = PlanError::Guest {
+        guest: u32::from(owner),
+        error: GuestError::OnCrash(on_crash),
+    };
+    Ok(Identity {
+        entry,
+        dtb,
+        name,
+        on_crash: OnCrash::from_number(on_crash).ok_or(unknown)?,
+        watchdog_ms,
+    })
 }
 
 /// Fills a place that must be empty.

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::{GuestError, NameError, Plan, PlanError, RamPlan, format};
+use crate::{GuestError, LanePlan, NameError, OnCrash, Plan, PlanError, RamPlan, Share, format};
 
 /// What a plan is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,12 @@ pub struct GuestSpec {
     pub entry: u64,
     /// Where its device tree is.
     pub dtb: u64,
-    /// The CPU of each lane.
-    pub cpus: Vec<u32>,
+    /// Its lanes: the CPU of each, and how much of it.
+    pub lanes: Vec<LanePlan>,
+    /// What becomes of it when it fails.
+    pub on_crash: OnCrash,
+    /// After how many milliseconds without a sign of life it counts as hung; not zero.
+    pub watchdog_ms: Option<u32>,
     /// The files to load.
     pub segments: Vec<SegmentSpec>,
 }
@@ -105,9 +109,11 @@ impl Blob {
             bytes.extend(guest.entry.to_le_bytes());
             bytes.extend(guest.dtb.to_le_bytes());
             bytes.extend(name);
+            bytes.extend(guest.on_crash.number().to_le_bytes());
+            bytes.extend(guest.watchdog_ms.unwrap_or(0).to_le_bytes());
         })?;
         self.section(format::KIND_LANES, owner, |bytes| {
-            bytes.extend(guest.cpus.iter().flat_map(|cpu| cpu.to_le_bytes()));
+            bytes.extend(guest.lanes.iter().flat_map(|lane| lane_fields(*lane)));
         })?;
         self.section(format::KIND_MEMORY, owner, |bytes| {
             bytes.extend(guest.ram.ipa.to_le_bytes());
@@ -148,6 +154,21 @@ impl Blob {
         self.sections = self.sections.saturating_add(1);
         Ok(())
     }
+}
+
+/// A lane as the plan has it.
+fn lane_fields(lane: LanePlan) -> impl Iterator<Item = u8> {
+    let [budget, period, priority] = match lane.share {
+        Share::Dedicated => [0; 3],
+        Share::Shared {
+            budget_us,
+            period_us,
+            priority,
+        } => [budget_us, period_us, u32::from(priority)],
+    };
+    [lane.cpu, budget, period, priority]
+        .into_iter()
+        .flat_map(u32::to_le_bytes)
 }
 
 /// A text in a zero-padded field, its last byte always zero.

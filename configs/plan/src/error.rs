@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::NameError;
+use crate::{NameError, Share};
 
 /// Why a plan was refused. Each variant carries the value that was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +80,16 @@ pub enum GuestError {
     Lanes(u32),
     /// A lane is on this CPU, which the machine does not have.
     CpuAbsent(u32),
-    /// A lane is on this CPU, which already carries one.
+    /// A lane is on this CPU, which already carries one, and one of the two is dedicated.
     CpuTaken(u32),
+    /// A lane is on this CPU, which is promised more than once with it.
+    CpuFull(u32),
+    /// A lane's share has a number that is out of range.
+    Share(Share),
+    /// No known thing is done when it fails.
+    OnCrash(u32),
+    /// Its watchdog waits for this many milliseconds: too few, or too many.
+    Watchdog(u32),
     /// Its RAM is empty, misaligned, or outside what a guest may have.
     Ram {
         /// First address.
@@ -161,6 +169,10 @@ impl fmt::Display for GuestError {
             Self::Lanes(n) => write!(f, "{n} lanes are not between 1 and {}", crate::MAX_LANES),
             Self::CpuAbsent(cpu) => write!(f, "there is no CPU {cpu}"),
             Self::CpuTaken(cpu) => write!(f, "CPU {cpu} already carries a lane"),
+            Self::CpuFull(cpu) => write!(f, "CPU {cpu} is promised for more than all its time"),
+            Self::Share(share) => write!(f, "no lane can have {share}"),
+            Self::OnCrash(n) => write!(f, "what to do when it fails is not known: {n}"),
+            Self::Watchdog(ms) => write!(f, "no watchdog waits {ms} ms"),
             Self::Ram { ipa, size } => write!(f, "{size:#x} bytes at {ipa:#x} cannot be its RAM"),
             Self::HostRam(host) => write!(f, "its RAM cannot be at host address {host:#x}"),
             Self::HostRamOf(other) => write!(f, "it shares host memory with guest {other}"),

@@ -8,7 +8,8 @@
 //!
 //! machine  1 cpus u32  deadline_ms u32 (0: none)                            owner: nobody (0xFFFF)
 //! guest    2 entry u64  dtb u64  name [32], zero-padded                     owner: the guest, 0 …
-//! lanes    3 cpu u32, one for each lane
+//!            on_crash u32 (0 stop, 1 restart, 2 hold)  watchdog_ms u32 (0: none)
+//! lanes    3 for each: cpu u32  budget_us u32  period_us u32  priority u32 (the last three 0: dedicated)
 //! memory   4 ipa u64  size u64  host u64 (all ones: EL2 chooses)
 //! segments 5 for each: ipa u64  len u64  file [48], zero-padded
 //! ```
@@ -20,7 +21,7 @@
 /// The first eight bytes of every plan.
 pub const MAGIC: [u8; 8] = *b"XDVPLAN\0";
 /// The version written and read here.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of the header.
 pub const HEADER: usize = 24;
 /// Where the header's checksum stands.
@@ -29,6 +30,8 @@ pub const CHECKSUM_AT: usize = 16;
 pub const SECTION_HEADER: usize = 16;
 /// Section payloads are padded to this.
 pub const SECTION_ALIGN: usize = 8;
+/// Bytes of one lane.
+pub const LANE: usize = 16;
 /// Bytes of one segment.
 pub const SEGMENT: usize = 64;
 /// Bytes of a name's field.

@@ -2,7 +2,7 @@
 //!
 //! EL2 reads no TOML. The host judges a machine file and writes down the result as a *plan*: a short
 //! binary blob that says which guests there are, how much memory each owns, which physical CPU carries
-//! each of its lanes, and which files of the boot bundle go where. EL2 does not believe a word of it:
+//! each of its lanes and how much of it, and which files of the boot bundle go where. EL2 does not believe a word of it:
 //! [`Plan::decode`] checks every field and every relation between fields again, and whoever holds a
 //! [`Plan`] may rely on the [rules](#rules).
 //!
@@ -19,7 +19,10 @@
 //!
 //! Of a plan that decodes, all this is true:
 //! - There are 1 to [`MAX_GUESTS`] guests, with different, [valid](check_name) names.
-//! - Every guest has 1 to [`MAX_LANES`] lanes, and every lane a CPU of its own below [`Plan::cpus`].
+//! - Every guest has 1 to [`MAX_LANES`] lanes, and every lane a CPU below [`Plan::cpus`].
+//! - A [dedicated](Share::Dedicated) lane has its CPU to itself. The budgets of shared lanes are not zero, not more
+//!   than their periods, and on no CPU more than all of it: added [exactly](fit), without rounding.
+//! - A watchdog waits for [`MIN_WATCHDOG_MS`] to [`MAX_WATCHDOG_MS`].
 //! - RAM starts at or above [`RAM_BASE`], in whole [`RAM_GRANULE`]s, and ends at or below [`RAM_LIMIT`].
 //! - RAM pinned to host memory is aligned there too, does not wrap, and overlaps no other guest's.
 //! - Segments are page aligned, not empty, inside their guest's RAM, and do not overlap.
@@ -38,18 +41,22 @@ mod decode;
 pub mod encode;
 mod error;
 pub mod format;
+mod lifecycle;
+mod share;
 
 pub use bundle::{Bundle, BundleError, PLAN_FILE};
 pub use check::{NameError, check_name};
 pub use decode::{GuestPlan, Lanes, Plan, Segments};
 pub use error::{GuestError, PlanError};
+pub use lifecycle::{MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, OnCrash};
+pub use share::{MAX_PERIOD_US, MAX_PRIORITY, MIN_PERIOD_US, Share, fit};
 
 /// The most guests one machine carries.
 pub const MAX_GUESTS: usize = 8;
 /// The most lanes (virtual CPUs) one guest has.
 pub const MAX_LANES: usize = 8;
 /// The most physical CPUs EL2 runs on.
-pub const MAX_CPUS: u32 = 8;
+pub const MAX_CPUS: u32 = 64;
 /// The most segments one guest is loaded from.
 pub const MAX_SEGMENTS: usize = 8;
 /// The longest name of a guest, in bytes.
@@ -78,11 +85,13 @@ pub struct RamPlan {
     pub host: Option<u64>,
 }
 
-/// One lane: a virtual CPU and the physical CPU that carries it.
+/// One lane: a virtual CPU, the physical CPU that carries it, and how much of that it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LanePlan {
     /// Logical index of the physical CPU, in the order of `/cpus` in the machine's device tree.
     pub cpu: u32,
+    /// How much of it.
+    pub share: Share,
 }
 
 /// One file of the bundle and where it goes in the guest's RAM.

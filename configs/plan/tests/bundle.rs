@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 
 use configs_plan::cpio::{Archive, CpioError, Writer};
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec, encode};
-use configs_plan::{Bundle, BundleError, PLAN_FILE, PlanError, RAM_BASE, RamPlan};
+use configs_plan::{
+    Bundle, BundleError, LanePlan, OnCrash, PLAN_FILE, PlanError, RAM_BASE, RamPlan, Share,
+};
 use proptest::prelude::*;
 
 fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -31,7 +33,12 @@ fn plan() -> Vec<u8> {
         },
         entry: RAM_BASE,
         dtb: RAM_BASE + (2 << 20),
-        cpus: vec![0],
+        lanes: vec![LanePlan {
+            cpu: 0,
+            share: Share::Dedicated,
+        }],
+        on_crash: OnCrash::Stop,
+        watchdog_ms: None,
         segments: vec![
             SegmentSpec {
                 file: "alpha/kernel".to_owned(),

@@ -9,9 +9,11 @@ mod support;
 
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec, encode, seal};
 use configs_plan::format::{self, checksum, crc32};
-use configs_plan::{Plan, PlanError, RAM_BASE, RAM_GRANULE, RamPlan};
+use configs_plan::{
+    GuestError, LanePlan, OnCrash, Plan, PlanError, RAM_BASE, RAM_GRANULE, RamPlan, Share,
+};
 use proptest::prelude::*;
-use support::{count, holds, spec, two};
+use support::{count, holds, spec, three, two};
 
 #[test]
 fn crc32_is_the_usual_one() {
@@ -41,7 +43,7 @@ fn sealed(mut blob: Vec<u8>, n: u32) -> Result<PlanSpec, PlanError> {
 fn damaged_headers_are_refused() {
     let blob = encode(&two()).expect("it is valid");
     assert_eq!(decode(&changed(&blob, 0, b"Y")), Err(PlanError::Magic));
-    assert_eq!(decode(&changed(&blob, 8, &[2])), Err(PlanError::Version(2)));
+    assert_eq!(decode(&changed(&blob, 8, &[1])), Err(PlanError::Version(1)));
     let said = u32::try_from(blob.len()).expect("it is short") ^ 1;
     let found = blob.len();
     assert_eq!(
@@ -103,6 +105,23 @@ fn damaged_sections_are_refused() {
 }
 
 #[test]
+fn an_unknown_thing_to_do_on_a_crash_is_refused() {
+    let blob = encode(&two()).expect("it is valid");
+    let sections = support::sections(&blob);
+    let n = count(sections.len());
+    let guests = sections.iter().filter(|s| s.0 == format::KIND_GUEST);
+    for (_, owner, start, _) in guests {
+        let at = start + format::SECTION_HEADER + 16 + format::NAME_FIELD;
+        let error = GuestError::OnCrash(3);
+        let guest = u32::from(*owner);
+        assert_eq!(
+            sealed(changed(&blob, at, &[3]), n),
+            Err(PlanError::Guest { guest, error })
+        );
+    }
+}
+
+#[test]
 fn unknown_sections_are_skipped_only_if_optional() {
     let blob = encode(&two()).expect("it is valid");
     let n = count(support::sections(&blob).len());
@@ -118,12 +137,28 @@ fn unknown_sections_are_skipped_only_if_optional() {
     assert_eq!(with(0), Err(PlanError::UnknownSection(77)));
 }
 
+/// Mostly shared: two dedicated lanes rarely find CPUs of their own among so few.
+fn any_lane() -> impl Strategy<Value = LanePlan> {
+    let period = prop_oneof![Just(1_000u32), Just(10_000), Just(9_999), 900u32..1_100_000];
+    let part = prop_oneof![0u32..=1_000, Just(333), Just(334), Just(500)];
+    let shared = (period, part, 0u8..6).prop_map(|(period_us, part, priority)| Share::Shared {
+        budget_us: period_us / 1_000 * part + period_us % 1_000 * part / 1_000,
+        period_us,
+        // The highest is rarely one too many.
+        priority: priority.saturating_sub(u8::from(part % 8 != 0)),
+    });
+    let share = prop_oneof![1 => Just(Share::Dedicated), 4 => shared];
+    (0u32..8, share).prop_map(|(cpu, share)| LanePlan { cpu, share })
+}
+
 prop_compose! {
     fn any_guest()(
         name in "[a-z0-9][a-z0-9-]{0,30}",
         granules in 4u64..64,
         host in prop::option::of(0u64..64),
-        lanes in prop::collection::vec(0u32..8, 1..4),
+        lanes in prop::collection::vec(any_lane(), 1..4),
+        on_crash in prop::sample::select(vec![OnCrash::Stop, OnCrash::Restart, OnCrash::Hold]),
+        watchdog_ms in prop::option::of(prop_oneof![1 => 1u32..200, 9 => 100u32..4_000_000]),
         kernel in 1u64..0x40_0000,
         word in 0u64..0x10_0000,
     ) -> GuestSpec {
@@ -133,7 +168,9 @@ prop_compose! {
             ram: RamPlan { ipa: RAM_BASE, size: granules * RAM_GRANULE, host: host.map(|n| n * RAM_GRANULE) },
             entry: RAM_BASE + (word * 4) % kernel.next_multiple_of(4),
             dtb,
-            cpus: lanes,
+            lanes,
+            on_crash,
+            watchdog_ms,
             segments: vec![kernel_file, SegmentSpec { file: format!("{name}/dtb"), ipa: dtb, len: 100 }],
             name,
         }
@@ -163,11 +200,12 @@ proptest! {
     /// Bytes changed behind a right checksum: refused, or a plan that keeps the rules. Never a panic.
     #[test]
     fn damaged_plans_are_refused_or_keep_the_rules(
+        is_shared: bool,
         changes in prop::collection::vec((format::HEADER.., any::<u8>(), any::<bool>()), 1..6),
         cut in prop::option::of(0usize..2000),
         sections in prop::option::weighted(0.1, any::<u32>()),
     ) {
-        let mut blob = encode(&two()).expect("it is valid");
+        let mut blob = encode(&if is_shared { three() } else { two() }).expect("it is valid");
         let n = count(support::sections(&blob).len());
         for (at, value, is_flip) in changes {
             let at = format::HEADER + at % (blob.len() - format::HEADER);

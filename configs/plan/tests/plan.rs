@@ -11,10 +11,10 @@ mod support;
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec, encode};
 use configs_plan::format;
 use configs_plan::{
-    GuestError, HOST_LIMIT, NameError, PAGE, Plan, PlanError, RAM_BASE, RAM_GRANULE, RAM_LIMIT,
-    RamPlan,
+    GuestError, HOST_LIMIT, LanePlan, NameError, OnCrash, PAGE, Plan, PlanError, RAM_BASE,
+    RAM_GRANULE, RAM_LIMIT, RamPlan, Share,
 };
-use support::{guest, holds, spec, two};
+use support::{dedicated, guest, holds, shared, spec, three, two};
 
 #[test]
 fn what_is_written_is_read_again() {
@@ -30,6 +30,8 @@ fn what_is_written_is_read_again() {
         encode(&two()).expect("it is valid"),
         "the same plan has the same bytes"
     );
+    let blob = encode(&three()).expect("it is valid");
+    assert_eq!(spec(&Plan::decode(&blob).expect("it is valid")), three());
 }
 
 /// Why a changed plan is refused.
@@ -52,7 +54,7 @@ fn of(change: &dyn Fn(&mut GuestSpec)) -> GuestError {
 fn each_rule_of_machines_names_and_lanes_is_kept() {
     assert_eq!(refused(&|s| s.guests.clear()), PlanError::NoGuest);
     assert_eq!(refused(&|s| s.cpus = 0), PlanError::Cpus(0));
-    assert_eq!(refused(&|s| s.cpus = 9), PlanError::Cpus(9));
+    assert_eq!(refused(&|s| s.cpus = 65), PlanError::Cpus(65));
     let many =
         |s: &mut PlanSpec| s.guests = (0..9).map(|n| guest(&format!("g{n}"), &[n])).collect();
     assert_eq!(
@@ -75,15 +77,68 @@ fn each_rule_of_machines_names_and_lanes_is_kept() {
         assert_eq!(of(&|g| g.name = name.to_owned()), GuestError::Name(error));
     }
     assert_eq!(of(&|g| g.name = "alpha".to_owned()), GuestError::NameOf(0));
-    assert_eq!(of(&|g| g.cpus.clear()), GuestError::Lanes(0));
-    assert_eq!(of(&|g| g.cpus = (0..9).collect()), GuestError::Lanes(9));
-    assert_eq!(of(&|g| g.cpus = vec![3]), GuestError::CpuAbsent(3));
+    let on = |cpus: &[u32]| of(&|g| g.lanes = cpus.iter().copied().map(dedicated).collect());
+    assert_eq!(on(&[]), GuestError::Lanes(0));
+    assert_eq!(on(&[0, 1, 2, 3, 4, 5, 6, 7, 8]), GuestError::Lanes(9));
+    assert_eq!(on(&[3]), GuestError::CpuAbsent(3));
+    assert_eq!(on(&[64]), GuestError::CpuAbsent(64));
+    assert_eq!(on(&[u32::MAX]), GuestError::CpuAbsent(u32::MAX));
+    assert_eq!(on(&[1]), GuestError::CpuTaken(1));
+    assert_eq!(on(&[2, 2]), GuestError::CpuTaken(2));
+}
+
+#[test]
+fn each_rule_of_shares_is_kept() {
+    let with = |lanes: &[LanePlan]| of(&|g| g.lanes = lanes.to_vec());
+    // Beside the first guest's dedicated lane, and after a lane of one's own.
+    assert_eq!(with(&[shared(1, 1, 1_000)]), GuestError::CpuTaken(1));
     assert_eq!(
-        of(&|g| g.cpus = vec![u32::MAX]),
-        GuestError::CpuAbsent(u32::MAX)
+        with(&[shared(2, 1, 1_000), dedicated(2)]),
+        GuestError::CpuTaken(2)
     );
-    assert_eq!(of(&|g| g.cpus = vec![1]), GuestError::CpuTaken(1));
-    assert_eq!(of(&|g| g.cpus = vec![2, 2]), GuestError::CpuTaken(2));
+    assert_eq!(
+        with(&[shared(2, 500, 1_000), shared(2, 500_001, 1_000_000)]),
+        GuestError::CpuFull(2)
+    );
+    for lane in [
+        shared(2, 0, 1_000),
+        shared(2, 1_001, 1_000),
+        shared(2, 1, 999),
+        shared(2, 1, 1_000_001),
+        shared(2, 0, 0),
+    ] {
+        assert_eq!(with(&[lane]), GuestError::Share(lane.share));
+    }
+    let share = Share::Shared {
+        budget_us: 1,
+        period_us: 1_000,
+        priority: 5,
+    };
+    assert_eq!(
+        with(&[LanePlan { cpu: 2, share }]),
+        GuestError::Share(share)
+    );
+}
+
+#[test]
+fn a_cpu_is_not_promised_twice_across_guests() {
+    let full = |s: &mut PlanSpec| {
+        *s = three();
+        s.guests[1].lanes = vec![shared(0, 700, 1_000)];
+    };
+    let error = GuestError::CpuFull(0);
+    assert_eq!(refused(&full), PlanError::Guest { guest: 1, error });
+}
+
+#[test]
+fn each_rule_of_lifecycles_is_kept() {
+    for ms in [1, 99, 3_600_001, u32::MAX] {
+        assert_eq!(of(&|g| g.watchdog_ms = Some(ms)), GuestError::Watchdog(ms));
+    }
+    for number in 0..5 {
+        let known = OnCrash::from_number(number);
+        assert_eq!(known.map(OnCrash::number), (number < 3).then_some(number));
+    }
 }
 
 #[test]
@@ -208,6 +263,11 @@ fn every_error_has_words() {
         GuestError::Lanes(0),
         GuestError::CpuAbsent(1),
         GuestError::CpuTaken(1),
+        GuestError::CpuFull(1),
+        GuestError::Share(Share::Dedicated),
+        GuestError::Share(shared(0, 0, 1).share),
+        GuestError::OnCrash(3),
+        GuestError::Watchdog(1),
         GuestError::Ram { ipa: 1, size: 2 },
         GuestError::HostRam(1),
         GuestError::HostRamOf(1),

@@ -8,11 +8,31 @@
 
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec};
 use configs_plan::{
-    HOST_LIMIT, MAX_CPUS, MAX_GUESTS, MAX_LANES, MAX_SEGMENTS, PAGE, Plan, RAM_BASE, RAM_GRANULE,
-    RAM_LIMIT, RamPlan, format,
+    HOST_LIMIT, LanePlan, MAX_CPUS, MAX_GUESTS, MAX_LANES, MAX_SEGMENTS, OnCrash, PAGE, Plan,
+    RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share, format,
 };
 
-/// A guest of 64 MiB.
+/// A lane with a CPU to itself.
+pub fn dedicated(cpu: u32) -> LanePlan {
+    LanePlan {
+        cpu,
+        share: Share::Dedicated,
+    }
+}
+
+/// A lane with a part of a CPU.
+pub fn shared(cpu: u32, budget_us: u32, period_us: u32) -> LanePlan {
+    LanePlan {
+        cpu,
+        share: Share::Shared {
+            budget_us,
+            period_us,
+            priority: 2,
+        },
+    }
+}
+
+/// A guest of 64 MiB with dedicated lanes.
 pub fn guest(name: &str, cpus: &[u32]) -> GuestSpec {
     let segment = |part: &str, at: u64, len| SegmentSpec {
         file: format!("{name}/{part}"),
@@ -28,7 +48,9 @@ pub fn guest(name: &str, cpus: &[u32]) -> GuestSpec {
         },
         entry: RAM_BASE,
         dtb: RAM_BASE + (62 << 20),
-        cpus: cpus.to_vec(),
+        lanes: cpus.iter().copied().map(dedicated).collect(),
+        on_crash: OnCrash::Stop,
+        watchdog_ms: None,
         segments: vec![
             segment("kernel", 0, 0x1_2345),
             segment("dtb", 62 << 20, 1000),
@@ -45,6 +67,33 @@ pub fn two() -> PlanSpec {
     }
 }
 
+/// Three guests on two CPUs: two that share one, and one that has the other.
+pub fn three() -> PlanSpec {
+    let with = |name: &str, lanes: Vec<LanePlan>| GuestSpec {
+        lanes,
+        ..guest(name, &[])
+    };
+    PlanSpec {
+        cpus: 2,
+        deadline_ms: None,
+        guests: vec![
+            GuestSpec {
+                on_crash: OnCrash::Restart,
+                watchdog_ms: Some(5_000),
+                ..with(
+                    "alpha",
+                    vec![shared(0, 3_000, 10_000), shared(0, 1, 1_000_000)],
+                )
+            },
+            GuestSpec {
+                on_crash: OnCrash::Hold,
+                ..with("beta", vec![shared(0, 500, 1_000)])
+            },
+            with("gamma", vec![dedicated(1)]),
+        ],
+    }
+}
+
 /// What a plan says, as it would be written.
 pub fn spec(plan: &Plan<'_>) -> PlanSpec {
     let segment = |s: configs_plan::SegmentPlan<'_>| SegmentSpec {
@@ -57,7 +106,9 @@ pub fn spec(plan: &Plan<'_>) -> PlanSpec {
         ram: g.ram(),
         entry: g.entry(),
         dtb: g.dtb(),
-        cpus: g.lanes().map(|lane| lane.cpu).collect(),
+        lanes: g.lanes().collect(),
+        on_crash: g.on_crash(),
+        watchdog_ms: g.watchdog_ms(),
         segments: g.segments().map(segment).collect(),
     };
     PlanSpec {
@@ -69,10 +120,6 @@ pub fn spec(plan: &Plan<'_>) -> PlanSpec {
 
 /// The rules, said once more and in another way than the code says them.
 pub fn holds(spec: &PlanSpec) -> bool {
-    let mut cpus: Vec<u32> = spec.guests.iter().flat_map(|g| g.cpus.clone()).collect();
-    let lanes = cpus.len();
-    cpus.sort_unstable();
-    cpus.dedup();
     let mut names: Vec<_> = spec.guests.iter().map(|g| g.name.clone()).collect();
     names.sort_unstable();
     names.dedup();
@@ -83,8 +130,7 @@ pub fn holds(spec: &PlanSpec) -> bool {
         .collect();
     hosts.sort_unstable();
     let pinned = spec.guests.iter().filter(|g| g.ram.host.is_some()).count();
-    cpus.len() == lanes
-        && cpus.iter().all(|cpu| *cpu < spec.cpus)
+    (0..64).all(|cpu| cpu_holds(spec, cpu))
         && (1..=MAX_CPUS).contains(&spec.cpus)
         && (1..=MAX_GUESTS).contains(&spec.guests.len())
         && names.len() == spec.guests.len()
@@ -93,7 +139,45 @@ pub fn holds(spec: &PlanSpec) -> bool {
             .iter()
             .all(|(start, end)| start.is_multiple_of(RAM_GRANULE) && *end <= HOST_LIMIT)
         && hosts.windows(2).all(|pair| pair[0].1 <= pair[1].0)
-        && spec.guests.iter().all(guest_holds)
+        && spec
+            .guests
+            .iter()
+            .all(|g| guest_holds(g) && g.lanes.iter().all(|lane| lane.cpu < spec.cpus))
+}
+
+/// A dedicated lane is alone; shared ones have no more than everything, over a common multiple of their periods.
+fn cpu_holds(spec: &PlanSpec, cpu: u32) -> bool {
+    let lanes = spec.guests.iter().flat_map(|g| &g.lanes);
+    let here: Vec<Share> = lanes.filter(|l| l.cpu == cpu).map(|l| l.share).collect();
+    if here.contains(&Share::Dedicated) {
+        return here.len() == 1;
+    }
+    let (mut over, mut under) = (0u128, 1u128);
+    for share in here {
+        let Share::Shared {
+            budget_us,
+            period_us,
+            priority,
+        } = share
+        else {
+            unreachable!("there is none")
+        };
+        if budget_us == 0
+            || budget_us > period_us
+            || !(1_000..=1_000_000).contains(&period_us)
+            || priority > 4
+        {
+            return false;
+        }
+        let (mut a, mut b) = (under, u128::from(period_us));
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        let common = under / a * u128::from(period_us);
+        over = over * (common / under) + u128::from(budget_us) * (common / u128::from(period_us));
+        under = common;
+    }
+    over <= under
 }
 
 fn guest_holds(guest: &GuestSpec) -> bool {
@@ -113,7 +197,10 @@ fn guest_holds(guest: &GuestSpec) -> bool {
             .all(|b| b"abcdefghijklmnopqrstuvwxyz0123456789-".contains(b))
         && name[0] != b'-'
         && name != b"xdv"
-        && (1..=MAX_LANES).contains(&guest.cpus.len())
+        && (1..=MAX_LANES).contains(&guest.lanes.len())
+        && guest
+            .watchdog_ms
+            .is_none_or(|ms| (100..=3_600_000).contains(&ms))
         && guest.ram.ipa >= RAM_BASE
         && ram_end <= RAM_LIMIT
         && guest.ram.size != 0
