@@ -12,9 +12,11 @@ pub mod identity;
 pub mod owner;
 pub mod placement;
 pub mod roster;
+pub mod sched;
 
 pub use ending::{Ending, StopReason};
 pub use identity::{LaneId, VmId};
 pub use owner::Owner;
 pub use placement::{Placement, PlacementError};
 pub use roster::Roster;
+pub use sched::{AdmissionError, Decision, Scheduler, Server, Slot};
