@@ -47,6 +47,40 @@ impl IdRegs {
         Self { values }
     }
 
+    /// What all of these CPUs have, given what each of them could offer alone: for a guest whose lanes run on CPUs that
+    /// differ. Every field is the least of them; one that is negative where a feature is absent counts as signed.
+    #[must_use]
+    pub fn common<'a>(first: &Self, others: impl IntoIterator<Item = &'a Self>) -> Self {
+        others
+            .into_iter()
+            .fold(first.clone(), |common, cpu| common.meet(cpu))
+    }
+
+    fn meet(&self, other: &Self) -> Self {
+        let mut values = [0; COUNT];
+        for register in AARCH64.iter().chain(AARCH32) {
+            let index = register.index();
+            if let Some(value) = values.get_mut(index) {
+                *value = register.meet(self.by_index(index), other.by_index(index));
+            }
+        }
+        Self { values }
+    }
+
+    /// The first register in which a guest with these values would be promised more than `cpu` has.
+    #[must_use]
+    pub fn exceeds(&self, cpu: &Self) -> Option<&'static str> {
+        let common = self.meet(cpu);
+        AARCH64
+            .iter()
+            .chain(AARCH32)
+            .find(|register| {
+                let index = register.index();
+                common.by_index(index) != self.by_index(index)
+            })
+            .map(|register| register.name)
+    }
+
     /// The register with this CRm, 1 to 7, and op2. Zero for any other.
     #[inline]
     #[must_use]

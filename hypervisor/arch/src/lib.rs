@@ -32,6 +32,8 @@ pub mod memory;
 #[cfg(target_os = "none")]
 pub mod mmu;
 #[cfg(target_os = "none")]
+mod optional;
+#[cfg(target_os = "none")]
 pub mod power;
 #[cfg(target_os = "none")]
 mod registers;

@@ -44,7 +44,19 @@ system_registers! {
     "s3_4_c1_c1_6": / write_hfgitr_el2;
     "s3_4_c3_c1_4": / write_hdfgrtr_el2;
     "s3_4_c3_c1_5": / write_hdfgwtr_el2;
-    // VSESR_EL2.
+    // The same of FEAT_FGT2.
+    "s3_4_c3_c1_2": / write_hfgrtr2_el2;
+    "s3_4_c3_c1_3": / write_hfgwtr2_el2;
+    "s3_4_c3_c1_7": / write_hfgitr2_el2;
+    "s3_4_c3_c1_0": / write_hdfgrtr2_el2;
+    "s3_4_c3_c1_1": / write_hdfgwtr2_el2;
+    // MPAM2_EL2.
+    "s3_4_c10_c5_0": / write_mpam2_el2;
+    // SMPRI_EL1 and TPIDR2_EL0.
+    "s3_0_c1_c2_4": / write_smpri_el1;
+    "s3_3_c13_c0_5": / write_tpidr2_el0;
+    // VDISR_EL2 and VSESR_EL2.
+    "s3_4_c12_c1_1": / write_vdisr_el2;
     "s3_4_c5_c2_3": / write_vsesr_el2;
     "oslar_el1": / write_oslar_el1;
     "cntpct_el0": read_cntpct_el0 /;

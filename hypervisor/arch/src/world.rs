@@ -16,8 +16,7 @@ use tock_registers::register_bitfields;
 use vcpu::context::{El1State, FpState, Source};
 use vcpu::inject::VirtualSError;
 
-use crate::hardware::id_register;
-use crate::registers;
+use crate::{optional, registers};
 
 macro_rules! el1_registers {
     ($($field:ident: $name:literal;)*) => {
@@ -226,7 +225,8 @@ pub fn configure(stage2: Stage2Registers, lane_affinity: u64, counter_offset: u6
     CPTR_EL2.set(guest_cptr().value);
     MDCR_EL2.write(guest_mdcr());
     registers::write_hstr_el2(0);
-    clear_optional_traps();
+    optional::trap();
+    optional::clear();
     // The guest reads the physical counter and owns the physical timer.
     CNTHCTL_EL2.write(CNTHCTL_EL2::EL1PCTEN::SET + CNTHCTL_EL2::EL1PCEN::SET);
     CNTVOFF_EL2.set(counter_offset);
@@ -238,30 +238,6 @@ pub fn configure(stage2: Stage2Registers, lane_affinity: u64, counter_offset: u6
     VTCR_EL2.set(stage2.vtcr);
     VTTBR_EL2.set(stage2.vttbr);
     registers::isb();
-}
-
-/// The field of an ID register from this bit up, 4 bits wide.
-fn feature(crm: u8, op2: u8, bit: u32) -> u64 {
-    (id_register(crm, op2) >> bit) & 0xF
-}
-
-/// Puts what only newer CPUs have to zero, whatever firmware left there: no optional instruction enabled behind
-/// the back of the ID registers, no trap that our table does not know. And the OS lock off: it would keep a guest's
-/// software step from ever firing.
-fn clear_optional_traps() {
-    // ID_AA64MMFR1_EL1.HCX
-    if feature(7, 1, 40) != 0 {
-        registers::write_hcrx_el2(0);
-    }
-    // ID_AA64MMFR0_EL1.FGT
-    if feature(7, 0, 56) != 0 {
-        registers::write_hfgrtr_el2(0);
-        registers::write_hfgwtr_el2(0);
-        registers::write_hfgitr_el2(0);
-        registers::write_hdfgrtr_el2(0);
-        registers::write_hdfgwtr_el2(0);
-    }
-    registers::write_oslar_el1(0);
 }
 
 /// Ends a machine's hold on this CPU: stage 2 off, no virtual interrupt, its timers silent.
@@ -341,8 +317,8 @@ pub fn fetch_address(pc: u64, user: bool) -> Option<u64> {
 
 /// Marks a virtual SError pending for the lane on this CPU.
 pub fn pend_virtual_serror(error: VirtualSError) {
-    // ID_AA64PFR0_EL1.RAS: only then does the guest's ESR_EL1 come from VSESR_EL2.
-    if feature(4, 0, 28) != 0 {
+    // Only then does the guest's ESR_EL1 come from VSESR_EL2.
+    if optional::has_ras() {
         registers::write_vsesr_el2(error.vsesr);
     }
     HCR_EL2.modify(HCR_EL2::VSE::SET);

@@ -174,7 +174,7 @@ pub(super) const REGISTERS: &[Register] = &[
         crm: 6,
         op2: 2,
         fields: &[
-            Field::new("WFxT", 0, Hide),
+            Field::new("WFxT", 0, Cap(2)),
             Field::new("RPRES", 4, Cap(1)),
             Field::new("GPA3", 8, Hide),
             Field::new("APA3", 12, Hide),
@@ -224,7 +224,7 @@ pub(super) const REGISTERS: &[Register] = &[
             Field::new("TGran4_2", 40, Hide),
             Field::new("ExS", 44, Cap(1)),
             Field::new("FGT", 56, Hide),
-            Field::new("ECV", 60, Hide),
+            Field::new("ECV", 60, Cap(1)),
         ],
     },
     Register {

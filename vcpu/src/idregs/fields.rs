@@ -55,6 +55,24 @@ impl Field {
         };
         value << self.shift
     }
+
+    /// The field in place, from the registers of two CPUs: what both have.
+    #[must_use]
+    pub const fn meet(&self, one: u64, other: u64) -> u64 {
+        let (one, other) = ((one >> self.shift) & 0xf, (other >> self.shift) & 0xf);
+        // Adding 8 and dropping the carry puts -8 to 7 in order.
+        let bias = if matches!(self.rule, Rule::Signed(_)) {
+            8
+        } else {
+            0
+        };
+        let value = if (one + bias) & 0xf < (other + bias) & 0xf {
+            one
+        } else {
+            other
+        };
+        value << self.shift
+    }
 }
 
 const fn least(host: u64, max: u8) -> u64 {
@@ -82,6 +100,14 @@ impl Register {
         self.fields
             .iter()
             .fold(0, |value, field| value | field.apply(host, limits))
+    }
+
+    /// The value that promises what both of two CPUs have.
+    #[must_use]
+    pub fn meet(&self, one: u64, other: u64) -> u64 {
+        self.fields
+            .iter()
+            .fold(0, |value, field| value | field.meet(one, other))
     }
 
     /// Where the register stands in the order of the encoding.

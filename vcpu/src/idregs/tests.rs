@@ -100,8 +100,8 @@ fn what_is_hidden_is_hidden_from_a_host_that_has_it() {
         ),
         ("ID_AA64ISAR0_EL1", &["TME"]),
         ("ID_AA64ISAR1_EL1", &["APA", "API", "GPA", "GPI", "LS64"]),
-        ("ID_AA64ISAR2_EL1", &["APA3", "GPA3", "MOPS", "WFxT"]),
-        ("ID_AA64MMFR0_EL1", &["ECV", "FGT", "BigEnd"]),
+        ("ID_AA64ISAR2_EL1", &["APA3", "GPA3", "MOPS"]),
+        ("ID_AA64MMFR0_EL1", &["FGT", "BigEnd"]),
         ("ID_AA64MMFR1_EL1", &["VH", "HCX", "LO", "TWED", "VMIDBits"]),
         ("ID_AA64MMFR2_EL1", &["NV", "FWB", "EVT", "IESB"]),
     ] {
@@ -170,6 +170,39 @@ fn aarch32_is_described_only_where_user_mode_can_be_it() {
 }
 
 #[test]
+fn cpus_that_differ_share_what_all_of_them_have() {
+    // A CPU without FP, with 64 KiB granules, AArch32 at EL0, 4 breakpoints and CRC32 2; and another.
+    let cpu = |pfr0: u64, mmfr0: u64, dfr0: u64, isar0: u64| {
+        let host = move |crm, op2| match (crm, op2) {
+            (4, 0) => pfr0,
+            (5, 0) => dfr0,
+            (6, 0) => isar0,
+            (7, 0) => mmfr0,
+            (2, 0) => 0x0232_1110,
+            _ => 0,
+        };
+        IdRegs::sanitise(&host, Limits::MAX)
+    };
+    let little = cpu(0xff_0012, 0x0000_0002, 0x3000, 0x10_0000);
+    let big = cpu(0x00_0011, 0x0f00_0005, 0x5000, 0x20_0000);
+    let common = IdRegs::common(&little, [&big]);
+    assert_eq!(common, IdRegs::common(&big, [&little]));
+    assert_eq!(common, IdRegs::common(&big, [&little, &big, &common]));
+    assert_eq!(read(&common, "ID_AA64PFR0_EL1", "FP"), 15, "none is least");
+    assert_eq!(read(&common, "ID_AA64PFR0_EL1", "EL0"), 1);
+    assert_eq!(read(&little, "ID_ISAR0_EL1", "Swap"), 0);
+    assert_eq!(read(&little, "ID_ISAR0_EL1", "Divide"), 2);
+    assert_eq!(read(&common, "ID_ISAR0_EL1", "Divide"), 0, "no AArch32");
+    assert_eq!(read(&common, "ID_AA64MMFR0_EL1", "PARange"), 2);
+    assert_eq!(read(&common, "ID_AA64MMFR0_EL1", "TGran4"), 0);
+    assert_eq!(read(&common, "ID_AA64MMFR0_EL1", "TGran64"), 15);
+    assert_eq!(read(&common, "ID_AA64ISAR0_EL1", "Atomic"), 1);
+    assert_eq!(big.exceeds(&little), Some("ID_AA64PFR0_EL1"));
+    assert_eq!(common.exceeds(&little), None);
+    assert_eq!(common.exceeds(&big), None);
+}
+
+#[test]
 fn what_the_table_does_not_name_is_zero() {
     let ids = IdRegs::sanitise(&rich, Limits::MAX);
     let named: BTreeSet<usize> = all().iter().map(|r| r.index()).collect();
@@ -224,6 +257,25 @@ fn the_hot_read_answers_exactly_the_identification_registers() {
 }
 
 proptest! {
+    /// The common view promises nothing that one of the CPUs lacks, and all that each has.
+    #[test]
+    fn a_common_view_is_the_greatest_that_fits(one in any::<[u64; COUNT]>(), other in any::<[u64; COUNT]>()) {
+        let ids = |host: [u64; COUNT]| {
+            IdRegs::sanitise(&move |crm: u16, op2: u16| host[usize::from(crm) * 8 + usize::from(op2) - 8], Limits::MAX)
+        };
+        let (one, other) = (ids(one), ids(other));
+        let common = IdRegs::common(&one, [&other]);
+        prop_assert_eq!(common.exceeds(&one), None);
+        prop_assert_eq!(common.exceeds(&other), None);
+        prop_assert_eq!(&IdRegs::common(&one, [&one]), &one);
+        for register in all() {
+            for field in register.fields {
+                let of = |ids: &IdRegs| ids.by_index(register.index()) >> field.shift & 0xf;
+                prop_assert!(of(&common) == of(&one) || of(&common) == of(&other));
+            }
+        }
+    }
+
     /// No field of a guest promises more than the host has, unless it is a constant.
     #[test]
     fn a_guest_never_has_more_than_the_host(host in any::<[u64; COUNT]>(), limit in any::<u8>()) {

@@ -5,7 +5,7 @@
 //!
 //! The trap bits that bring accesses here: HCR_EL2.{TID1, TID3, TIDCP, TACR, TLOR, TERR, IMO, FMO} set and HCR_EL2.{APK,
 //! API, ATA, EnSCXT, FIEN} clear; MDCR_EL2.{TDRA, TDOSA, TDA, TPM, TPMCR, TTRF, TPMS} set and E2PB, E2TB clear;
-//! CPTR_EL2.{TTA, TAM} set; HCRX_EL2 and the fine-grained traps as they are at reset, where such features exist. Rows
+//! CPTR_EL2.{TTA, TAM} set; of HCRX_EL2 only TALLINT set, and the fine-grained traps zero, where such features exist. Rows
 //! also stand for what is trapped on some CPUs, or some of the time: HCR_EL2.{TSW, TID5}, ICC_SRE_EL2.Enable,
 //! ICH_HCR_EL2.TDIR.
 
@@ -185,6 +185,8 @@ pub const TABLE: &[Row] = &[
         (3, 0, 2, 5, 2),
         HIDDEN,
     ),
+    // Only writes trap (HCRX_EL2.TALLINT).
+    one("ALLINT", (3, 0, 4, 3, 0), HIDDEN),
     one("ERRIDR_EL1", (3, 0, 5, 3, 0), HIDDEN),
     one("ERRSELR_EL1", (3, 0, 5, 3, 1), HIDDEN),
     one("ERXGSR_EL1", (3, 0, 5, 3, 2), HIDDEN),
