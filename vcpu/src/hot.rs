@@ -13,7 +13,6 @@ use crate::lane::Vcpu;
 use crate::smccc;
 use crate::trace::Record;
 use crate::vgic::{Sent, VIRTUAL_TIMER, Vgic, VirtGic};
-use vcpu_board::pl011::Pl011;
 use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE};
 
 /// The SGI by which one CPU makes another look at its mail.
@@ -37,6 +36,10 @@ pub trait Hardware: VirtGic {
     fn set_spsr(&mut self, value: u64);
     /// SCTLR_EL1, the guest's.
     fn sctlr_el1(&self) -> u64;
+    /// CNTPCT_EL0: the physical counter.
+    fn count(&self) -> u64;
+    /// CNTFRQ_EL0: how often it counts in a second.
+    fn frequency(&self) -> u64;
     /// Reads ICC_IAR1_EL1: acknowledges the most urgent physical interrupt.
     fn acknowledge(&mut self) -> u32;
     /// Writes ICC_EOIR1_EL1: drops the running priority (EOImode 1).
@@ -232,7 +235,7 @@ fn read(vcpu: &Vcpu, ipa: u64, double: bool) -> Option<u64> {
     const PAGE: u64 = !0xFFF;
     const TYPER: u64 = 0x8;
     let word = match ipa & PAGE {
-        PL011_BASE => Pl011::fast_read(ipa & !PAGE),
+        PL011_BASE => vcpu.machine.fast_uart_read(ipa & !PAGE),
         GICD_BASE => Vgic::fast_gicd_read(ipa & !PAGE),
         _ => {
             let vgic = &vcpu.machine.vgic;

@@ -1,9 +1,13 @@
 //! What the lanes of one machine share, as far as a lane's exits touch it.
 
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
 use spin::Mutex;
 use stage2_addr::Ipa;
 use vcpu_board::console::LineBuffer;
-use vcpu_board::pl011::Pl011;
+use vcpu_board::pl011::{self, Pl011};
+use vcpu_board::pl031::Pl031;
+use vcpu_board::ring::Ring;
 use vcpu_board::{Board, Device, RAM_BASE};
 
 use crate::idregs::IdRegs;
@@ -11,6 +15,9 @@ use crate::inject::Features;
 use crate::psci::Power;
 use crate::smccc::Workarounds;
 use crate::vgic::Vgic;
+
+/// How much an operator may type ahead of the UART.
+pub const TYPED_AHEAD: usize = 256;
 
 /// The shared half of a machine. Every field is either constant or takes care of its own concurrency.
 pub struct Machine {
@@ -28,6 +35,18 @@ pub struct Machine {
     pub board: Board,
     /// The console.
     pub console: Mutex<Console>,
+    /// `UARTFR`: a copy for the hot path, written under the console's lock.
+    pub(crate) uart_flags: AtomicU32,
+    /// What was typed and has no room in the UART yet. Locked by itself, or with the console's lock held.
+    pub(crate) typed: Mutex<Ring<u8, TYPED_AHEAD>>,
+    /// How much that is, for a look without the lock.
+    pub(crate) typed_ahead: AtomicUsize,
+    /// Typed bytes that had no room at all.
+    typed_lost: AtomicU64,
+    /// The real-time clock.
+    pub(crate) rtc: Mutex<Pl031>,
+    /// When its line will rise, in ticks; `u64::MAX` for never. Written under its lock.
+    pub(crate) alarm: AtomicU64,
 }
 
 /// A machine's serial port and the line it has begun.
@@ -59,7 +78,66 @@ impl Machine {
                 uart: Pl011::new(),
                 line: LineBuffer::new(),
             }),
+            uart_flags: AtomicU32::new(u32::from(pl011::FLAGS_AT_RESET)),
+            typed: Mutex::new(Ring::new(0)),
+            typed_ahead: AtomicUsize::new(0),
+            typed_lost: AtomicU64::new(0),
+            rtc: Mutex::new(Pl031::new(0)),
+            alarm: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// The same machine, whose clock says that the physical counter was zero `epoch` seconds after 1970.
+    #[must_use]
+    pub fn with_epoch(self, epoch: u64) -> Self {
+        Self {
+            rtc: Mutex::new(Pl031::new(epoch)),
+            ..self
+        }
+    }
+
+    /// Bytes from the operator's keyboard. Any CPU may call this; then a lane of the machine has to be told
+    /// ([`Vgic::notify`]) and to call [`console_input`](crate::serve::console_input). How many bytes were taken: the
+    /// rest had no room, is counted and lost.
+    pub fn input(&self, bytes: &[u8]) -> usize {
+        let mut typed = self.typed.lock();
+        let taken = bytes.iter().take_while(|byte| typed.push(**byte)).count();
+        self.typed_ahead.store(typed.len(), Ordering::Release);
+        let lost = bytes.len() - taken;
+        self.typed_lost.fetch_add(lost as u64, Ordering::Relaxed);
+        taken
+    }
+
+    /// How many bytes [`input`](Self::input) had to refuse so far.
+    #[must_use]
+    pub fn input_lost(&self) -> u64 {
+        self.typed_lost.load(Ordering::Relaxed)
+    }
+
+    /// When the real-time clock's alarm will go off, as a value of the physical counter, if one is set: the moment to
+    /// call [`tick`](crate::serve::tick). It changes only when a lane of the machine has accessed the clock, so it is
+    /// worth a look after each exit that was a device's, or before the CPU goes idle.
+    #[inline]
+    #[must_use]
+    pub fn next_alarm(&self) -> Option<u64> {
+        let alarm = self.alarm.load(Ordering::Acquire);
+        (alarm != u64::MAX).then_some(alarm)
+    }
+
+    /// Every device but the interrupt controller as after power-on, for a machine none of whose lanes runs. Their
+    /// interrupt lines are low then, which the interrupt controller's own reset has to assume as well. What was typed
+    /// for the machine's last life is forgotten; an unfinished line of output is not, it is the caller's to flush.
+    pub fn reset_devices(&self) {
+        let mut console = self.console.lock();
+        console.uart = Pl011::new();
+        let flags = u32::from(console.uart.flags());
+        self.uart_flags.store(flags, Ordering::Relaxed);
+        let mut typed = self.typed.lock();
+        typed.clear();
+        self.typed_ahead.store(0, Ordering::Release);
+        let mut rtc = self.rtc.lock();
+        rtc.reset();
+        self.alarm.store(u64::MAX, Ordering::Release);
     }
 
     /// Whether an address is in the machine's RAM.

@@ -9,6 +9,7 @@ pub use answer::{Task, answer};
 
 use crate::context::Pc;
 use crate::device;
+pub use crate::device::{console_input, tick};
 use crate::exit::{DataAbort, FaultAddress, Syndrome, Wfx, WfxKind};
 use crate::hot::{Hardware, KICK};
 use crate::inject::{El1Regs, Exception};

@@ -5,7 +5,7 @@ use vcpu::hot::Hardware;
 use vcpu::inject::El1Regs;
 use vcpu::vgic::VirtGic;
 
-use crate::{gic, registers};
+use crate::{gic, registers, timer};
 
 /// The CPU that runs this code. A value without content: all state is in the CPU's registers, which no
 /// other CPU can reach.
@@ -201,6 +201,14 @@ impl Hardware for ThisCpu {
     #[inline(always)]
     fn sctlr_el1(&self) -> u64 {
         registers::read_sctlr_el1()
+    }
+
+    fn count(&self) -> u64 {
+        timer::now()
+    }
+
+    fn frequency(&self) -> u64 {
+        timer::frequency()
     }
 
     #[inline(always)]

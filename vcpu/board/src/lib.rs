@@ -1,4 +1,4 @@
-//! The machine a guest sees: its address map, its UART, and the way its console bytes become lines.
+//! The machine a guest sees: its address map, its UART and clock, and the way its console bytes become lines.
 //!
 //! Why a crate of its own: these are values and state machines without any notion of a virtual CPU. The map is that of
 //! QEMU's `virt` machine, so that what boots there boots here.
@@ -11,8 +11,12 @@ extern crate std;
 pub mod console;
 mod map;
 pub mod pl011;
+pub mod pl031;
+pub mod ring;
+pub mod virtio;
 
 pub use map::{
     Board, Device, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_STRIDE, MAX_LANES, PL011_BASE, PL011_SIZE,
-    PL011_SPI, Place, RAM_BASE,
+    PL011_SPI, PL031_BASE, PL031_SIZE, PL031_SPI, Place, RAM_BASE, VIRTIO_BASE, VIRTIO_SLOTS,
+    VIRTIO_SPI, VIRTIO_STRIDE,
 };

@@ -19,6 +19,20 @@ pub const PL011_BASE: u64 = 0x0900_0000;
 pub const PL011_SIZE: u64 = 0x1000;
 /// The UART's INTID: SPI 1.
 pub const PL011_SPI: u32 = 33;
+/// The real-time clock.
+pub const PL031_BASE: u64 = 0x0901_0000;
+/// Bytes of the real-time clock's frame.
+pub const PL031_SIZE: u64 = 0x1000;
+/// The real-time clock's INTID: SPI 2.
+pub const PL031_SPI: u32 = 34;
+/// The first virtio-mmio slot; the others follow.
+pub const VIRTIO_BASE: u64 = 0x0a00_0000;
+/// Bytes of one slot.
+pub const VIRTIO_STRIDE: u64 = 0x200;
+/// How many slots there are.
+pub const VIRTIO_SLOTS: u64 = 32;
+/// The first slot's INTID, SPI 16; the others follow.
+pub const VIRTIO_SPI: u32 = 48;
 /// Where RAM begins unless the plan says otherwise.
 pub const RAM_BASE: u64 = 0x4000_0000;
 /// The most lanes a guest may have.
@@ -33,6 +47,10 @@ pub enum Device {
     Redistributor(usize),
     /// The UART.
     Pl011,
+    /// The real-time clock.
+    Pl031,
+    /// The virtio-mmio slot of this number.
+    Virtio(usize),
     /// The guest's memory.
     Ram,
 }
@@ -94,6 +112,20 @@ impl Board {
                 offset: offset & (GICR_STRIDE - 1),
             });
         }
+        let offset = raw.wrapping_sub(PL031_BASE);
+        if offset < PL031_SIZE {
+            return Some(Place {
+                device: Device::Pl031,
+                offset,
+            });
+        }
+        let offset = raw.wrapping_sub(VIRTIO_BASE);
+        if offset < VIRTIO_SLOTS * VIRTIO_STRIDE {
+            return Some(Place {
+                device: Device::Virtio((offset / VIRTIO_STRIDE) as usize),
+                offset: offset & (VIRTIO_STRIDE - 1),
+            });
+        }
         let offset = raw.wrapping_sub(self.ram.raw());
         if offset < self.ram_size {
             return Some(Place {
@@ -150,6 +182,19 @@ mod tests {
         assert_eq!(at(PL011_BASE - 1), None);
         assert_eq!(at(PL011_BASE + 0x18), Some((Device::Pl011, 0x18)));
         assert_eq!(at(PL011_BASE + 0x1000), None);
+        assert_eq!(at(PL031_BASE - 1), None);
+        assert_eq!(at(PL031_BASE + 0xffc), Some((Device::Pl031, 0xffc)));
+        assert_eq!(at(PL031_BASE + 0x1000), None);
+        assert_eq!(at(VIRTIO_BASE - 1), None);
+        assert_eq!(at(VIRTIO_BASE), Some((Device::Virtio(0), 0)));
+        assert_eq!(at(VIRTIO_BASE + 0x1ff), Some((Device::Virtio(0), 0x1ff)));
+        assert_eq!(at(VIRTIO_BASE + 0x200), Some((Device::Virtio(1), 0)));
+        assert_eq!(at(0x0a00_3fff), Some((Device::Virtio(31), 0x1ff)));
+        assert_eq!(at(0x0a00_4000), None);
+        // Firmware's flash and fw_cfg are not there yet.
+        for absent in [0x0400_0000, 0x0902_0000, 0x0c00_0000, 0x1000_0000] {
+            assert_eq!(at(absent), None);
+        }
         assert_eq!(at(RAM_BASE - 1), None);
         assert_eq!(
             at(RAM_BASE + 64 * MIB - 1),
@@ -158,6 +203,18 @@ mod tests {
         assert_eq!(at(RAM_BASE + 64 * MIB), None);
         assert_eq!(at(0), None);
         assert_eq!(at(u64::MAX), None);
+    }
+
+    #[test]
+    fn sixteen_gibibytes_of_ram_lie_above_all_devices() {
+        let size = 16 << 30;
+        let board = Board::new(8, Ipa::new(RAM_BASE), size);
+        let is_ram = |ipa| {
+            let place = board.find(Ipa::new(ipa));
+            place.is_some_and(|place| place.device == Device::Ram)
+        };
+        assert!(is_ram(RAM_BASE) && is_ram(RAM_BASE + size - 1));
+        assert!(!is_ram(RAM_BASE - 1) && !is_ram(RAM_BASE + size));
     }
 
     #[test]
@@ -188,6 +245,8 @@ mod tests {
                         Device::Distributor => GICD_BASE,
                         Device::Redistributor(lane) => GICR_BASE + lane as u64 * GICR_STRIDE,
                         Device::Pl011 => PL011_BASE,
+                        Device::Pl031 => PL031_BASE,
+                        Device::Virtio(slot) => VIRTIO_BASE + slot as u64 * VIRTIO_STRIDE,
                         Device::Ram => RAM_BASE,
                     };
                     prop_assert_eq!(base + offset, ipa);

@@ -1,21 +1,27 @@
-//! The Arm PL011 UART (DDI 0183), transmit side.
+//! The Arm PL011 UART (DDI 0183), revision r1p5: FIFOs of 32.
 //!
-//! Bytes leave the moment they are written, so the transmit FIFO is always empty and the flag register is a constant.
-//! The transmit interrupt behaves as a drained FIFO's does: writing data raises it (the FIFO passed its trigger level
-//! on its way to empty), `UARTICR` lowers it. Linux's amba-pl011 relies on both: it writes a first batch, waits for the
-//! interrupt, and masks it when it has no more.
+//! # Sending
+//! Bytes leave the moment they are written, so the transmit FIFO is always empty. The transmit interrupt behaves as a
+//! drained FIFO's does: writing data raises it (the FIFO passed its trigger level on its way to empty), `UARTICR` lowers
+//! it. Linux's amba-pl011 relies on both: it writes a first batch, waits for the interrupt, and masks it when it has no
+//! more.
 //!
-//! Nothing is ever received yet.
+//! # Receiving
+//! There is no clock: a byte arrives when there is room for it, and the 32 bit times that the receive timeout waits
+//! have always passed. Hence the timeout interrupt is high exactly while there is something to read; clearing it makes
+//! it time out anew. The receive interrupt is latched at the programmed level, and goes when a read takes the FIFO
+//! below it or `UARTICR` clears it.
+//!
+//! # Where drivers expect QEMU's
+//! What boots on QEMU's `virt` shall boot here, and that UART is lenient. So bytes come and go whatever `UARTEN` and
+//! `TXE` say, because early consoles enable nothing; only a cleared `RXE` keeps bytes out. While the timeout interrupt
+//! is masked, the receive interrupt's level is one byte, because drivers that know no timeout would wait for the rest
+//! of a FIFO that a person does not fill. And the modem's inputs are low.
 
-/// `UARTFR` with nothing to receive: transmit FIFO empty, receive FIFO empty, not busy.
-pub const FLAGS: u32 = FR_TXFE | FR_RXFE;
+use crate::ring::Ring;
 
-const FR_RXFE: u32 = 1 << 4;
-const FR_TXFE: u32 = 1 << 7;
-/// `UARTRIS.TXRIS`.
-const INT_TX: u16 = 1 << 5;
-/// The interrupts that exist.
-const INT_ALL: u16 = 0x7ff;
+/// How many characters the receive FIFO holds (r1p5).
+pub const DEPTH: usize = 32;
 
 /// `UARTDR`.
 pub const DR: u64 = 0x000;
@@ -46,15 +52,56 @@ pub const ICR: u64 = 0x044;
 /// `UARTDMACR`.
 pub const DMACR: u64 = 0x048;
 
-/// What a write did to the world.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[must_use]
-pub struct Effect {
-    /// A byte left the UART.
-    pub byte: Option<u8>,
-    /// The interrupt line changed to this level.
-    pub line: Option<bool>,
+/// `UARTFR` at reset: transmit FIFO empty, receive FIFO empty, not busy, no modem.
+pub const FLAGS_AT_RESET: u16 = FR_TXFE | FR_RXFE;
+
+const FR_CTS: u16 = 1;
+const FR_DSR: u16 = 1 << 1;
+const FR_DCD: u16 = 1 << 2;
+const FR_RXFE: u16 = 1 << 4;
+const FR_RXFF: u16 = 1 << 6;
+const FR_TXFE: u16 = 1 << 7;
+const FR_RI: u16 = 1 << 8;
+
+const LCR_BRK: u16 = 1;
+const LCR_FEN: u16 = 1 << 4;
+
+const CR_LBE: u16 = 1 << 7;
+const CR_RXE: u16 = 1 << 9;
+const CR_DTR: u16 = 1 << 10;
+const CR_RTS: u16 = 1 << 11;
+const CR_OUT1: u16 = 1 << 12;
+const CR_OUT2: u16 = 1 << 13;
+
+/// The bits of `UARTIMSC`, `UARTRIS`, `UARTMIS` and `UARTICR`.
+pub mod interrupt {
+    /// nUARTRI changed.
+    pub const RI: u16 = 1;
+    /// nUARTCTS changed.
+    pub const CTS: u16 = 1 << 1;
+    /// nUARTDCD changed.
+    pub const DCD: u16 = 1 << 2;
+    /// nUARTDSR changed.
+    pub const DSR: u16 = 1 << 3;
+    /// Receive.
+    pub const RX: u16 = 1 << 4;
+    /// Transmit.
+    pub const TX: u16 = 1 << 5;
+    /// Receive timeout.
+    pub const RT: u16 = 1 << 6;
+    /// Break error.
+    pub const BE: u16 = 1 << 9;
+    /// Overrun error.
+    pub const OE: u16 = 1 << 10;
+    /// All that exist, framing and parity errors among them.
+    pub const ALL: u16 = 0x7ff;
 }
+
+/// What a character in the receive FIFO has besides its eight bits, as `UARTDR` shows it.
+const DATA_BE: u16 = 1 << 10;
+const DATA_OE: u16 = 1 << 11;
+/// `UARTRSR.OE`.
+const RSR_OE: u16 = 1 << 3;
 
 /// The registers of one UART.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +113,15 @@ pub struct Pl011 {
     cr: u16,
     ifls: u16,
     imsc: u16,
-    ris: u16,
     dmacr: u16,
+    rsr: u16,
+    /// `UARTFR`, kept so that reading it costs nothing.
+    flags: u16,
+    /// `UARTRIS` without the timeout, which follows the FIFO.
+    latched: u16,
+    /// A character was lost; the next one that is kept says so (DDI 0183, 2.4.2, overrun bit).
+    overrun: bool,
+    fifo: Ring<u16, DEPTH>,
 }
 
 impl Default for Pl011 {
@@ -88,22 +142,23 @@ impl Pl011 {
             cr: 0x300,
             ifls: 0x12,
             imsc: 0,
-            ris: 0,
             dmacr: 0,
+            rsr: 0,
+            flags: FLAGS_AT_RESET,
+            latched: 0,
+            overrun: false,
+            fifo: Ring::new(0),
         }
     }
 
-    /// What `offset` reads as, if that needs no state: the flags and the data register of an idle receiver.
-    #[inline]
-    #[must_use]
-    pub const fn fast_read(offset: u64) -> Option<u32> {
-        if offset == FR { Some(FLAGS) } else { None }
-    }
-
     /// A load of `bytes` bytes. Total: registers sit in the low half of their words, anything else reads as zero.
-    #[must_use]
-    pub const fn read(&self, offset: u64, bytes: u32) -> u64 {
-        let word = self.register(offset & !3) as u64 >> ((offset & 3) * 8);
+    /// Reading any part of `UARTDR` takes the character out.
+    pub fn read(&mut self, offset: u64, bytes: u32) -> u64 {
+        let register = match offset & !3 {
+            DR => self.take(),
+            other => self.register(other),
+        };
+        let word = u64::from(register) >> ((offset & 3) * 8);
         match bytes {
             1 => word & 0xff,
             2 => word & 0xffff,
@@ -111,9 +166,10 @@ impl Pl011 {
         }
     }
 
-    const fn register(&self, offset: u64) -> u32 {
-        let value = match offset {
-            FR => return FLAGS,
+    fn register(&self, offset: u64) -> u16 {
+        match offset {
+            RSR => self.rsr,
+            FR => self.flags,
             ILPR => self.ilpr,
             IBRD => self.ibrd,
             FBRD => self.fbrd,
@@ -121,56 +177,217 @@ impl Pl011 {
             CR => self.cr,
             IFLS => self.ifls,
             IMSC => self.imsc,
-            RIS => self.ris,
-            MIS => self.ris & self.imsc,
+            RIS => self.raw_interrupts(),
+            MIS => self.raw_interrupts() & self.imsc,
             DMACR => self.dmacr,
-            // Peripheral and PrimeCell identification: PL011 r1, by Arm.
+            // Peripheral and PrimeCell identification: PL011 r1p5, by Arm.
             0xfe0 => 0x11,
             0xfe4 => 0x10,
-            0xfe8 => 0x14,
+            0xfe8 => 0x34,
             0xff0 => 0x0d,
             0xff4 => 0xf0,
             0xff8 => 0x05,
             0xffc => 0xb1,
             _ => 0,
-        };
-        value as u32
+        }
     }
 
-    /// A store of any width. Registers are at most 16 bits wide and take the low bits; unaligned and read-only
-    /// offsets ignore it.
-    pub const fn write(&mut self, offset: u64, value: u64) -> Effect {
-        let before = self.line();
+    /// A store of any width; the byte that left the UART, if one did. Registers are at most 16 bits wide and take the
+    /// low bits; unaligned and read-only offsets ignore it.
+    pub fn write(&mut self, offset: u64, value: u64) -> Option<u8> {
         let bits = low16(value);
-        let mut byte = None;
         match offset {
-            DR => {
-                let [low, _] = bits.to_le_bytes();
-                byte = Some(low);
-                self.ris |= INT_TX;
-            }
+            DR => return self.send(bits),
+            RSR => self.rsr = 0,
             ILPR => self.ilpr = bits & 0xff,
             IBRD => self.ibrd = bits,
             FBRD => self.fbrd = bits & 0x3f,
-            LCR_H => self.lcr_h = bits & 0xff,
-            CR => self.cr = bits & 0xff87,
-            IFLS => self.ifls = bits & 0x3f,
-            IMSC => self.imsc = bits & INT_ALL,
-            ICR => self.ris &= !bits,
+            LCR_H => self.set_line_control(bits & 0xff),
+            CR => self.set_control(bits & 0xff87),
+            IFLS => {
+                self.ifls = bits & 0x3f;
+                self.judge_level();
+            }
+            IMSC => {
+                self.imsc = bits & interrupt::ALL;
+                self.judge_level();
+            }
+            ICR => self.latched &= !bits,
             DMACR => self.dmacr = bits & 7,
             _ => {}
         }
-        let after = self.line();
-        Effect {
-            byte,
-            line: if before == after { None } else { Some(after) },
+        None
+    }
+
+    /// A byte from outside; false, and nothing changed, when there is no [`room`](Self::room).
+    #[must_use]
+    pub fn receive(&mut self, byte: u8) -> bool {
+        let fits = self.room() != 0;
+        if fits {
+            self.arrive(u16::from(byte));
+        }
+        fits
+    }
+
+    /// How many bytes from outside there is room for. None while the receiver is off or looped back.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        if self.cr & (CR_RXE | CR_LBE) == CR_RXE {
+            self.depth().saturating_sub(self.fifo.len())
+        } else {
+            0
         }
     }
 
+    /// `UARTFR`.
+    #[inline]
+    #[must_use]
+    pub const fn flags(&self) -> u16 {
+        self.flags
+    }
+
     /// The level of the interrupt line.
+    #[inline]
     #[must_use]
     pub const fn line(&self) -> bool {
-        self.ris & self.imsc != 0
+        self.raw_interrupts() & self.imsc != 0
+    }
+
+    const fn raw_interrupts(&self) -> u16 {
+        if self.fifo.is_empty() {
+            self.latched
+        } else {
+            self.latched | interrupt::RT
+        }
+    }
+
+    const fn is_looped(&self) -> bool {
+        self.cr & CR_LBE != 0
+    }
+
+    /// With the FIFOs off there is one holding register.
+    const fn depth(&self) -> usize {
+        if self.lcr_h & LCR_FEN != 0 { DEPTH } else { 1 }
+    }
+
+    /// How many characters raise the receive interrupt (`UARTIFLS.RXIFLSEL`; reserved values as the highest).
+    const fn level(&self) -> usize {
+        if self.lcr_h & LCR_FEN == 0 || self.imsc & interrupt::RT == 0 {
+            return 1;
+        }
+        match self.ifls >> 3 {
+            0 => DEPTH / 8,
+            1 => DEPTH / 4,
+            2 => DEPTH / 2,
+            3 => DEPTH / 4 * 3,
+            _ => DEPTH / 8 * 7,
+        }
+    }
+
+    fn judge_level(&mut self) {
+        if self.fifo.len() >= self.level() {
+            self.latched |= interrupt::RX;
+        }
+    }
+
+    fn send(&mut self, bits: u16) -> Option<u8> {
+        let [byte, _] = bits.to_le_bytes();
+        self.latched |= interrupt::TX;
+        if !self.is_looped() {
+            return Some(byte);
+        }
+        if self.cr & CR_RXE != 0 {
+            self.arrive(u16::from(byte));
+        }
+        None
+    }
+
+    /// A character at the receiver.
+    fn arrive(&mut self, character: u16) {
+        let lost = if self.overrun { DATA_OE } else { 0 };
+        if self.fifo.len() >= self.depth() || !self.fifo.push(character | lost) {
+            self.overrun = true;
+            self.rsr |= RSR_OE;
+            self.latched |= interrupt::OE;
+            return;
+        }
+        self.overrun = false;
+        if character & DATA_BE != 0 {
+            self.latched |= interrupt::BE;
+        }
+        self.judge_level();
+        self.judge_flags();
+    }
+
+    /// A read of `UARTDR`. `UARTRSR` keeps the errors of the character read last, and an overrun until it is cleared.
+    fn take(&mut self) -> u16 {
+        let Some(character) = self.fifo.pop() else {
+            return 0;
+        };
+        self.rsr = self.rsr & RSR_OE | character >> 8 & !RSR_OE;
+        if self.fifo.len() < self.level() {
+            self.latched &= !interrupt::RX;
+        }
+        self.judge_flags();
+        character
+    }
+
+    /// Switching the FIFOs on or off empties them: drivers do it for that.
+    fn set_line_control(&mut self, bits: u16) {
+        let before = self.lcr_h;
+        self.lcr_h = bits;
+        if (before ^ bits) & LCR_FEN != 0 {
+            self.fifo.clear();
+            self.overrun = false;
+            self.latched &= !interrupt::RX;
+        }
+        if bits & !before & LCR_BRK != 0 {
+            self.send_break();
+        }
+        self.judge_flags();
+    }
+
+    fn set_control(&mut self, bits: u16) {
+        let before = self.cr;
+        self.cr = bits;
+        self.judge_flags();
+        if bits & !before & CR_LBE != 0 && self.lcr_h & LCR_BRK != 0 {
+            self.send_break();
+        }
+    }
+
+    /// A break reaches nobody but our own receiver, which loads one zero character for it.
+    fn send_break(&mut self) {
+        if self.cr & (CR_LBE | CR_RXE) == CR_LBE | CR_RXE {
+            self.arrive(DATA_BE);
+        }
+    }
+
+    /// `UARTFR` anew, and the interrupts of modem inputs that changed. There is no modem: its inputs are low, or with
+    /// the loop closed our own outputs (DDI 0183, 3.3.8, LBE).
+    fn judge_flags(&mut self) {
+        const MODEM: [(u16, u16, u16); 4] = [
+            (CR_RTS, FR_CTS, interrupt::CTS),
+            (CR_DTR, FR_DSR, interrupt::DSR),
+            (CR_OUT1, FR_DCD, interrupt::DCD),
+            (CR_OUT2, FR_RI, interrupt::RI),
+        ];
+        let mut flags = FR_TXFE;
+        if self.fifo.is_empty() {
+            flags |= FR_RXFE;
+        }
+        if self.fifo.len() >= self.depth() {
+            flags |= FR_RXFF;
+        }
+        for (output, input, interrupt) in MODEM {
+            if self.is_looped() && self.cr & output != 0 {
+                flags |= input;
+            }
+            if (flags ^ self.flags) & input != 0 {
+                self.latched |= interrupt;
+            }
+        }
+        self.flags = flags;
     }
 }
 
@@ -183,151 +400,4 @@ const fn low16(value: u64) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const NOTHING: Effect = Effect {
-        byte: None,
-        line: None,
-    };
-
-    #[test]
-    fn the_flags_say_ready_to_send_and_nothing_to_receive() {
-        let uart = Pl011::default();
-        assert_eq!(uart.read(FR, 4), 0x90);
-        assert_eq!(Pl011::fast_read(FR), Some(0x90));
-        assert_eq!(Pl011::fast_read(DR), None);
-        assert_eq!(uart.read(DR, 4), 0);
-        assert_eq!(uart.read(RSR, 4), 0);
-    }
-
-    #[test]
-    fn identification_is_that_of_a_pl011() {
-        let uart = Pl011::new();
-        let id = |base| (0..4u64).fold(0, |id, n| id | uart.read(base + 4 * n, 1) << (8 * n));
-        assert_eq!(id(0xfe0), 0x0014_1011);
-        assert_eq!(id(0xff0), 0xb105_f00d);
-    }
-
-    #[test]
-    fn settings_read_back_within_their_width() {
-        let mut uart = Pl011::new();
-        let table = [
-            (ILPR, 0xff),
-            (IBRD, 0xffff),
-            (FBRD, 0x3f),
-            (LCR_H, 0xff),
-            (CR, 0xff87),
-            (IFLS, 0x3f),
-            (IMSC, 0x7ff),
-            (DMACR, 7),
-        ];
-        for (offset, mask) in table {
-            assert_eq!(uart.write(offset, u64::MAX), NOTHING);
-            assert_eq!(uart.read(offset, 4), mask);
-            assert_eq!(uart.read(offset, 1), mask & 0xff);
-            assert_eq!(uart.read(offset + 1, 1), mask >> 8);
-            assert_eq!(uart.read(offset, 2), mask);
-            assert_eq!(uart.write(offset, 0), NOTHING);
-            assert_eq!(uart.read(offset, 8), 0);
-        }
-        assert_eq!(Pl011::new().read(CR, 4), 0x300);
-        assert_eq!(Pl011::new().read(IFLS, 4), 0x12);
-    }
-
-    #[test]
-    fn transmission_follows_what_the_linux_driver_does() {
-        let mut uart = Pl011::new();
-        // Probe and startup: everything cleared, only receive interrupts on.
-        assert_eq!(uart.write(ICR, 0xffff), NOTHING);
-        assert_eq!(uart.write(IMSC, 0x50), NOTHING);
-        // start_tx: unmask, then provoke the interrupt with a first batch.
-        assert_eq!(uart.write(IMSC, 0x70), NOTHING);
-        assert_eq!(
-            uart.write(DR, 0x41),
-            Effect {
-                byte: Some(0x41),
-                line: Some(true)
-            }
-        );
-        assert_eq!(
-            uart.write(DR, 0x142),
-            Effect {
-                byte: Some(0x42),
-                line: None
-            }
-        );
-        assert_eq!((uart.read(RIS, 4), uart.read(MIS, 4)), (0x20, 0x20));
-        // The handler acknowledges all but TX and RX, sends more, and masks TX at the end.
-        assert_eq!(uart.write(ICR, 0x7ff & !0x70), NOTHING);
-        assert!(uart.line());
-        assert_eq!(
-            uart.write(IMSC, 0x50),
-            Effect {
-                byte: None,
-                line: Some(false)
-            }
-        );
-        assert_eq!((uart.read(RIS, 4), uart.read(MIS, 4)), (0x20, 0));
-        // Unmasking again finds the FIFO still drained.
-        assert_eq!(
-            uart.write(IMSC, 0x20),
-            Effect {
-                byte: None,
-                line: Some(true)
-            }
-        );
-        assert_eq!(
-            uart.write(ICR, 0x20),
-            Effect {
-                byte: None,
-                line: Some(false)
-            }
-        );
-        assert_eq!(uart.write(IMSC, 0), NOTHING);
-        assert_eq!(
-            uart.write(DR, 0x43),
-            Effect {
-                byte: Some(0x43),
-                line: None
-            }
-        );
-    }
-
-    #[test]
-    fn s2_15_every_offset_width_and_pattern_has_an_answer() {
-        let mut uart = Pl011::new();
-        for offset in 0..0x1008 {
-            for pattern in [0, u64::MAX, 0xa5a5_a5a5_a5a5_a5a5] {
-                for bytes in [1, 2, 4, 8] {
-                    let before = uart.line();
-                    let effect = uart.write(offset, pattern);
-                    assert_eq!(effect.byte.is_some(), offset == DR);
-                    assert_eq!(effect.line.unwrap_or(before), uart.line());
-                    assert!(uart.read(offset, bytes) <= 0xffff);
-                    assert_eq!(uart.read(FR, 4), u64::from(FLAGS));
-                }
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_reported_line_changes_add_up_to_the_line(
-            writes in proptest::collection::vec((prop::sample::select(std::vec![DR, IMSC, ICR, CR, RIS]), any::<u16>()), 0..200)
-        ) {
-            let mut uart = Pl011::new();
-            let mut line = false;
-            for (offset, value) in writes {
-                let effect = uart.write(offset, u64::from(value));
-                if let Some(level) = effect.line {
-                    prop_assert_ne!(level, line);
-                    line = level;
-                }
-                prop_assert_eq!(line, uart.line());
-                prop_assert_eq!(uart.read(MIS, 4) != 0, line);
-            }
-        }
-    }
-}
+mod tests;

@@ -23,6 +23,9 @@ pub(crate) enum Event {
     Sent(u64),
 }
 
+/// How often the model's counter counts in a second.
+pub(crate) const FREQUENCY: u64 = 1000;
+
 /// The registers of one CPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cpu {
@@ -35,6 +38,8 @@ pub(crate) struct Cpu {
     pub(crate) el1: El1State,
     /// A physical interrupt of nobody's that is pending.
     pub(crate) other: Option<u32>,
+    /// The physical counter.
+    pub(crate) count: u64,
     pub(crate) events: Vec<Event>,
     /// The lane has given its list registers away and is still inside EL2.
     pub(crate) exported: bool,
@@ -51,6 +56,7 @@ impl Cpu {
             spsr: 0x3c5,
             el1: El1State::RESET,
             other: None,
+            count: 0,
             events: Vec::new(),
             exported: false,
         }
@@ -158,6 +164,12 @@ impl Hardware for Port<'_, '_> {
     }
     fn sctlr_el1(&self) -> u64 {
         self.cpu.el1.sctlr_el1
+    }
+    fn count(&self) -> u64 {
+        self.cpu.count
+    }
+    fn frequency(&self) -> u64 {
+        FREQUENCY
     }
     fn acknowledge(&mut self) -> u32 {
         let intid = if self.world.take_kick(self.lane) {
