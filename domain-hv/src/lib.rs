@@ -17,6 +17,6 @@ pub mod sched;
 pub use ending::{Ending, StopReason};
 pub use identity::{LaneId, VmId};
 pub use owner::Owner;
-pub use placement::{Placement, PlacementError};
+pub use placement::{Placed, Placement, PlacementError, Share};
 pub use roster::Roster;
 pub use sched::{AdmissionError, Decision, Scheduler, Server, Slot};

@@ -1,16 +1,40 @@
-//! Which CPU runs which lane. A dedicated lane has a CPU to itself; shared lanes will meet here too.
+//! Which CPU runs which lanes: one that has it to itself, or any number that share it.
 
 use core::fmt;
 
 use crate::identity::LaneId;
+use crate::sched::{AdmissionError, Server, admission};
 
 /// CPUs at most that a plan can place lanes on.
 pub const MAX_CPUS: usize = 64;
+/// Lanes at most in all.
+pub const MAX_LANES: usize = 64;
 
-/// Every lane on a CPU of its own.
+/// How much of its CPU a lane has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Share {
+    /// All of it: nobody else is there, and nobody schedules.
+    Dedicated,
+    /// What its server promises, and some of the time that nobody reserved.
+    Shared(Server),
+}
+
+/// A lane in its place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Placed {
+    /// Who.
+    pub lane: LaneId,
+    /// The CPU, by its position in the device tree.
+    pub cpu: usize,
+    /// How much of it.
+    pub share: Share,
+}
+
+/// Every lane on its CPU, and no CPU with more promises than time.
 #[derive(Debug)]
 pub struct Placement {
-    lane_of: [Option<LaneId>; MAX_CPUS],
+    // In the order of placing, without gaps: few lanes, asked about at boot and when somebody reads statistics.
+    placed: [Option<Placed>; MAX_LANES],
     cpus: usize,
 }
 
@@ -26,7 +50,7 @@ pub enum PlacementError {
         /// How many there are.
         cpus: usize,
     },
-    /// Two lanes want the same CPU.
+    /// Two lanes want the same CPU, and at least one of them wants it alone.
     Taken {
         /// Who wants it too.
         lane: LaneId,
@@ -35,6 +59,25 @@ pub enum PlacementError {
         /// Who has it.
         by: LaneId,
     },
+    /// The lane has a place already.
+    Twice {
+        /// Who.
+        lane: LaneId,
+    },
+    /// The CPU cannot promise that beside what it promised before.
+    NotAdmitted {
+        /// To whom.
+        lane: LaneId,
+        /// The CPU.
+        cpu: u32,
+        /// Why.
+        error: AdmissionError,
+    },
+    /// There are [`MAX_LANES`] lanes already.
+    TooMany {
+        /// Who is one too many.
+        lane: LaneId,
+    },
 }
 
 impl Placement {
@@ -42,45 +85,96 @@ impl Placement {
     #[must_use]
     pub const fn new(cpus: usize) -> Self {
         Self {
-            lane_of: [None; MAX_CPUS],
+            placed: [None; MAX_LANES],
             cpus: if cpus < MAX_CPUS { cpus } else { MAX_CPUS },
         }
     }
 
-    /// Gives a CPU to a lane.
+    /// Gives a CPU to a lane, or a share of it.
     ///
     /// # Errors
-    /// The CPU does not exist or is another lane's; nothing has changed then.
-    pub fn place(&mut self, lane: LaneId, cpu: u32) -> Result<(), PlacementError> {
-        let cpus = self.cpus;
-        let absent = PlacementError::NoSuchCpu { lane, cpu, cpus };
-        let index = usize::try_from(cpu).map_err(|_| absent)?;
-        let slot = self
-            .lane_of
-            .get_mut(..cpus)
-            .and_then(|present| present.get_mut(index))
-            .ok_or(absent)?;
-        match *slot {
-            Some(by) => Err(PlacementError::Taken { lane, cpu, by }),
-            None => {
-                *slot = Some(lane);
-                Ok(())
-            }
-        }
+    /// The CPU does not exist, is somebody's alone, or has promised too much; nothing has changed then.
+    pub fn place(&mut self, lane: LaneId, cpu: u32, share: Share) -> Result<(), PlacementError> {
+        let place = self.judge(lane, cpu, share)?;
+        let free = self.placed.iter_mut().find(|placed| placed.is_none());
+        *free.ok_or(PlacementError::TooMany { lane })? = Some(place);
+        Ok(())
     }
 
-    /// The lane on this CPU.
+    fn judge(&self, lane: LaneId, number: u32, share: Share) -> Result<Placed, PlacementError> {
+        let cpus = self.cpus;
+        let cpu = usize::try_from(number)
+            .ok()
+            .filter(|cpu| *cpu < cpus)
+            .ok_or(PlacementError::NoSuchCpu {
+                lane,
+                cpu: number,
+                cpus,
+            })?;
+        if self.all().any(|placed| placed.lane == lane) {
+            return Err(PlacementError::Twice { lane });
+        }
+        let alone = |share| share == Share::Dedicated;
+        if let Some(by) = self
+            .lanes(cpu)
+            .find(|other| alone(share) || alone(other.share))
+        {
+            return Err(PlacementError::Taken {
+                lane,
+                cpu: number,
+                by: by.lane,
+            });
+        }
+        if let Share::Shared(server) = share {
+            admission::admit(self.servers(cpu), server).map_err(|error| {
+                PlacementError::NotAdmitted {
+                    lane,
+                    cpu: number,
+                    error,
+                }
+            })?;
+        }
+        Ok(Placed { lane, cpu, share })
+    }
+
+    /// The lane that has this CPU to itself.
     #[must_use]
-    pub fn lane(&self, cpu: usize) -> Option<LaneId> {
-        self.lane_of.get(cpu).copied().flatten()
+    pub fn dedicated(&self, cpu: usize) -> Option<LaneId> {
+        self.lanes(cpu)
+            .find(|placed| placed.share == Share::Dedicated)
+            .map(|placed| placed.lane)
+    }
+
+    /// The lanes of a CPU in the order they were placed, which is the order of their scheduler's slots.
+    pub fn lanes(&self, cpu: usize) -> impl Iterator<Item = Placed> {
+        self.all().filter(move |placed| placed.cpu == cpu)
+    }
+
+    /// Where a lane is.
+    #[must_use]
+    pub fn of(&self, lane: LaneId) -> Option<Placed> {
+        self.all().find(|placed| placed.lane == lane)
+    }
+
+    /// Every lane, in the order of CPUs and on each in the order they were placed.
+    pub fn iter(&self) -> impl Iterator<Item = Placed> {
+        (0..self.cpus).flat_map(|cpu| self.lanes(cpu))
     }
 
     /// Every CPU that has a lane, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, LaneId)> {
-        self.lane_of
-            .iter()
-            .enumerate()
-            .filter_map(|(cpu, lane)| lane.map(|lane| (cpu, lane)))
+    pub fn cpus(&self) -> impl Iterator<Item = usize> {
+        (0..self.cpus).filter(|cpu| self.lanes(*cpu).next().is_some())
+    }
+
+    fn servers(&self, cpu: usize) -> impl Iterator<Item = Server> {
+        self.lanes(cpu).filter_map(|placed| match placed.share {
+            Share::Shared(server) => Some(server),
+            Share::Dedicated => None,
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = Placed> {
+        self.placed.iter().map_while(|placed| *placed)
     }
 }
 
@@ -96,6 +190,13 @@ impl fmt::Display for PlacementError {
             Self::Taken { lane, cpu, by } => {
                 write!(f, "{lane} is to run on CPU {cpu}, which {by} has")
             }
+            Self::Twice { lane } => write!(f, "{lane} has a CPU already"),
+            Self::NotAdmitted { lane, cpu, error } => {
+                write!(f, "{lane} is to share CPU {cpu}: {error}")
+            }
+            Self::TooMany { lane } => {
+                write!(f, "{lane} is one lane too many: there are {MAX_LANES}")
+            }
         }
     }
 }
@@ -108,6 +209,9 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::string::ToString;
+    use std::vec::Vec;
+
+    const WHOLE: u64 = 12_000;
 
     fn lane(vm: u16, index: u8) -> LaneId {
         LaneId {
@@ -116,10 +220,20 @@ mod tests {
         }
     }
 
+    fn part(budget: u64) -> Share {
+        Share::Shared(Server {
+            budget,
+            period: WHOLE,
+            priority: 0,
+        })
+    }
+
     #[test]
     fn an_absent_cpu_is_refused_by_name() {
         let mut placement = Placement::new(2);
-        let error = placement.place(lane(0, 1), 2).unwrap_err();
+        let error = placement
+            .place(lane(0, 1), 2, Share::Dedicated)
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "vm0 lane 1 is to run on CPU 2, but the machine has 2 CPUs"
@@ -128,41 +242,110 @@ mod tests {
 
     #[test]
     fn a_taken_cpu_names_both_lanes() {
-        let mut placement = Placement::new(2);
-        placement.place(lane(0, 0), 1).unwrap();
-        let error = placement.place(lane(1, 3), 1).unwrap_err();
+        for (first, second) in [
+            (Share::Dedicated, Share::Dedicated),
+            (Share::Dedicated, part(1)),
+            (part(1), Share::Dedicated),
+        ] {
+            let mut placement = Placement::new(2);
+            placement.place(lane(0, 0), 1, first).unwrap();
+            let error = placement.place(lane(1, 3), 1, second).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "vm1 lane 3 is to run on CPU 1, which vm0 lane 0 has"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cpu_promises_what_it_has_and_no_more() {
+        let mut placement = Placement::new(1);
+        placement.place(lane(0, 0), 0, part(WHOLE / 2)).unwrap();
+        let error = placement
+            .place(lane(0, 1), 0, part(WHOLE / 2 + 1))
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "vm1 lane 3 is to run on CPU 1, which vm0 lane 0 has"
+            "vm0 lane 1 is to share CPU 0: 6001 in every 12000 ticks, beside what is promised already, is more time than the CPU has"
+        );
+        placement.place(lane(0, 1), 0, part(WHOLE / 2)).unwrap();
+        let order: Vec<_> = placement.lanes(0).map(|placed| placed.lane).collect();
+        assert_eq!(order, [lane(0, 0), lane(0, 1)]);
+        assert_eq!(placement.dedicated(0), None);
+        assert_eq!(
+            placement.place(lane(0, 1), 0, part(1)),
+            Err(PlacementError::Twice { lane: lane(0, 1) })
         );
     }
 
     #[test]
     fn cpus_past_the_limit_stay_off() {
         let mut placement = Placement::new(1000);
-        assert!(placement.place(lane(0, 0), 63).is_ok());
-        assert!(placement.place(lane(0, 1), 64).is_err());
-        assert!(placement.place(lane(0, 1), u32::MAX).is_err());
+        assert!(placement.place(lane(0, 0), 63, Share::Dedicated).is_ok());
+        assert!(placement.place(lane(0, 1), 64, Share::Dedicated).is_err());
+        assert!(
+            placement
+                .place(lane(0, 1), u32::MAX, Share::Dedicated)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn lanes_past_the_limit_are_refused() {
+        let mut placement = Placement::new(64);
+        for index in 0..MAX_LANES {
+            let index = u8::try_from(index).unwrap();
+            assert!(
+                placement
+                    .place(lane(0, index), u32::from(index), Share::Dedicated)
+                    .is_ok()
+            );
+        }
+        let mut placement = Placement::new(64);
+        for index in 0..64 {
+            assert!(placement.place(lane(0, index), 5, part(1)).is_ok());
+        }
+        assert!(matches!(
+            placement.place(lane(1, 0), 5, part(1)),
+            Err(PlacementError::NotAdmitted { .. })
+        ));
+        assert!(matches!(
+            placement.place(lane(1, 0), 6, part(1)),
+            Err(PlacementError::TooMany { .. })
+        ));
     }
 
     proptest! {
         #[test]
-        fn as_a_map_that_never_overwrites(cpus in 0usize..70, wishes in prop::collection::vec((0u16..4, 0u8..8, 0u32..80), 0..60)) {
+        fn as_a_map_that_never_overwrites(cpus in 0usize..70, wishes in prop::collection::vec((0u16..4, 0u8..8, 0u32..20, 0u64..5), 0..64)) {
             let mut placement = Placement::new(cpus);
-            let mut model = BTreeMap::new();
-            for (vm, index, cpu) in wishes {
-                let ours = placement.place(lane(vm, index), cpu);
+            // By CPU the lanes and how many quarters of it each has; 0 quarters stands for dedicated.
+            let mut model: BTreeMap<usize, Vec<(LaneId, u64)>> = BTreeMap::new();
+            for (vm, index, cpu, quarters) in wishes {
+                let lane = lane(vm, index);
+                let share = if quarters == 0 { Share::Dedicated } else { part(quarters * WHOLE / 4) };
+                let ours = placement.place(lane, cpu, share);
                 let place = cpu as usize;
-                if place >= cpus.min(MAX_CPUS) || model.contains_key(&place) {
+                let twice = model.values().flatten().any(|(other, _)| *other == lane);
+                let there = model.get(&place).cloned().unwrap_or_default();
+                let alone = quarters == 0 && !there.is_empty() || there.iter().any(|(_, other)| *other == 0);
+                let sum: u64 = there.iter().map(|(_, other)| other).sum();
+                if place >= cpus || twice || alone || sum + quarters > 4 {
                     prop_assert!(ours.is_err());
                 } else {
                     prop_assert!(ours.is_ok());
-                    model.insert(place, lane(vm, index));
+                    model.entry(place).or_default().push((lane, quarters));
                 }
             }
-            prop_assert!(placement.iter().eq(model.iter().map(|(&cpu, &lane)| (cpu, lane))));
+            let expected = model.iter().flat_map(|(&cpu, lanes)| lanes.iter().map(move |(lane, _)| (cpu, *lane)));
+            prop_assert!(placement.iter().map(|placed| (placed.cpu, placed.lane)).eq(expected));
+            prop_assert!(placement.cpus().eq(model.keys().copied()));
+            for placed in placement.iter() {
+                prop_assert_eq!(placement.of(placed.lane), Some(placed));
+            }
             for cpu in 0..80 {
-                prop_assert_eq!(placement.lane(cpu), model.get(&cpu).copied());
+                let dedicated = model.get(&cpu).and_then(|lanes| lanes.iter().find(|(_, quarters)| *quarters == 0));
+                prop_assert_eq!(placement.dedicated(cpu), dedicated.map(|(lane, _)| *lane));
             }
         }
     }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use configs_plan::{Bundle, GuestPlan};
-use domain_hv::{LaneId, Owner, Placement, Roster, VmId};
+use domain_hv::{LaneId, Owner, Placement, Roster, Share, VmId};
 use hypervisor_arch::boot::Boot;
 use hypervisor_arch::memory::{Arena, Grant};
 use hypervisor_arch::{cpu, fault, gic, say, timer};
@@ -185,7 +185,7 @@ fn place(bundle: &Bundle, cpus: usize) -> Placement {
                 vm: vm_id(&guest),
                 index: u8::try_from(index).unwrap_or(u8::MAX),
             };
-            if let Err(error) = placement.place(id, lane.cpu) {
+            if let Err(error) = placement.place(id, lane.cpu, Share::Dedicated) {
                 refuse(format_args!("guest {}: {error}", guest.name()));
             }
         }
@@ -224,12 +224,13 @@ fn seats(
     let Some(seats) = arena.alloc_slice(cpus, |_| Mutex::new(None)) else {
         refuse(format_args!("EL2's arena is too small for its CPUs"));
     };
-    for (index, lane) in placement.iter() {
+    for placed in placement.iter() {
+        let lane = placed.lane;
         let Some(vm) = vms.get(usize::from(lane.vm.number())) else {
             continue;
         };
         let vcpu = arena.alloc_lane(Vcpu::new(&vm.machine, usize::from(lane.index)));
-        let (Some(vcpu), Some(seat)) = (vcpu, seats.get_mut(index)) else {
+        let (Some(vcpu), Some(seat)) = (vcpu, seats.get_mut(placed.cpu)) else {
             refuse(format_args!("EL2's arena is too small for its lanes"));
         };
         *seat.get_mut() = Some(vcpu);
@@ -247,11 +248,12 @@ fn name_machines(arena: &mut Arena, vms: &'static [Vm]) {
 /// Starts every other CPU that has a lane: first all stacks and records, then the CPUs.
 fn start_cpus(boot: &Boot, house: &'static House, arena: &mut Arena, boot_index: usize) {
     let mut starts = arrayvec::ArrayVec::<_, { domain_hv::placement::MAX_CPUS }>::new();
-    for (index, lane) in house
+    for placed in house
         .placement
         .iter()
-        .filter(|(index, _)| *index != boot_index)
+        .filter(|placed| placed.cpu != boot_index)
     {
+        let (index, lane) = (placed.cpu, placed.lane);
         let Some(affinity) = boot.machine.cpus.get(index) else {
             continue;
         };

@@ -35,7 +35,7 @@ pub fn get() -> Option<&'static House> {
 impl House {
     /// The machine and lane that a CPU runs, if it runs one.
     pub fn lane_of(&self, cpu: usize) -> Option<(&'static Vm, LaneId)> {
-        let lane = self.placement.lane(cpu)?;
+        let lane = self.placement.dedicated(cpu)?;
         Some((self.vms.get(usize::from(lane.vm.number()))?, lane))
     }
 }
