@@ -1,5 +1,8 @@
 //! The scheduler against itself, against promises, and against a textbook.
-extern crate std;
+
+mod jobs;
+mod reference;
+mod world;
 
 use super::*;
 
