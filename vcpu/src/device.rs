@@ -182,3 +182,6 @@ impl Machine {
         self.typed_ahead.store(typed.len(), Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use core::cell::{Cell, RefCell};
 use std::string::String;
 use std::vec::Vec;
 
-pub(crate) use cpu::{Cpu, Event, Port};
+pub(crate) use cpu::{Cpu, Event, FREQUENCY, Port};
 pub(crate) use random::Random;
 
 use crate::exit::Exit;

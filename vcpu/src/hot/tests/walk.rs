@@ -8,6 +8,7 @@ use super::trap::Trap;
 use super::twins::{Count, Twins};
 use crate::exit::Exit;
 use crate::rig::{Random, World, machine};
+use crate::serve;
 use crate::vgic::{Frame, PHYSICAL_TIMER, VIRTUAL_TIMER};
 
 /// Walks, of 32 steps on average.
@@ -65,7 +66,7 @@ fn prepare(world: &World<'_>, random: &mut Random, split: bool) {
 impl<'m> Walk<'m> {
     fn step(&mut self, count: &Count, name: &(u64, u64)) {
         let lane = usize::try_from(self.random.below(self.guests.len() as u64)).unwrap();
-        match self.random.below(40) {
+        match self.random.below(41) {
             0..=21 => {
                 let trap = Trap::random(&mut self.random, self.guests.len() as u64);
                 self.twins.trap(lane, &trap, count, name);
@@ -84,6 +85,7 @@ impl<'m> Walk<'m> {
             32..=35 => self.take(lane, name),
             36..=37 => self.end(lane),
             38 => self.deactivate(lane),
+            39 => self.type_in(lane),
             _ => self.control(lane),
         }
         if self.random.one_in(3) {
@@ -151,6 +153,16 @@ impl<'m> Walk<'m> {
                     vcpu.gic.write_dir(&world.machine.vgic, value, port);
                 });
             }
+        });
+    }
+
+    /// Somebody types, and the lane is told: what the UART's flags say changes.
+    fn type_in(&mut self, lane: usize) {
+        let bytes = [0; 40];
+        let some = usize::try_from(1 + self.random.below(40)).unwrap();
+        self.twins.both(|world| {
+            world.machine.input(&bytes[..some]);
+            world.with(lane, |vcpu, port| serve::console_input(vcpu, port));
         });
     }
 
