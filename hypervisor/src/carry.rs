@@ -2,7 +2,7 @@
 
 use dustlib_k_abi::{ConsoleWrite, Status};
 use hypervisor_arch::hardware::ThisCpu;
-use hypervisor_arch::{gic, world};
+use hypervisor_arch::{debug, gic, world};
 use stage2_addr::Ipa;
 use vcpu::context::InsnLen;
 use vcpu::exit::DataAbort;
@@ -42,6 +42,7 @@ pub fn out(
     match task {
         Task::Enter => {}
         Task::Mdscr(value) => world::set_mdscr(value),
+        Task::Debug(point) => debug::update(&lane.sysregs.debug, point),
         Task::Notice if vm.ended.is_claimed() => return Next::Leave,
         Task::Notice => report::look(vm, lane, hw),
         Task::Own(intid) => {

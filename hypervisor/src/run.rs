@@ -2,7 +2,7 @@
 
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::vectors::enter;
-use hypervisor_arch::{cpu, fault, gic, power, say, world};
+use hypervisor_arch::{cpu, debug, fault, gic, power, say, world};
 use vcpu::hot::KICK;
 use vcpu::lane::Vcpu;
 use vcpu::psci::LastOut;
@@ -26,6 +26,7 @@ pub fn cpu(index: usize) -> ! {
         say!("{why}");
         sleep(house)
     }
+    debug::clear();
     let lane = house.lanes.get(index).and_then(|seat| seat.lock().take());
     match (house.lane_of(index), lane) {
         (Some((vm, _)), Some(lane)) => live(house, vm, lane),

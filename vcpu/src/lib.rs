@@ -10,6 +10,7 @@
 extern crate std;
 
 pub mod context;
+pub mod debug;
 mod device;
 pub mod exit;
 pub mod hot;

@@ -8,6 +8,7 @@ mod answer;
 pub use answer::{Task, answer};
 
 use crate::context::Pc;
+use crate::debug::Point;
 use crate::device;
 pub use crate::device::{console_input, tick};
 use crate::exit::{DataAbort, FaultAddress, Syndrome, Wfx, WfxKind};
@@ -34,6 +35,8 @@ pub enum Effect {
     None,
     /// Load this into MDSCR_EL1.
     Mdscr(u64),
+    /// Bring this breakpoint or watchpoint up to date.
+    Debug(Point),
 }
 
 /// A call by HVC or SMC. Anything but an answer is the caller's to carry out.
@@ -59,6 +62,7 @@ pub fn system_register(
         Action::Value(register, value) => vcpu.context.set(register, value),
         Action::Done | Action::SetWay => {}
         Action::Mdscr(value) => return (Verdict::Complete, Effect::Mdscr(value)),
+        Action::Debug(point) => return (Verdict::Complete, Effect::Debug(point)),
         Action::Sgi { register, value } => {
             let register = match register {
                 Gic::Sgi1r => SgiRegister::Sgi1r,

@@ -7,7 +7,7 @@
 mod emulate;
 mod table;
 
-pub use emulate::{Action, Lane, emulate, hardware_mdscr};
+pub use emulate::{Action, Lane, emulate};
 pub use table::{Gic, Policy, Row, TABLE, Why, lookup};
 
 use crate::context::Reg;

@@ -16,7 +16,7 @@ use tock_registers::register_bitfields;
 use vcpu::context::{El1State, FpState, Source};
 use vcpu::inject::VirtualSError;
 
-use crate::{optional, registers};
+use crate::{debug, optional, registers};
 
 macro_rules! el1_registers {
     ($($field:ident: $name:literal;)*) => {
@@ -245,6 +245,7 @@ pub fn retire() {
     let silent = El1State::RESET;
     load_el1(&silent);
     load_fp(&FpState::RESET);
+    debug::clear();
     registers::write_ich_hcr_el2(0);
     HCR_EL2.write(idle_hcr());
     registers::isb();

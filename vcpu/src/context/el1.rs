@@ -71,7 +71,7 @@ el1_state! {
     par_el1 = 0;
     /// CSSELR_EL1
     csselr_el1 = 0;
-    /// MDSCR_EL1: what of the guest's trapped value the hardware may see, see [`crate::sysreg::hardware_mdscr`]
+    /// MDSCR_EL1: what of the guest's trapped value the hardware may see, see [`hardware_mdscr`](crate::debug::DebugState::hardware_mdscr)
     mdscr_el1 = 0;
     /// CNTKCTL_EL1
     cntkctl_el1 = 0;

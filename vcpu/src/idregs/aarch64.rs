@@ -1,5 +1,5 @@
 //! The fields of the AArch64 identification registers (Arm ARM D24.2).
-use super::fields::Rule::{Cap, Hide, Is, PaRange, Signed};
+use super::fields::Rule::{Cap, Hide, Is, PaRange, Pass, Signed};
 use super::fields::{Field, Register};
 
 pub(super) const REGISTERS: &[Register] = &[
@@ -97,11 +97,11 @@ pub(super) const REGISTERS: &[Register] = &[
             Field::new("DebugVer", 0, Cap(6)),
             Field::new("TraceVer", 4, Hide),
             Field::new("PMUVer", 8, Hide),
-            Field::new("BRPs", 12, Is(1)),
+            Field::new("BRPs", 12, Pass),
             Field::new("PMSS", 16, Hide),
-            Field::new("WRPs", 20, Is(1)),
+            Field::new("WRPs", 20, Pass),
             Field::new("SEBEP", 24, Hide),
-            Field::new("CTX_CMPs", 28, Hide),
+            Field::new("CTX_CMPs", 28, Pass),
             Field::new("PMSVer", 32, Hide),
             Field::new("DoubleLock", 36, Is(15)),
             Field::new("TraceFilt", 40, Hide),

@@ -127,8 +127,6 @@ fn what_every_guest_has_is_there() {
             "AArch64 only at EL1"
         );
         assert_eq!(read(&ids, "ID_AA64PFR0_EL1", "GIC"), 1);
-        assert_eq!(read(&ids, "ID_AA64DFR0_EL1", "BRPs"), 1);
-        assert_eq!(read(&ids, "ID_AA64DFR0_EL1", "WRPs"), 1);
         assert_eq!(read(&ids, "ID_AA64DFR0_EL1", "DoubleLock"), 15);
     }
 }

@@ -6,6 +6,7 @@
 use dustlib_k_abi::ConsoleWrite;
 
 use crate::context::InsnLen;
+use crate::debug::Point;
 use crate::exit::{
     DataAbort, DataAbortKind, Exit, ExitReason, SError, Severity, Syndrome, Wfx, decode,
 };
@@ -24,6 +25,8 @@ pub enum Task {
     Enter,
     /// Load this into MDSCR_EL1, then go on.
     Mdscr(u64),
+    /// Bring this breakpoint or watchpoint of the hardware up to date with the lane's, then go on.
+    Debug(Point),
     /// Somebody wants this lane's run loop to look around.
     Notice,
     /// EL2's own interrupt: acknowledged, to be ended.
@@ -126,6 +129,7 @@ impl From<Effect> for Task {
         match effect {
             Effect::None => Self::Enter,
             Effect::Mdscr(value) => Self::Mdscr(value),
+            Effect::Debug(point) => Self::Debug(point),
         }
     }
 }

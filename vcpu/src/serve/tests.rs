@@ -2,6 +2,7 @@ use std::vec;
 
 use super::*;
 use crate::context::Reg;
+use crate::debug::Kind;
 use crate::exit::{Exit, ExitReason, decode};
 use crate::machine::Machine;
 use crate::mmio::Width;
@@ -259,7 +260,19 @@ fn system_registers_are_answered_by_what_they_are() {
     let undefined = (Verdict::Inject(Exception::Undefined), Effect::None);
     let mdscr = SysReg::new(2, 0, 0, 2, 2);
     let answer = system(&world, mdscr, false, 0x8001).0;
-    assert_eq!(answer, (Verdict::Complete, Effect::Mdscr(1)));
+    let mdscr_is = |value| (Verdict::Complete, Effect::Mdscr(value));
+    assert_eq!(answer, mdscr_is(0), "the OS lock is set");
+    let oslar = SysReg::new(2, 0, 1, 0, 4);
+    assert_eq!(system(&world, oslar, false, 0).0, mdscr_is(0x8001));
+    let (bvr0, bcr0) = (SysReg::new(2, 0, 0, 0, 4), SysReg::new(2, 0, 0, 0, 5));
+    assert_eq!(system(&world, bvr0, false, PC).0, complete);
+    let point = Point {
+        kind: Kind::Breakpoint,
+        index: 0,
+    };
+    let answer = system(&world, bcr0, false, 0x1e5).0;
+    assert_eq!(answer, (Verdict::Complete, Effect::Debug(point)));
+    assert_eq!(system(&world, bcr0, true, 0), (complete, 0x1e5));
     assert_eq!(system(&world, mdscr, true, 0), (complete, 0x8001));
     let pfr0 = SysReg::new(3, 0, 0, 4, 0);
     assert_eq!(

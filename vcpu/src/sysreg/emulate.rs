@@ -3,27 +3,21 @@
 use super::table::{Gic, ID_FIRST, Policy, Why, lookup};
 use super::{SysReg, SysRegAccess};
 use crate::context::{Context, Reg};
+use crate::debug::{DebugState, Point};
 use crate::idregs::IdRegs;
 
 /// The trapped registers that a lane keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lane {
-    mdscr: u64,
-    os_lock: bool,
+    /// The debug registers.
+    pub debug: DebugState,
 }
 
 impl Lane {
-    /// A lane that has just started. The OS lock is set by a cold reset (Arm ARM D24.3.26).
+    /// A lane that has just started.
     pub const RESET: Self = Self {
-        mdscr: 0,
-        os_lock: true,
+        debug: DebugState::RESET,
     };
-
-    /// MDSCR_EL1 as the guest reads it.
-    #[must_use]
-    pub const fn mdscr(&self) -> u64 {
-        self.mdscr
-    }
 }
 
 /// What is to be done about a trapped access. Unless it is [`Action::Undefined`], the guest's PC moves past it.
@@ -36,6 +30,8 @@ pub enum Action {
     Done,
     /// Load this into the hardware's MDSCR_EL1.
     Mdscr(u64),
+    /// Bring the hardware's breakpoint or watchpoint up to date with the lane's.
+    Debug(Point),
     /// The GIC CPU interface was written: a software-generated interrupt, or a deactivation ([`Gic::Dir`]).
     Sgi {
         /// Through which register.
@@ -49,19 +45,6 @@ pub enum Action {
     SetWay,
     /// UNDEF into the guest.
     Undefined(Why),
-}
-
-/// MDSCR_EL1 bits that the guest can read back.
-const MDSCR_KEPT: u64 = 0xffff_ffff;
-/// SS, TDCC and KDE.
-const MDSCR_HARMLESS: u64 = 1 | 1 << 12 | 1 << 13;
-
-/// The part of the guest's MDSCR_EL1 that the hardware may see: software step works as it should; MDE, which arms
-/// breakpoints that the guest does not have, and the external debugger's bits do not get through.
-#[inline]
-#[must_use]
-pub const fn hardware_mdscr(mdscr: u64) -> u64 {
-    mdscr & MDSCR_HARMLESS
 }
 
 /// Judges one access. `el0` tells that user mode made it: only registers with an EL0 encoding have a meaning there.
@@ -81,7 +64,7 @@ pub fn emulate(
     if access.read {
         read(access, row.policy, ids, lane)
     } else {
-        write(access, row.policy, lane, context)
+        write(access, row.policy, ids, lane, context)
     }
 }
 
@@ -90,9 +73,15 @@ fn read(access: SysRegAccess, policy: Policy, ids: &IdRegs, lane: &Lane) -> Acti
         Policy::Id => id_value(access.reg, ids),
         Policy::Constant(value) => value,
         Policy::RazWi | Policy::Raz => 0,
-        Policy::Mdscr => lane.mdscr,
-        // OSLM = 0b10, an OS lock is implemented (bit 3); OSLK (bit 1).
-        Policy::OsLockStatus => 1 << 3 | u64::from(lane.os_lock) << 1,
+        Policy::Mdscr => lane.debug.mdscr(),
+        Policy::DebugPoint => match Point::named(access.reg.crm(), access.reg.op2(), ids) {
+            Some((point, half)) => half.of(lane.debug.point(point)),
+            None => return Action::Undefined(Why::Unlisted),
+        },
+        Policy::OsLockStatus => lane.debug.os_lock_status(),
+        // The claim tags that exist: all eight.
+        Policy::ClaimSet => 0xff,
+        Policy::ClaimClear => lane.debug.claim(),
         // DIB, DFB and SRE: no bypass, system registers only.
         Policy::Gic(Gic::Sre) => 0b111,
         Policy::Wi
@@ -106,16 +95,36 @@ fn read(access: SysRegAccess, policy: Policy, ids: &IdRegs, lane: &Lane) -> Acti
     Action::Value(access.rt, value)
 }
 
-fn write(access: SysRegAccess, policy: Policy, lane: &mut Lane, context: &Context) -> Action {
+fn write(
+    access: SysRegAccess,
+    policy: Policy,
+    ids: &IdRegs,
+    lane: &mut Lane,
+    context: &Context,
+) -> Action {
     let value = context.get(access.rt);
+    let debug = &mut lane.debug;
     match policy {
         Policy::RazWi | Policy::Wi | Policy::Gic(Gic::Sre) => Action::Done,
         Policy::Mdscr => {
-            lane.mdscr = value & MDSCR_KEPT;
-            Action::Mdscr(hardware_mdscr(lane.mdscr))
+            debug.set_mdscr(value);
+            Action::Mdscr(debug.hardware_mdscr())
         }
         Policy::OsLock => {
-            lane.os_lock = value & 1 != 0;
+            debug.set_os_lock(value);
+            Action::Mdscr(debug.hardware_mdscr())
+        }
+        Policy::DebugPoint => match Point::named(access.reg.crm(), access.reg.op2(), ids) {
+            Some((point, half)) if debug.write(point, half, value) => Action::Debug(point),
+            Some(_) => Action::Done,
+            None => Action::Undefined(Why::Unlisted),
+        },
+        Policy::ClaimSet => {
+            debug.set_claim(value);
+            Action::Done
+        }
+        Policy::ClaimClear => {
+            debug.clear_claim(value);
             Action::Done
         }
         Policy::Gic(register @ (Gic::Sgi0r | Gic::Sgi1r | Gic::Asgi1r | Gic::Dir)) => {

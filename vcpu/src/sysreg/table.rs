@@ -24,12 +24,19 @@ pub enum Policy {
     Raz,
     /// Writes ignored; reads are UNDEF, the register being write-only.
     Wi,
-    /// MDSCR_EL1: the lane keeps the value, the hardware sees the harmless part of it.
+    /// MDSCR_EL1: the lane keeps the value, the hardware sees the part that is the guest's.
     Mdscr,
+    /// A breakpoint's or watchpoint's register (CRm is its number, op2 which of the four): the same. UNDEF beyond the
+    /// last one.
+    DebugPoint,
     /// OSLAR_EL1: sets or clears the lane's OS lock.
     OsLock,
     /// OSLSR_EL1: shows it.
     OsLockStatus,
+    /// DBGCLAIMSET_EL1: sets claim tags of the lane; reads show which exist.
+    ClaimSet,
+    /// DBGCLAIMCLR_EL1: clears them; reads show them.
+    ClaimClear,
     /// A register of the interrupt controller's CPU interface.
     Gic(Gic),
     /// Cache maintenance by set and way.
@@ -92,6 +99,16 @@ const fn range(name: &'static str, from: Encoding, to: Encoding, policy: Policy)
     }
 }
 
+/// The four registers of breakpoint and watchpoint `number`.
+const fn point(number: u16) -> Row {
+    range(
+        "DBG{BVR,BCR,WVR,WCR}<n>_EL1",
+        (2, 0, 0, number, 4),
+        (2, 0, 0, number, 7),
+        Policy::DebugPoint,
+    )
+}
+
 const HIDDEN: Policy = Policy::Undef(Why::Hidden);
 const IMPDEF: Policy = Policy::Undef(Why::ImplementationDefined);
 
@@ -119,31 +136,35 @@ pub const TABLE: &[Row] = &[
         (1, 0, 15, 15, 7),
         IMPDEF,
     ),
-    // Debug (op0 = 2). Two breakpoints and two watchpoints, the architectural minimum, that never fire.
+    // Debug (op0 = 2).
     one("OSDTRRX_EL1", (2, 0, 0, 0, 2), Policy::RazWi),
-    range(
-        "DBG{BVR,BCR,WVR,WCR}0_EL1",
-        (2, 0, 0, 0, 4),
-        (2, 0, 0, 0, 7),
-        Policy::RazWi,
-    ),
-    range(
-        "DBG{BVR,BCR,WVR,WCR}1_EL1",
-        (2, 0, 0, 1, 4),
-        (2, 0, 0, 1, 7),
-        Policy::RazWi,
-    ),
+    point(0),
+    point(1),
     one("MDCCINT_EL1", (2, 0, 0, 2, 0), Policy::RazWi),
     one("MDSCR_EL1", (2, 0, 0, 2, 2), Policy::Mdscr),
+    point(2),
     one("OSDTRTX_EL1", (2, 0, 0, 3, 2), Policy::RazWi),
+    point(3),
+    point(4),
+    point(5),
     one("OSECCR_EL1", (2, 0, 0, 6, 2), Policy::RazWi),
+    point(6),
+    point(7),
+    point(8),
+    point(9),
+    point(10),
+    point(11),
+    point(12),
+    point(13),
+    point(14),
+    point(15),
     one("MDRAR_EL1", (2, 0, 1, 0, 0), Policy::Raz),
     one("OSLAR_EL1", (2, 0, 1, 0, 4), Policy::OsLock),
     one("OSLSR_EL1", (2, 0, 1, 1, 4), Policy::OsLockStatus),
     one("OSDLR_EL1", (2, 0, 1, 3, 4), Policy::RazWi),
     one("DBGPRCR_EL1", (2, 0, 1, 4, 4), Policy::RazWi),
-    one("DBGCLAIMSET_EL1", (2, 0, 7, 8, 6), Policy::RazWi),
-    one("DBGCLAIMCLR_EL1", (2, 0, 7, 9, 6), Policy::RazWi),
+    one("DBGCLAIMSET_EL1", (2, 0, 7, 8, 6), Policy::ClaimSet),
+    one("DBGCLAIMCLR_EL1", (2, 0, 7, 9, 6), Policy::ClaimClear),
     one("DBGAUTHSTATUS_EL1", (2, 0, 7, 14, 6), Policy::Raz),
     range("TRC*, BRB*", (2, 1, 0, 0, 0), (2, 1, 15, 15, 7), HIDDEN),
     one("MDCCSR_EL0", (2, 3, 0, 1, 0), Policy::Raz),

@@ -6,6 +6,7 @@
 
 use super::*;
 use crate::context::Context;
+use crate::debug::{Kind, Point};
 use crate::idregs::{IdRegs, Limits};
 use std::{format, string::String, vec::Vec};
 
@@ -68,8 +69,8 @@ fn the_search_finds_what_a_scan_finds() {
     }
 }
 
-/// Every encoding, read and written, from EL1 and from EL0: a listed policy or UNDEF, and a lane that only MDSCR_EL1
-/// and OSLAR_EL1 change.
+/// Every encoding, read and written, from EL1 and from EL0: a listed policy or UNDEF, and a lane that only debug
+/// registers change.
 #[test]
 fn every_access_has_an_answer() {
     let (ids, mut context) = (ids(), Context::new(0));
@@ -92,11 +93,12 @@ fn every_access_has_an_answer() {
                 assert!(matches!(action, Action::Value(_, _)), "{reg} {action:?}");
             }
             let changed = lane != Lane::RESET;
-            assert_eq!(
-                changed,
-                !read && !undef && listed == Some(Policy::Mdscr),
-                "{reg}"
+            // OSLAR_EL1 and DBGCLAIMCLR_EL1 would change it too, but not from what it is after reset.
+            let kept = matches!(
+                listed,
+                Some(Policy::Mdscr | Policy::DebugPoint | Policy::ClaimSet)
             );
+            assert_eq!(changed, !read && !undef && kept, "{reg}");
         }
     }
 }
@@ -115,16 +117,17 @@ fn identification_registers_read_as_the_guest_has_them_and_cannot_be_written() {
 }
 
 #[test]
-fn mdscr_reads_back_and_arms_nothing() {
+fn mdscr_reads_back_and_acts_once_the_os_lock_is_off() {
     let mut lane = Lane::RESET;
-    let mdscr = reg("MDSCR_EL1");
+    let (mdscr, oslar) = (reg("MDSCR_EL1"), reg("OSLAR_EL1"));
     assert_eq!(value(run(&mut lane, mdscr, None)), 0);
     // MDE (15), KDE (13), TDCC (12), SS (0).
-    assert_eq!(run(&mut lane, mdscr, Some(0xb001)), Action::Mdscr(0x3001));
+    assert_eq!(run(&mut lane, mdscr, Some(0xb001)), Action::Mdscr(0x1000));
     assert_eq!(value(run(&mut lane, mdscr, None)), 0xb001);
-    assert_eq!(lane.mdscr(), 0xb001);
-    assert_eq!(run(&mut lane, mdscr, Some(u64::MAX)), Action::Mdscr(0x3001));
-    assert_eq!(hardware_mdscr(1 << 15), 0);
+    assert_eq!(run(&mut lane, oslar, Some(0)), Action::Mdscr(0xb001));
+    assert_eq!(run(&mut lane, mdscr, Some(u64::MAX)), Action::Mdscr(0xb001));
+    assert_eq!(value(run(&mut lane, mdscr, None)), 0xffff_ffff);
+    assert_eq!(run(&mut lane, oslar, Some(1)), Action::Mdscr(0x1000));
 }
 
 #[test]
@@ -136,9 +139,9 @@ fn the_os_lock_locks_and_unlocks() {
         0b1010,
         "locked by reset"
     );
-    assert_eq!(run(&mut lane, oslar, Some(0)), Action::Done);
+    assert_eq!(run(&mut lane, oslar, Some(0)), Action::Mdscr(0));
     assert_eq!(value(run(&mut lane, oslsr, None)), 0b1000);
-    assert_eq!(run(&mut lane, oslar, Some(3)), Action::Done);
+    assert_eq!(run(&mut lane, oslar, Some(3)), Action::Mdscr(0));
     assert_eq!(value(run(&mut lane, oslsr, None)), 0b1010);
     assert!(
         matches!(run(&mut lane, oslar, None), Action::Undefined(_)),
@@ -174,7 +177,7 @@ fn gic_registers_are_write_only_and_sre_is_fixed() {
 }
 
 #[test]
-fn set_way_is_handed_on_and_debug_reads_as_zero() {
+fn set_way_is_handed_on_and_constants_are_constant() {
     let mut lane = Lane::RESET;
     for name in ["DC ISW", "DC CSW", "DC CISW"] {
         assert_eq!(run(&mut lane, reg(name), Some(u64::MAX)), Action::SetWay);
@@ -183,21 +186,62 @@ fn set_way_is_handed_on_and_debug_reads_as_zero() {
             Action::Undefined(_)
         ));
     }
-    let breakpoint = SysReg::new(2, 0, 0, 1, 5);
-    assert_eq!(run(&mut lane, breakpoint, Some(u64::MAX)), Action::Done);
-    assert_eq!(value(run(&mut lane, breakpoint, None)), 0);
-    let absent = SysReg::new(2, 0, 0, 2, 5);
-    assert_eq!(
-        run(&mut lane, absent, None),
-        Action::Undefined(Why::Unlisted),
-        "BRPs says two"
-    );
     assert_eq!(value(run(&mut lane, reg("MDRAR_EL1"), None)), 0);
     assert!(matches!(
         run(&mut lane, reg("MDRAR_EL1"), Some(0)),
         Action::Undefined(_)
     ));
     assert_eq!(value(run(&mut lane, reg("REVIDR_EL1"), None)), 0);
+}
+
+#[test]
+fn a_point_is_kept_and_handed_on_when_it_is_on() {
+    let mut lane = Lane::RESET;
+    // BRPs = WRPs = 1: two of each.
+    let (bvr1, bcr1) = (SysReg::new(2, 0, 0, 1, 4), SysReg::new(2, 0, 0, 1, 5));
+    let point = Point {
+        kind: Kind::Breakpoint,
+        index: 1,
+    };
+    assert_eq!(run(&mut lane, bvr1, Some(0x1234)), Action::Done);
+    assert_eq!(run(&mut lane, bcr1, Some(0x21e3)), Action::Debug(point));
+    assert_eq!(value(run(&mut lane, bcr1, None)), 0x21e3);
+    assert_eq!(value(run(&mut lane, bvr1, None)), 0x1234);
+    let hardware = lane.debug.hardware(point);
+    assert_eq!((hardware.value, hardware.control), (0x1234, 0x1e3));
+    let watch = SysReg::new(2, 0, 0, 0, 7);
+    assert_eq!(
+        run(&mut lane, watch, Some(0x1ff7)),
+        Action::Debug(Point {
+            kind: Kind::Watchpoint,
+            index: 0
+        })
+    );
+    for op2 in 4..8 {
+        let absent = SysReg::new(2, 0, 0, 2, op2);
+        assert_eq!(
+            run(&mut lane, absent, None),
+            Action::Undefined(Why::Unlisted),
+            "BRPs and WRPs say two"
+        );
+        let before = lane;
+        assert!(matches!(
+            run(&mut lane, absent, Some(1)),
+            Action::Undefined(_)
+        ));
+        assert_eq!(lane, before);
+    }
+}
+
+#[test]
+fn claim_tags_can_be_set_seen_and_cleared() {
+    let mut lane = Lane::RESET;
+    let (set, clear) = (reg("DBGCLAIMSET_EL1"), reg("DBGCLAIMCLR_EL1"));
+    assert_eq!(run(&mut lane, set, Some(0x1f0)), Action::Done);
+    assert_eq!(value(run(&mut lane, set, None)), 0xff);
+    assert_eq!(value(run(&mut lane, clear, None)), 0xf0);
+    assert_eq!(run(&mut lane, clear, Some(0x30)), Action::Done);
+    assert_eq!(value(run(&mut lane, clear, None)), 0xc0);
 }
 
 #[test]
@@ -219,7 +263,7 @@ fn a_store_of_xzr_writes_zero() {
     };
     assert_eq!(
         emulate(access, false, &ids(), &mut lane, &Context::new(0)),
-        Action::Done
+        Action::Mdscr(0)
     );
     assert_eq!(value(run(&mut lane, reg("OSLSR_EL1"), None)), 0b1000);
 }
