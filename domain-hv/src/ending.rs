@@ -22,6 +22,13 @@ pub enum StopReason {
     AllLanesOff,
     /// An SError that no lane of the guest can be told about.
     SystemError,
+    /// Its operator wanted it.
+    Operator,
+    /// Its watchdog was not fed for this long.
+    Hung {
+        /// How long, in milliseconds.
+        ms: u64,
+    },
     /// Something EL2 cannot answer rightly; the syndrome says what.
     Unanswerable {
         /// ESR_EL2.
@@ -59,6 +66,8 @@ impl fmt::Display for StopReason {
             }
             Self::AllLanesOff => f.write_str("it switched off its last lane"),
             Self::SystemError => f.write_str("a system error (SError) of the machine"),
+            Self::Operator => f.write_str("by its operator"),
+            Self::Hung { ms } => write!(f, "its watchdog was not fed for {ms} ms"),
             Self::Unanswerable { esr } => {
                 write!(f, "an exit that has no answer (ESR_EL2 {esr:#x})")
             }
@@ -83,6 +92,8 @@ mod tests {
         for reason in [
             StopReason::ResetRefused,
             StopReason::SystemError,
+            StopReason::Operator,
+            StopReason::Hung { ms: 10_000 },
             StopReason::Unanswerable { esr: 0xbeef },
         ] {
             assert!(Ending::Stopped(reason).to_string().starts_with("stopped: "));

@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod ending;
 pub mod identity;
+pub mod lifecycle;
 pub mod owner;
 pub mod placement;
 pub mod roster;
@@ -19,6 +20,7 @@ pub mod sched;
 
 pub use ending::{Ending, StopReason};
 pub use identity::{LaneId, VmId};
+pub use lifecycle::{Lifecycle, MachineState, OnCrash};
 pub use owner::Owner;
 pub use placement::{Placed, Placement, PlacementError, Share};
 pub use roster::Roster;

@@ -28,6 +28,20 @@ impl Roster {
         self.running.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
+    /// A machine that had left is started again; false if it was too late: the last one has left, and with it goes
+    /// everything.
+    pub fn rejoin(&self) -> bool {
+        self.running
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| {
+                if running == 0 {
+                    None
+                } else {
+                    running.checked_add(1)
+                }
+            })
+            .is_ok()
+    }
+
     /// How many still run.
     #[must_use]
     pub fn running(&self) -> u32 {
@@ -67,6 +81,17 @@ mod tests {
     extern crate std;
     use super::*;
     use std::thread;
+
+    #[test]
+    fn who_left_may_come_back_while_somebody_is_there() {
+        let roster = Roster::new(2);
+        assert!(!roster.leave());
+        assert!(roster.rejoin());
+        assert!(!roster.leave());
+        assert!(roster.leave());
+        assert!(!roster.rejoin());
+        assert_eq!(roster.running(), 0);
+    }
 
     #[test]
     fn one_of_many_lanes_announces_and_one_machine_is_last() {
