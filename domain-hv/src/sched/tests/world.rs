@@ -31,12 +31,24 @@ impl Dice {
 /// What a lane does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Habit {
-    /// Wants the CPU always.
+    /// Wants the CPU always, and uses it.
     Spin,
+    /// Wants the CPU always, and yields it to anybody.
+    Noisy,
     /// Sporadic jobs, at least a period apart and within the budget: its deadlines count.
     Jobs,
     /// Sleeps and works as it likes, and yields to anybody.
     Erratic,
+}
+
+impl Habit {
+    fn yields(self) -> bool {
+        matches!(self, Self::Noisy | Self::Erratic)
+    }
+
+    fn sleeps(self) -> bool {
+        matches!(self, Self::Jobs | Self::Erratic)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +94,8 @@ pub struct World {
     textbook: Option<Textbook>,
     tasks: Vec<Task>,
     dice: Dice,
+    /// For what nobody's behaviour depends on.
+    odd: Dice,
     decision: Decision,
     decided: bool,
     /// One decision in so many is superfluous, if any is.
@@ -99,6 +113,7 @@ impl World {
             textbook: compared.then(Textbook::default),
             tasks: Vec::new(),
             dice: Dice(seed),
+            odd: Dice(!seed),
             decision: Decision {
                 run: None,
                 until: None,
@@ -127,6 +142,11 @@ impl World {
         Some(slot)
     }
 
+    /// When a lane woke that always wants the CPU.
+    pub fn wakes(&self, slot: Slot) -> u64 {
+        self.tasks[slot.index()].wakes.unwrap()
+    }
+
     /// Random lanes that together have nearly everything, or all of it.
     pub fn populate(&mut self, lanes: u64) {
         let harmonic = self.dice.one_in(3);
@@ -143,9 +163,10 @@ impl World {
                 (2 * period / lanes).clamp(1, period)
             };
             let priority = u8::try_from(self.dice.within(0, 2)).unwrap();
-            let habit = match self.dice.within(0, 5) {
+            let habit = match self.dice.within(0, 9) {
                 0 => Habit::Spin,
-                1 => Habit::Erratic,
+                1 => Habit::Noisy,
+                2 | 3 => Habit::Erratic,
                 _ => Habit::Jobs,
             };
             let mut budget = self.dice.within(1, most);
@@ -188,7 +209,7 @@ impl World {
         while self.now < end {
             let acted = self.act();
             let due = self.decision.until.is_some_and(|until| until <= self.now);
-            let extra = self.superfluous.is_some_and(|n| self.dice.one_in(n));
+            let extra = self.superfluous.is_some_and(|n| self.odd.one_in(n));
             if acted || due || !self.decided {
                 self.decide();
             } else if extra {
@@ -218,7 +239,7 @@ impl World {
                 acted = true;
             }
         }
-        if self.yields && self.dice.one_in(3) {
+        if self.yields && self.odd.one_in(3) {
             acted |= self.yields();
         }
         acted
@@ -229,10 +250,10 @@ impl World {
             return false;
         };
         let task = &self.tasks[from.index()];
-        if task.habit == Habit::Jobs || task.wakes.is_some() {
+        if !task.habit.yields() || task.wakes.is_some() {
             return false;
         }
-        let to = usize::try_from(self.dice.roll()).unwrap() % self.tasks.len();
+        let to = usize::try_from(self.odd.roll()).unwrap() % self.tasks.len();
         let to = self.tasks[to].slot;
         self.cpu.yield_to(from, to, self.now);
         if let Some(textbook) = &mut self.textbook {
@@ -260,7 +281,7 @@ impl World {
                 };
                 now.max(deadline + pause)
             }
-            Habit::Spin | Habit::Erratic => now + self.dice.within(0, 2 * period),
+            Habit::Spin | Habit::Noisy | Habit::Erratic => now + self.dice.within(0, 2 * period),
         };
         // What is to wake now has gone by already in this round.
         task.wakes = Some(wakes.max(now + 1));
@@ -278,7 +299,7 @@ impl World {
         task.wakes = None;
         task.woke = now;
         task.work = match task.habit {
-            Habit::Spin => u64::MAX,
+            Habit::Spin | Habit::Noisy => u64::MAX,
             Habit::Jobs if self.dice.one_in(2) => budget,
             Habit::Jobs => self.dice.within(1, budget),
             Habit::Erratic => self.dice.within(1, period),
@@ -299,6 +320,8 @@ impl World {
             figures.trace = (figures.trace ^ word).wrapping_mul(0x0100_0000_01b3);
         }
         let until = self.decision.until;
+        let ready = |slot: Slot| self.cpu.is_ready(slot);
+        assert!(self.decision.run.is_none_or(ready), "who runs is ready");
         assert!(
             until.is_none_or(|until| until > self.now),
             "no busy waiting"
@@ -316,7 +339,7 @@ impl World {
         }
         if (self.superfluous.is_some() || self.yields) && next > self.now + 1 {
             // An odd moment for somebody to do something odd.
-            next = next.min(self.now + self.dice.within(1, 4096));
+            next = next.min(self.now + self.odd.within(1, 4096));
         }
         next
     }
@@ -335,7 +358,7 @@ impl World {
         }
         if let Some(running) = run {
             let task = &mut self.tasks[running];
-            if task.habit != Habit::Spin {
+            if task.habit.sleeps() {
                 task.work -= next - self.now;
             }
         }

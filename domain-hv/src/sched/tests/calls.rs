@@ -1,0 +1,107 @@
+//! Any call, at any time, in any order.
+
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::world::Dice;
+use crate::sched::{MAX_PERIOD, MAX_SLOTS, MIN_PERIOD, Scheduler, Server, Slot};
+
+/// A clock that mostly goes on, sometimes stands still or goes back, and sometimes reads nonsense.
+fn next_time(dice: &mut Dice, now: u64) -> u64 {
+    match dice.within(0, 20) {
+        0 => now.saturating_sub(dice.within(0, 5000)),
+        1 => now,
+        2 if dice.one_in(50) => u64::MAX - dice.within(0, 3),
+        3 if dice.one_in(50) => dice.roll(),
+        _ => now.saturating_add(dice.within(0, 2000)),
+    }
+}
+
+#[test]
+fn no_call_is_refused_an_answer_whatever_the_clock_says() {
+    for seed in 0..3000 {
+        let mut dice = Dice(seed);
+        let mut cpu = Scheduler::new();
+        let mut now = if dice.one_in(2) { dice.roll() } else { 0 };
+        for _ in 0..dice.within(0, 6) {
+            let period = if dice.one_in(8) {
+                MAX_PERIOD
+            } else {
+                dice.within(MIN_PERIOD, 9000)
+            };
+            let _ = cpu.add(Server {
+                budget: dice.within(1, period / 2),
+                period,
+                priority: u8::try_from(dice.within(0, 4)).unwrap(),
+            });
+        }
+        for _ in 0..300 {
+            now = next_time(&mut dice, now);
+            let slot = Slot::new(usize::try_from(dice.within(0, 7)).unwrap()).unwrap();
+            let other = Slot::new(usize::try_from(dice.within(0, 63)).unwrap()).unwrap();
+            match dice.within(0, 5) {
+                0 | 1 => cpu.wake(slot, now),
+                2 => cpu.block(slot, now),
+                3 => cpu.yield_to(slot, if dice.one_in(2) { other } else { slot }, now),
+                4 => drop(cpu.settle(now)),
+                _ => {
+                    let decision = cpu.decide(now);
+                    let time = cpu.settle(now);
+                    assert!(decision.run.is_none_or(|slot| cpu.is_ready(slot)));
+                    assert_eq!(decision.run.is_none(), cpu.ready() == 0);
+                    assert!(
+                        decision
+                            .until
+                            .is_none_or(|until| until > time || time == u64::MAX)
+                    );
+                    assert!(decision.until.is_none() || cpu.ready().count_ones() > 1);
+                }
+            }
+            assert_eq!(
+                cpu.ready() >> cpu.lanes(),
+                0,
+                "nobody runs who was not admitted"
+            );
+        }
+    }
+}
+
+#[test]
+fn slots_and_their_bits() {
+    assert_eq!(Slot::new(MAX_SLOTS), None);
+    assert_eq!(Slot::new(usize::MAX), None);
+    for index in 0..MAX_SLOTS {
+        let slot = Slot::new(index).unwrap();
+        assert_eq!(slot.index(), index);
+        assert_eq!(slot.bit(), 1 << index);
+    }
+    let slots: Vec<_> = Slot::each(0x8000_0000_0000_0005).map(Slot::index).collect();
+    assert_eq!(slots, [0, 2, 63]);
+    assert_eq!(Slot::each(0).count(), 0);
+}
+
+#[test]
+fn the_first_call_says_when_time_begins() {
+    let mut cpu = Scheduler::new();
+    assert_eq!(cpu.decide(1 << 60).run, None);
+    assert_eq!(cpu.idle(), 0);
+    cpu.settle((1 << 60) + 5);
+    assert_eq!(cpu.idle(), 5);
+}
+
+proptest! {
+    #[test]
+    fn promises_that_fit_in_microseconds_fit_in_ticks(hz in 1_100_000u64..2_000_000_000, lanes in prop::collection::vec((1u32..1_000_000, 1000u32..1_000_000), 1..20)) {
+        let mut cpu = Scheduler::new();
+        // In units of 2^-64: rounded up, so that what is counted fits surely.
+        let mut sum = 0u128;
+        for (budget, period) in lanes {
+            let share = (u128::from(budget.min(period)) << 64).div_ceil(u128::from(period));
+            if sum + share <= 1 << 64 {
+                sum += share;
+                prop_assert!(cpu.add(Server::from_micros(budget.min(period), period, 0, hz)).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What a lane was promised it gets, in every single period, whatever the others do.
+
+use super::world::{Dice, Habit, World};
+use crate::sched::{MAX_SLOTS, Scheduler, Server};
+
+fn server(budget: u64, period: u64, priority: u8) -> Server {
+    Server {
+        budget,
+        period,
+        priority,
+    }
+}
+
+/// The lane in question has the lowest priority, never sleeps and never yields; the others have the rest of the CPU,
+/// down to the last tick, higher priorities, and yield to each other and to it.
+#[test]
+fn a_lane_that_always_wants_the_cpu_has_its_budget_in_every_period() {
+    for seed in 0..200u64 {
+        let mut dice = Dice(seed);
+        let mut world = World::new(seed, seed << 33, true);
+        world.yields = !seed.is_multiple_of(3);
+        let period = dice.within(1024, 8192);
+        let budget = dice.within(1, period);
+        let victim = world.add(server(budget, period, 0), Habit::Spin).unwrap();
+        world.populate(dice.within(1, 6));
+        let mut now = world.wakes(victim);
+        world.run_until(now);
+        for nth in 0..200 {
+            let before = world.cpu.ran(victim);
+            now += period;
+            world.run_until(now);
+            let got = world.cpu.ran(victim) - before;
+            assert!(
+                got >= budget,
+                "{got} of {budget} in period {nth} of seed {seed}"
+            );
+        }
+    }
+}
+
+/// The burner has every advantage but admission: priority, a short period, and it never sleeps.
+#[test]
+fn a_neighbour_that_burns_every_cycle_leaves_the_other_its_share() {
+    for percent in [1, 10, 30, 50, 90, 99] {
+        let mut world = World::new(percent, 0, true);
+        let worker = world
+            .add(server(percent * 1000, 100_000, 0), Habit::Spin)
+            .unwrap();
+        let burner = world
+            .add(server((100 - percent) * 100, 10_000, 4), Habit::Spin)
+            .unwrap();
+        world.run_until(100_000);
+        let before = world.cpu.ran(worker);
+        world.run_until(10_100_000);
+        let got = world.cpu.ran(worker) - before;
+        let promised = percent * 100_000;
+        assert!(
+            got.abs_diff(promised) * 100 <= promised,
+            "{got} of {promised}"
+        );
+        // What nobody reserved is nothing: both have exactly theirs, and the CPU was never idle.
+        assert_eq!(world.cpu.ran(burner) + world.cpu.ran(worker), {
+            let idle_at_first = world.cpu.idle();
+            10_100_000 - idle_at_first
+        });
+    }
+}
+
+/// The interrupt that ends a turn is always late. Who profits pays it back, so that nobody else pays.
+#[test]
+fn late_timers_cost_nobody_but_the_late() {
+    let mut cpu = Scheduler::new();
+    let late = cpu.add(server(3000, 10_000, 4)).unwrap();
+    let punctual = cpu.add(server(7000, 10_000, 0)).unwrap();
+    cpu.wake(late, 0);
+    cpu.wake(punctual, 0);
+    let mut now = 0;
+    while now < 10_000_000 {
+        let decision = cpu.decide(now);
+        now = decision.until.unwrap();
+        if decision.run == Some(late) {
+            now += 200;
+        }
+    }
+    cpu.settle(now);
+    let got = cpu.ran(punctual);
+    assert!(got.abs_diff(7_000_000) < 10_000, "{got} of 7000000");
+}
+
+/// A lane alone runs without a tick; the moment another wakes, the newcomer's guarantee holds.
+#[test]
+fn a_lane_that_was_alone_for_long_has_no_claim_and_no_debt() {
+    for alone in (0..40_000).step_by(77) {
+        let mut cpu = Scheduler::new();
+        let first = cpu.add(server(4000, 10_000, 4)).unwrap();
+        let second = cpu.add(server(6000, 10_000, 0)).unwrap();
+        cpu.wake(first, 5);
+        assert_eq!(cpu.decide(5).until, None);
+        let mut now = 5 + alone;
+        cpu.wake(second, now);
+        let end = now + 10_000;
+        let before = cpu.ran(first);
+        while now < end {
+            now = cpu.decide(now).until.unwrap().min(end);
+        }
+        cpu.settle(now);
+        assert!(cpu.ran(second) >= 6000, "{} after {alone}", cpu.ran(second));
+        // In a window that is not its own a server has at least its budget less what it had just before.
+        assert!(cpu.ran(first) - before <= 4000);
+    }
+}
+
+#[test]
+fn same_inputs_same_decisions() {
+    let run = |seed| {
+        let mut world = World::new(seed, 0, false);
+        world.yields = true;
+        world.populate(8);
+        world.run_until(2_000_000);
+        world.figures
+    };
+    for seed in 0..20 {
+        assert_eq!(run(seed), run(seed));
+        assert_ne!(run(seed).trace, run(seed + 1).trace);
+    }
+}
+
+/// Who asks too often, or reads the accounts in between, changes nothing.
+#[test]
+fn superfluous_calls_change_nothing() {
+    let run = |seed, superfluous| {
+        let mut world = World::new(seed, 0, false);
+        world.superfluous = superfluous;
+        world.populate(1 + seed % 9);
+        let mut ran = [0; MAX_SLOTS * 8];
+        let mut place = ran.iter_mut();
+        for part in 1..=8 {
+            world.run_until(part * 100_000);
+            for slot in crate::sched::Slot::each(u64::MAX) {
+                *place.next().unwrap() = world.cpu.ran(slot);
+            }
+        }
+        (world.figures.jobs, world.figures.least_slack, ran)
+    };
+    for seed in 0..60 {
+        assert_eq!(run(seed, None), run(seed, Some(1)));
+    }
+}
+
+/// Everything equal: the lower slot first, by budget and by turns.
+#[test]
+fn ties_go_to_the_lower_slot() {
+    let mut cpu = Scheduler::new();
+    let slots: [_; 4] = core::array::from_fn(|_| cpu.add(server(1000, 8000, 2)).unwrap());
+    for slot in slots.iter().rev() {
+        cpu.wake(*slot, 0);
+    }
+    let mut now = 0;
+    // Four budgets of 1000, then half of the period in turns of 2000.
+    for (slot, length) in [
+        (0, 1000),
+        (1, 1000),
+        (2, 1000),
+        (3, 1000),
+        (0, 2000),
+        (1, 2000),
+    ] {
+        let decision = cpu.decide(now);
+        assert_eq!(decision.run, Some(slots[slot]));
+        now += length;
+        assert_eq!(decision.until, Some(now));
+    }
+}
