@@ -74,7 +74,8 @@ pub fn points(quick: &[Point]) -> Vec<Point> {
 }
 
 /// The default emulator; and QEMU 10 (`XDV_TEN` names one, else xtask gets it) unless the default is as new.
-fn emulators() -> Vec<Option<String>> {
+#[must_use]
+pub fn emulators() -> Vec<Option<String>> {
     let default = env::var("XDV_QEMU").unwrap_or_else(|_| "qemu-system-aarch64".to_owned());
     if major(&default).is_none_or(|major| major >= 10) {
         return vec![None];

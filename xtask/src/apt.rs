@@ -20,7 +20,10 @@ pub enum For {
     /// Packages that run on this machine: its own architecture, and what is installed counts as there.
     ThisMachine,
     /// Packages that a guest runs: arm64, and nothing is installed.
-    Arm64Guest,
+    Arm64Guest {
+        /// The release that has them; none: the machine's own.
+        suite: Option<&'static str>,
+    },
 }
 
 /// One private apt state.
@@ -40,7 +43,10 @@ impl Apt {
         if purpose == For::ThisMachine && !sources::is_debian(&release) {
             bail!("only Debian's own backports fit a machine, and this one is not Debian");
         }
-        let source = Source::for_machine(&release, &sources::configured()?);
+        let mut source = Source::for_machine(&release, &sources::configured()?);
+        if let For::Arm64Guest { suite: Some(suite) } = purpose {
+            source.suite = suite.to_owned();
+        }
         if !source.keyring.is_file() {
             packages::install(
                 project,
@@ -66,7 +72,7 @@ impl Apt {
         fs::write(folder.join("state/none"), "")?;
         let suites = match purpose {
             For::ThisMachine => format!("{0} {0}-backports", source.suite),
-            For::Arm64Guest => source.suite.clone(),
+            For::Arm64Guest { .. } => source.suite.clone(),
         };
         fs::write(folder.join("parts/debian.sources"), source.deb822(&suites))?;
         fs::write(folder.join("apt.conf"), configuration(folder, purpose))?;
@@ -164,11 +170,11 @@ fn configuration(folder: &Path, purpose: For) -> String {
     let at = folder.display();
     let status = match purpose {
         For::ThisMachine => "/var/lib/dpkg/status".to_owned(),
-        For::Arm64Guest => format!("{at}/state/none"),
+        For::Arm64Guest { .. } => format!("{at}/state/none"),
     };
     let architecture = match purpose {
         For::ThisMachine => "",
-        For::Arm64Guest => {
+        For::Arm64Guest { .. } => {
             "#clear APT::Architectures;\nAPT::Architecture \"arm64\";\nAPT::Architectures { \"arm64\"; };\n"
         }
     };
@@ -199,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_guest_s_apt_is_arm64_and_sees_nothing_installed() {
-        let text = configuration(Path::new("/c"), For::Arm64Guest);
+        let text = configuration(Path::new("/c"), For::Arm64Guest { suite: None });
         assert!(text.contains("APT::Architecture \"arm64\""));
         assert!(text.contains("Dir::State::status \"/c/state/none\""));
         let text = configuration(Path::new("/c"), For::ThisMachine);

@@ -21,8 +21,10 @@ use crate::cli::BenchArgs;
 use crate::machine::{Asked, Machine};
 use crate::project::Project;
 use crate::qemu::Qemu;
+use crate::run::keys::Input;
 use crate::run::launch::{Ending, Launch};
 use crate::run::outcome::Outcome;
+use crate::run::session::Viewer;
 use crate::say::{self, Step};
 
 /// One instruction is one nanosecond under icount, and this makes it one tick: no figure is rounded to 16.
@@ -159,20 +161,33 @@ fn prepare(
         icount: true,
         files,
         extra: Vec::new(),
-        interactive: false,
+        input: Input::None,
         limit: Some(LIMIT),
     })
 }
 
+/// What a run has said.
+#[derive(Default)]
+struct Seen {
+    outcome: Outcome,
+    lines: Vec<String>,
+}
+
+impl Viewer for Seen {
+    fn line(&mut self, line: &str) -> bool {
+        self.outcome.take(line);
+        self.lines.push(line.to_owned());
+        self.outcome.is_over()
+    }
+
+    fn unfinished(&mut self, _: &str) {}
+}
+
 /// Runs a machine to its end and returns its console.
 fn run(launch: &Launch) -> anyhow::Result<(Vec<String>, Outcome)> {
-    let mut outcome = Outcome::default();
-    let mut lines = Vec::new();
-    let ending = launch.watch(|line| {
-        outcome.take(line);
-        lines.push(line.to_owned());
-        outcome.is_over()
-    })?;
+    let mut seen = Seen::default();
+    let ending = launch.watch(&mut seen, &[])?;
+    let Seen { outcome, lines } = seen;
     if !outcome.is_success() || ending == Ending::TimedOut {
         bail!(
             "the machine did not end well ({ending:?}):\n{}",

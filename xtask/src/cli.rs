@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(after_help = "Examples:
   cargo xtask run configs/two-guests.toml            build everything and watch two guests run
   cargo xtask run configs/one-guest.toml --smp 2 --cpu cortex-a57
+  cargo xtask run configs/linux.toml                 Debian's kernel, and a shell in it
   cargo xtask check configs/two-guests.toml          show the machine without running it
   cargo xtask test                                   everything that must be green
   cargo xtask doctor                                 what is missing, and how it will be got
@@ -40,10 +41,15 @@ pub enum Command {
   cargo xtask run configs/two-guests.toml
   cargo xtask run configs/two-guests.toml --smp 8 --cpu cortex-a57
   cargo xtask run configs/two-guests.toml --headless --timeout 60 --log run.log
+  cargo xtask run configs/linux.toml                 Debian's kernel, and a shell in it
+  echo poweroff | cargo xtask run configs/linux.toml
   cargo xtask run configs/one-guest.toml --qemu 10 -- -d int -D qemu.log
 
-Exit status 0 when every guest ended well; otherwise 1, and the guest and its reason are named.
-Ctrl-C ends the run.")]
+On a terminal every key goes to the attached guest, Ctrl-C among them; Ctrl-] opens the hypervisor's
+prompt, and Ctrl-] Ctrl-C ends the run. Lines piped in are typed one by one, each when a guest waits
+at a prompt (or nothing was said for 5 s). `cargo xtask ctl` commands the run from elsewhere.
+
+Exit status 0 when every guest ended well; otherwise 1, and the guest and its reason are named.")]
     Run(RunArgs),
 
     /// Build the hypervisor and the guests; with CONFIG, leave an Image and a bundle.cpio that any loader of arm64 Linux boots.
@@ -60,6 +66,15 @@ Ctrl-C ends the run.")]
   cargo xtask test --host                            only what needs no QEMU
   cargo xtask test --qemu-only isolation             only the end-to-end tests whose name contains `isolation`")]
     Test(TestArgs),
+
+    /// Send a command to the hypervisor of a run, and show its answer.
+    #[command(after_help = "Examples:
+  cargo xtask ctl list                               the guests of the last run and what they are doing
+  cargo xtask ctl stop alpha beta                    end two guests
+  cargo xtask ctl --socket /tmp/machine restart alpha
+
+Exit status 0 when the hypervisor did what was asked; otherwise 1, and its reason is shown.")]
+    Ctl(CtlArgs),
 
     /// Judge CONFIG and show the resulting machine as a table and a memory map. Only the kernels it names are built.
     #[command(after_help = "Examples:
@@ -133,9 +148,12 @@ fn memory_size(text: &str) -> Result<u64, String> {
 pub struct RunArgs {
     /// The machine file.
     pub config: PathBuf,
-    /// Plain output and no input, even on a terminal.
+    /// With nobody at the keyboard: plain output and no input, and Debian guests test themselves and power off.
     #[arg(long)]
     pub headless: bool,
+    /// Take commands at this Unix socket; default: one that `cargo xtask ctl` finds by itself.
+    #[arg(long, value_name = "SOCKET")]
+    pub control: Option<PathBuf>,
     /// Let the hypervisor stop everything and report after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub timeout: Option<u32>,
@@ -163,6 +181,59 @@ pub struct RunArgs {
     /// Passed on to QEMU as they are.
     #[arg(last = true, value_name = "QEMU ARGUMENTS")]
     pub extra: Vec<String>,
+}
+
+/// What the hypervisor can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Verb {
+    /// The guests, and what each is doing.
+    List,
+    /// Give the keyboard to a guest.
+    Attach,
+    /// End guests at once.
+    Stop,
+    /// Start guests that have ended.
+    Start,
+    /// End guests and start them anew.
+    Restart,
+    /// Let guests stand still.
+    Pause,
+    /// Let them go on.
+    Resume,
+    /// Exits by reason and time by lane.
+    Stats,
+}
+
+/// The arguments of `ctl`.
+#[derive(Debug, Args)]
+pub struct CtlArgs {
+    /// Where the run listens; default: where the last one does.
+    #[arg(long, value_name = "SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// What to do.
+    pub verb: Verb,
+    /// The guests to do it to.
+    #[arg(value_name = "NAME", required_if_eq_any([
+        ("verb", "attach"), ("verb", "stop"), ("verb", "start"),
+        ("verb", "restart"), ("verb", "pause"), ("verb", "resume"),
+    ]))]
+    pub names: Vec<String>,
+}
+
+impl CtlArgs {
+    /// The commands for the hypervisor, one for each guest.
+    pub fn commands(&self) -> Vec<String> {
+        use clap::ValueEnum;
+        let verb = self.verb.to_possible_value();
+        let verb = verb.as_ref().map_or("", |value| value.get_name());
+        if self.names.is_empty() {
+            return vec![verb.to_owned()];
+        }
+        self.names
+            .iter()
+            .map(|name| format!("{verb} {name}"))
+            .collect()
+    }
 }
 
 /// The arguments of `build`.
@@ -255,6 +326,23 @@ mod tests {
         ] {
             assert!(memory_size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_command_for_the_hypervisor_is_made_for_each_guest() {
+        let commands = |words: &[&str]| {
+            let words = ["xtask", "ctl"].iter().chain(words);
+            let Command::Ctl(args) = Cli::try_parse_from(words).ok()?.command else {
+                return None;
+            };
+            Some(args.commands())
+        };
+        let is = |list: &[&str]| Some(list.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(commands(&["list"]), is(&["list"]));
+        assert_eq!(commands(&["stop", "a", "b"]), is(&["stop a", "stop b"]));
+        assert_eq!(commands(&["stats", "a"]), is(&["stats a"]));
+        assert_eq!(commands(&["stop"]), None);
+        assert_eq!(commands(&["explode"]), None);
     }
 
     #[test]

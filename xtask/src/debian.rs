@@ -1,4 +1,7 @@
-//! Debian's own arm64 kernel and a busybox to greet from: what `kernel = "debian"` and `initrd = "debian-hello"` mean.
+//! Debian's own arm64 kernels, and what a guest boots them with: what `kernel = "debian"` and its kin mean.
+
+mod modules;
+pub mod ramdisk;
 
 use std::fs;
 use std::io::Read;
@@ -7,82 +10,220 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use flate2::read::GzDecoder;
 
+use self::modules::Module;
+use self::ramdisk::{Contents, WANTED};
 use crate::apt::{self, Apt, For};
 use crate::files::{self, Hold};
-use crate::initramfs::Initramfs;
 use crate::project::Project;
+use crate::say;
 
-/// The package that always depends on the newest kernel made for virtual machines.
-const KERNEL: &str = "linux-image-cloud-arm64";
 /// A busybox that needs no library.
 const BUSYBOX: &str = "busybox-static";
-/// What tells an initramfs of this program from one that an older version of it made.
-const INIT: &str = include_str!("debian/init.sh");
 
-/// The two files.
+/// Which of Debian's kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// The kernel for virtual machines.
+    Cloud,
+    /// The kernel for every arm64 machine.
+    Generic,
+    /// The generic kernel with pages of 16 KiB, which Debian has from release 13 on.
+    Pages16k,
+}
+
+impl Flavour {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Cloud, Self::Generic, Self::Pages16k];
+
+    /// What a machine file calls the kernel, and the initrd that goes with it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cloud => "debian",
+            Self::Generic => "debian-generic",
+            Self::Pages16k => "debian-16k",
+        }
+    }
+
+    /// The package that always depends on the newest such kernel.
+    const fn package(self) -> &'static str {
+        match self {
+            Self::Cloud => "linux-image-cloud-arm64",
+            Self::Generic => "linux-image-arm64",
+            Self::Pages16k => "linux-image-arm64-16k",
+        }
+    }
+
+    /// The release that has it, where the machine's own need not.
+    const fn suite(self) -> Option<&'static str> {
+        match self {
+            Self::Cloud | Self::Generic => None,
+            Self::Pages16k => Some("trixie"),
+        }
+    }
+
+    fn folder(self, project: &Project) -> PathBuf {
+        project.cache.join(match self {
+            Self::Cloud => "debian-arm64",
+            Self::Generic => "debian-arm64-generic",
+            Self::Pages16k => "debian-arm64-16k",
+        })
+    }
+}
+
+/// A kernel of Debian's in the cache, with what goes with it.
 #[derive(Debug, Clone)]
 pub struct Debian {
-    /// An uncompressed arm64 `Image`.
-    pub kernel: PathBuf,
-    /// The initramfs that greets and powers off.
-    pub initrd: PathBuf,
+    folder: PathBuf,
 }
 
 impl Debian {
     /// The files, from the cache or fetched.
-    pub fn ensure(project: &Project) -> anyhow::Result<Self> {
-        let folder = project.cache.join("debian-arm64");
+    pub fn ensure(project: &Project, flavour: Flavour) -> anyhow::Result<Self> {
         let debian = Self {
-            kernel: folder.join("Image"),
-            initrd: folder.join("hello.cpio"),
+            folder: flavour.folder(project),
         };
         // Two runs side by side must not fetch into one folder.
         let _held = Hold::on(&project.cache)?;
-        if !debian.kernel.is_file() || !folder.join("busybox").is_file() {
-            fetch(project, &folder).with_context(|| {
-                format!(
-                    "Debian's arm64 kernel cannot be fetched here; put an arm64 Linux Image at {} and a static arm64 busybox at {}",
-                    debian.kernel.display(),
-                    folder.join("busybox").display()
-                )
-            })?;
+        if debian.is_complete() {
+            return Ok(debian);
         }
-        // Cheap, so always made anew: an older checkout may have left another greeting.
-        let greeting = hello(&fs::read(folder.join("busybox"))?)?;
-        files::write_whole(&debian.initrd, &greeting)?;
+        let fetched = fetch(project, flavour, &debian.folder);
+        if debian.is_usable() {
+            if let Err(error) = fetched {
+                say::note(&format!("the kernel's modules are left out: {error:#}"));
+            }
+            return Ok(debian);
+        }
+        fetched.with_context(|| {
+            format!(
+                "Debian's arm64 kernel cannot be fetched here; put an arm64 Linux Image at {} and a static arm64 busybox at {}",
+                debian.kernel().display(),
+                debian.busybox().display()
+            )
+        })?;
         Ok(debian)
     }
 
     /// Whether the files are in the cache.
     pub fn is_cached(project: &Project) -> bool {
-        let folder = project.cache.join("debian-arm64");
-        folder.join("Image").is_file() && folder.join("busybox").is_file()
+        let folder = Flavour::Cloud.folder(project);
+        Self { folder }.is_usable()
+    }
+
+    /// The kernel's `Image`.
+    pub fn kernel(&self) -> PathBuf {
+        self.folder.join("Image")
+    }
+
+    fn busybox(&self) -> PathBuf {
+        self.folder.join("busybox")
+    }
+
+    fn is_usable(&self) -> bool {
+        self.kernel().is_file() && self.busybox().is_file()
+    }
+
+    /// What a person put there has no version, and nothing is fetched over it. What an older xtask fetched has no
+    /// modules.
+    fn is_complete(&self) -> bool {
+        let fetched = self.folder.join("version").is_file();
+        self.is_usable() && (!fetched || self.folder.join("modules").is_dir())
+    }
+
+    /// The initramfs that greets and powers off. Cheap, so always made anew: an older checkout may have left another.
+    pub fn hello(&self) -> anyhow::Result<PathBuf> {
+        let archive = ramdisk::hello(&fs::read(self.busybox())?)?;
+        self.place("hello.cpio", &archive)
+    }
+
+    /// The initramfs with a shell, or the one that tests itself and powers off.
+    pub fn shell(&self, selftest: bool) -> anyhow::Result<PathBuf> {
+        let modules = self.folder.join("modules");
+        let contents = Contents {
+            version: fs::read_to_string(self.folder.join("release")).unwrap_or_default(),
+            modules: if modules.is_dir() {
+                modules::pick(&modules, &WANTED)?
+            } else {
+                Vec::new()
+            },
+            selftest,
+        };
+        let archive = ramdisk::shell(&fs::read(self.busybox())?, &contents)?;
+        let name = if selftest {
+            "selftest.cpio"
+        } else {
+            "shell.cpio"
+        };
+        self.place(name, &archive)
+    }
+
+    fn place(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+        let path = self.folder.join(name);
+        files::write_whole(&path, bytes)?;
+        Ok(path)
     }
 }
 
-fn fetch(project: &Project, folder: &Path) -> anyhow::Result<()> {
-    let apt = Apt::set_up(project, &project.cache.join("apt-arm64"), For::Arm64Guest)?;
+fn fetch(project: &Project, flavour: Flavour, folder: &Path) -> anyhow::Result<()> {
+    let state = match flavour.suite() {
+        None => project.cache.join("apt-arm64"),
+        Some(suite) => project.cache.join(format!("apt-arm64-{suite}")),
+    };
+    let purpose = For::Arm64Guest {
+        suite: flavour.suite(),
+    };
+    let apt = Apt::set_up(project, &state, purpose)?;
+    let package = flavour.package();
     let real = apt
-        .depends(KERNEL)?
+        .depends(package)?
         .into_iter()
-        .find(|name| name.starts_with("linux-image-"));
-    let real = real.with_context(|| format!("{KERNEL} names no kernel"))?;
+        .find(|name| name.starts_with("linux-image-"))
+        .with_context(|| format!("{package} names no kernel"))?;
     let debs = apt.download(&[&format!("{real}:arm64"), &format!("{BUSYBOX}:arm64")])?;
     let unpacked = folder.join("unpacked");
     let _ = fs::remove_dir_all(&unpacked);
     apt::unpack(&debs, &unpacked)?;
+    // As much again as what is kept of them.
+    for deb in debs {
+        let _ = fs::remove_file(deb);
+    }
+    let outcome = keep(&unpacked, folder, &real);
+    let _ = fs::remove_dir_all(&unpacked);
+    outcome
+}
+
+/// Takes what is needed out of the unpacked packages. The kernel comes last: with it the folder is whole.
+fn keep(unpacked: &Path, folder: &Path, package: &str) -> anyhow::Result<()> {
     let kernel = first_file(&unpacked.join("boot"), "vmlinuz-")?;
+    let release = kernel
+        .file_name()
+        .and_then(|name| name.to_str()?.strip_prefix("vmlinuz-"))
+        .context("the kernel's file has no version in its name")?
+        .to_owned();
     let busybox = ["bin/busybox", "usr/bin/busybox"]
         .iter()
         .map(|path| unpacked.join(path))
         .find(|path| path.is_file());
     let busybox = busybox.with_context(|| format!("{BUSYBOX} holds no busybox"))?;
-    fs::copy(busybox, folder.join("busybox"))?;
-    fs::write(folder.join("version"), &real)?;
-    let part = folder.join("Image.part");
-    fs::write(&part, plain_image(&fs::read(&kernel)?)?)?;
-    fs::rename(part, folder.join("Image"))?;
-    let _ = fs::remove_dir_all(&unpacked);
+    files::write_whole(&folder.join("busybox"), &fs::read(busybox)?)?;
+    let trees = ["lib/modules", "usr/lib/modules"];
+    let tree = trees
+        .iter()
+        .map(|path| unpacked.join(path).join(&release))
+        .find(|path| path.is_dir())
+        .context("the kernel's package holds no modules")?;
+    keep_modules(&modules::pick(&tree, &WANTED)?, &folder.join("modules"))?;
+    fs::write(folder.join("release"), &release)?;
+    fs::write(folder.join("version"), package)?;
+    files::write_whole(&folder.join("Image"), &plain_image(&fs::read(&kernel)?)?)
+}
+
+fn keep_modules(modules: &[Module], folder: &Path) -> anyhow::Result<()> {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder)?;
+    for module in modules {
+        fs::write(folder.join(format!("{}.ko", module.name)), &module.bytes)?;
+    }
     Ok(())
 }
 
@@ -112,20 +253,6 @@ fn plain_image(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(image)
 }
 
-/// The initramfs: busybox and an `/init` that says what it sees and powers off.
-fn hello(busybox: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let mut archive = Initramfs::default();
-    for folder in ["bin", "dev", "proc", "sys"] {
-        archive.folder(folder)?;
-    }
-    archive
-        .device("dev/console", 5, 1)?
-        .program("bin/busybox", busybox)?
-        .link("bin/sh", "busybox")?
-        .program("init", INIT.as_bytes())?;
-    archive.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,10 +278,28 @@ mod tests {
         assert!(plain_image(&[0x1f, 0x8b, 0, 0]).is_err());
     }
 
+    /// What a person puts into the cache where there is no apt is used as it is.
     #[test]
-    fn the_greeting_powers_off() {
-        assert!(INIT.starts_with("#!/bin/busybox sh\n"));
-        assert!(INIT.contains("poweroff -f"));
-        assert!(hello(b"x").unwrap().starts_with(b"070701"));
+    fn files_of_a_person_s_own_are_enough() {
+        let cache = std::env::temp_dir().join(format!("xdv-debian-{}", std::process::id()));
+        let project = Project {
+            root: cache.clone(),
+            target: cache.clone(),
+            cache: cache.clone(),
+            consent: false,
+        };
+        let folder = Flavour::Cloud.folder(&project);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("Image"), image()).unwrap();
+        fs::write(folder.join("busybox"), b"busybox").unwrap();
+        assert!(Debian::is_cached(&project));
+        let debian = Debian::ensure(&project, Flavour::Cloud).unwrap();
+        for made in [debian.hello(), debian.shell(false), debian.shell(true)] {
+            assert!(fs::read(made.unwrap()).unwrap().starts_with(b"070701"));
+        }
+        // What an older xtask fetched lacks the modules.
+        fs::write(folder.join("version"), "linux-image").unwrap();
+        assert!(debian.is_usable() && !debian.is_complete());
+        fs::remove_dir_all(&cache).unwrap();
     }
 }

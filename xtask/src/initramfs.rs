@@ -27,6 +27,11 @@ impl Initramfs {
         self.entry(name, FILE | 0o755, content, (0, 0))
     }
 
+    /// Adds a file that may only be read.
+    pub fn file(&mut self, name: &str, content: &[u8]) -> anyhow::Result<&mut Self> {
+        self.entry(name, FILE | 0o644, content, (0, 0))
+    }
+
     /// Adds a symbolic link.
     pub fn link(&mut self, name: &str, to: &str) -> anyhow::Result<&mut Self> {
         self.entry(name, LINK | 0o777, to.as_bytes(), (0, 0))

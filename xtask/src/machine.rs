@@ -8,7 +8,7 @@ use std::rc::Rc;
 use configs_compiler::{FileKind, HostFiles, RunOptions, Summary};
 
 use crate::build::{self, Profile};
-use crate::debian::Debian;
+use crate::debian::{Debian, Flavour};
 use crate::project::Project;
 use crate::{Refused, say};
 
@@ -21,6 +21,7 @@ pub struct Machine {
     config: PathBuf,
     text: Vec<u8>,
     profile: Profile,
+    selftest: bool,
 }
 
 /// What the command line says of a machine; what it leaves open, the file states or the compiler chooses.
@@ -39,6 +40,8 @@ pub struct Asked {
 pub struct Compiled {
     /// The guests' names.
     pub guests: Vec<String>,
+    /// Those of them that test themselves and say how it went.
+    pub selftests: Vec<String>,
     /// How many CPUs the machine has: as stated, else the smallest number that fits.
     pub cpus: u32,
     /// How much memory the machine has, in MiB: as stated, else the smallest that fits.
@@ -64,6 +67,7 @@ impl Machine {
             config: config.to_path_buf(),
             text,
             profile,
+            selftest: false,
         })
     }
 
@@ -75,7 +79,15 @@ impl Machine {
             config,
             text: text.as_bytes().to_vec(),
             profile,
+            selftest: false,
         }
+    }
+
+    /// With nobody at the keyboard: Linux guests of ours test themselves and power off instead of opening a shell.
+    #[must_use]
+    pub fn unattended(mut self, unattended: bool) -> Self {
+        self.selftest = unattended;
+        self
     }
 
     /// Compiles it for the machine that is asked for.
@@ -109,7 +121,20 @@ impl Machine {
             .memory_needed()
             .div_ceil(1 << 20)
             .next_multiple_of(GRAIN_MIB);
+        let tests_itself = |initrd: &Option<String>| {
+            self.selftest
+                && Flavour::ALL
+                    .iter()
+                    .any(|flavour| initrd.as_deref() == Some(flavour.name()))
+        };
         Ok(Compiled {
+            selftests: compiled
+                .summary()
+                .guests
+                .iter()
+                .filter(|guest| tests_itself(&guest.initrd))
+                .map(|guest| guest.name.clone())
+                .collect(),
             cpus: compiled.cpus(),
             machine_mib: compiled
                 .summary()
@@ -143,16 +168,7 @@ impl Machine {
             "guest-kernel",
             move |project| Ok(build::guest_kernel(project, profile)?.image),
         );
-        files = self.provide(files, trouble, FileKind::Kernel, "debian", |project| {
-            Ok(Debian::ensure(project)?.kernel)
-        });
-        files = self.provide(
-            files,
-            trouble,
-            FileKind::Initrd,
-            "debian-hello",
-            |project| Ok(Debian::ensure(project)?.initrd),
-        );
+        files = self.debian(files, trouble);
         for name in test_guests(&self.project) {
             let shown = format!("test:{name}");
             files = self.provide(files, trouble, FileKind::Kernel, &shown, move |project| {
@@ -160,6 +176,23 @@ impl Machine {
             });
         }
         files
+    }
+
+    /// Debian's kernels, each with the initrd that goes with it, and the initrd that only greets.
+    fn debian(&self, mut files: HostFiles, trouble: &Trouble) -> HostFiles {
+        let selftest = self.selftest;
+        for flavour in Flavour::ALL {
+            let name = flavour.name();
+            files = self.provide(files, trouble, FileKind::Kernel, name, move |project| {
+                Ok(Debian::ensure(project, flavour)?.kernel())
+            });
+            files = self.provide(files, trouble, FileKind::Initrd, name, move |project| {
+                Debian::ensure(project, flavour)?.shell(selftest)
+            });
+            files = files.with_companion(name, name);
+        }
+        let hello = |project: &Project| Debian::ensure(project, Flavour::Cloud)?.hello();
+        self.provide(files, trouble, FileKind::Initrd, "debian-hello", hello)
     }
 
     fn provide(

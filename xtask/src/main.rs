@@ -11,6 +11,7 @@ mod check;
 mod ci;
 mod cli;
 mod coverage;
+mod ctl;
 mod debian;
 mod doctor;
 mod files;
@@ -66,6 +67,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&project, &args),
         Command::Build(args) => build::command(&project, &args),
+        Command::Ctl(args) => ctl::ctl(&project, &args),
         Command::Test(args) => ci::test(&project, &args),
         Command::Check(args) => check::check(&project, &args),
         Command::Bench(args) => bench::bench(&project, &args),

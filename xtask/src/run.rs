@@ -2,13 +2,17 @@
 
 mod backtrace;
 pub mod console;
+pub mod control;
+pub mod keys;
 pub mod launch;
 pub mod outcome;
+mod screen;
+pub mod session;
+mod show;
 mod verdict;
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -16,15 +20,19 @@ use anyhow::Context;
 
 use self::backtrace::Symbols;
 use self::console::Painter;
+use self::control::Socket;
+use self::keys::Input;
 use self::launch::{Ending, Launch};
 use self::outcome::Outcome;
+use self::screen::Screen;
+use self::show::Show;
 use self::verdict::Said;
-use crate::build::{self, Built, Profile};
+use crate::build::{self, Profile};
 use crate::cli::RunArgs;
-use crate::machine::{Asked, Compiled, Machine};
+use crate::machine::{Asked, Machine};
 use crate::project::Project;
 use crate::qemu::Qemu;
-use crate::say;
+use crate::{ctl, say};
 
 /// How much longer than the hypervisor's own deadline a run may take before QEMU is ended from outside.
 const GRACE: Duration = Duration::from_secs(20);
@@ -33,8 +41,9 @@ const ICOUNT_FACTOR: u32 = 20;
 
 /// Runs a machine as a person asked.
 pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let command = Instant::now();
     let profile = Profile::from(args.profile);
-    let machine = Machine::load(project, &args.config, profile)?;
+    let machine = Machine::load(project, &args.config, profile)?.unattended(args.headless);
     let compiled = machine.compile(Asked {
         cpus: args.smp,
         memory: args.memory,
@@ -44,6 +53,7 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let el2 = build::hypervisor(project, profile)?;
     let scratch = Scratch::new(&project.output(&args.config))?;
     let files = build::place(&scratch.0, &el2, &compiled.bundle)?;
+    let input = Input::of_this_process(args.headless);
     let launch = Launch {
         qemu,
         cpu: args.cpu.clone(),
@@ -52,31 +62,51 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
         icount: args.icount,
         files,
         extra: args.extra.clone(),
-        interactive: !args.headless,
+        input,
         limit: args.timeout.map(|seconds| {
             Duration::from_secs(u64::from(seconds)) * if args.icount { ICOUNT_FACTOR } else { 1 }
                 + GRACE
         }),
     };
-    say::note(&format!(
-        "QEMU {}, {} x {}, {} of memory",
-        launch.qemu.version, launch.smp, launch.cpu, launch.memory
-    ));
-    let mut log = match &args.log {
+    let log = match &args.log {
         Some(path) => {
             Some(File::create(path).with_context(|| format!("cannot write {}", path.display()))?)
         }
         None => None,
     };
+    let control = Control::open(project, args.control.as_deref(), &scratch)?;
+    announce(&launch);
+    let screen = Screen::new(
+        Painter::new(!args.headless && say::colours_on_stdout()),
+        input == Input::Terminal,
+        std::io::stdout().lock(),
+    );
+    let outcome = Outcome::expecting(&compiled.guests).with_selftests(&compiled.selftests);
+    let symbols = Symbols::of(&el2.elf);
+    let mut show = Show::new(outcome, screen, !args.headless, symbols, log);
     let started = Instant::now();
-    let seen = observe(
-        &launch,
-        &el2,
-        &compiled,
-        !args.headless && say::colours_on_stdout(),
-        log.as_mut(),
-    )?;
+    let ending = launch.watch(&mut show, &control.sockets)?;
+    show.end();
+    for line in show::arrivals(&show.arrived, command, started) {
+        say::note(&line);
+    }
+    let seen = Seen {
+        outcome: show.outcome,
+        ending,
+    };
     Ok(conclude(&seen, &launch, started.elapsed()))
+}
+
+fn announce(launch: &Launch) {
+    say::note(&format!(
+        "QEMU {}, {} x {}, {} of memory",
+        launch.qemu.version, launch.smp, launch.cpu, launch.memory
+    ));
+    if launch.input == Input::Terminal {
+        say::note(
+            "keys go to the guest; Ctrl-] opens the hypervisor's prompt, Ctrl-] Ctrl-C ends the run",
+        );
+    }
 }
 
 /// What a run showed.
@@ -85,34 +115,39 @@ struct Seen {
     ending: Ending,
 }
 
-fn observe(
-    launch: &Launch,
-    el2: &Built,
-    compiled: &Compiled,
-    colours: bool,
-    mut log: Option<&mut File>,
-) -> anyhow::Result<Seen> {
-    let mut outcome = Outcome::expecting(&compiled.guests);
-    let mut painter = Painter::new(colours);
-    let mut symbols = Symbols::of(&el2.elf);
-    let mut stdout = std::io::stdout().lock();
-    let ending = launch.watch(|line| {
-        let mut show = |line: &str| {
-            if let Some(log) = &mut log {
-                let _ = writeln!(log, "{line}");
-            }
-            // A closed pipe (`run | head`) must not end the run before its outcome is known.
-            let _ = writeln!(stdout, "{}", painter.paint(line));
+/// The sockets a run takes commands at.
+struct Control<'p> {
+    project: &'p Project,
+    sockets: Vec<Socket>,
+    remembered: PathBuf,
+}
+
+impl<'p> Control<'p> {
+    /// The one that was asked for; else one in the run's own folder, which `ctl` finds by itself.
+    fn open(project: &'p Project, asked: Option<&Path>, scratch: &Scratch) -> anyhow::Result<Self> {
+        let path = asked.map_or_else(|| scratch.0.join("control"), Path::to_path_buf);
+        let mut control = Self {
+            project,
+            sockets: Vec::new(),
+            remembered: path.clone(),
         };
-        show(line);
-        for frame in symbols.explain(line) {
-            show(&frame);
+        match Socket::open(&path) {
+            Ok(socket) => {
+                control.sockets.push(socket);
+                ctl::remember(project, &path)?;
+            }
+            Err(error) if asked.is_some() => return Err(error),
+            // A path can be too long for a socket. Who needs one names one.
+            Err(error) => say::note(&format!("`ctl` cannot reach this run: {error:#}")),
         }
-        outcome.take(line);
-        outcome.is_over()
-    })?;
-    let _ = stdout.flush();
-    Ok(Seen { outcome, ending })
+        Ok(control)
+    }
+}
+
+impl Drop for Control<'_> {
+    fn drop(&mut self) {
+        ctl::forget(self.project, &self.remembered);
+    }
 }
 
 /// Says how each guest ended; the exit status follows.

@@ -37,6 +37,18 @@ impl Lines {
         let bytes = bytes.strip_suffix(b"\r").unwrap_or(&bytes);
         Some(visible(&String::from_utf8_lossy(bytes)))
     }
+
+    /// The line that is still going on, as far as it can be told: a prompt, mostly. What may yet turn out to be part
+    /// of a character or of the line's end is left out.
+    pub fn unfinished(&self) -> Option<String> {
+        let bytes = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
+        let torn = match std::str::from_utf8(bytes) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Ok(_) | Err(_) => bytes.len(),
+        };
+        let whole = bytes.get(..torn).unwrap_or_default();
+        (!whole.is_empty()).then(|| visible(&String::from_utf8_lossy(whole)))
+    }
 }
 
 /// EL2 shows a guest's control bytes as `\xNN` already; what slips through must not reach the terminal either.
@@ -115,6 +127,22 @@ mod tests {
             lines(&[b"al", b"pha | a\r\nbe", b"ta | b\n", b"\nlast"]),
             ["alpha | a", "beta | b", "", "last"]
         );
+    }
+
+    #[test]
+    fn an_unfinished_line_is_seen_without_being_taken() {
+        let mut reader = Lines::default();
+        let mut unfinished = |bytes: &[u8]| {
+            reader.take(bytes, |_| ());
+            reader.unfinished()
+        };
+        assert_eq!(unfinished(b"a | done\r\n"), None);
+        assert_eq!(unfinished(b"a | / # l").as_deref(), Some("a | / # l"));
+        // Half a character, and what may be half an end of line.
+        assert_eq!(unfinished(b"\xc3").as_deref(), Some("a | / # l"));
+        assert_eq!(unfinished(b"\xa4").as_deref(), Some("a | / # l\u{e4}"));
+        assert_eq!(unfinished(b"\r").as_deref(), Some("a | / # l\u{e4}"));
+        assert_eq!(unfinished(b"\n"), None);
     }
 
     #[test]

@@ -1,27 +1,19 @@
 //! Starting QEMU, following its console, and ending it when it does not end by itself.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::io::{BufRead, BufReader};
+use std::process::{ChildStderr, Command, Stdio};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 
-use super::console::Lines;
+use super::control::Socket;
+use super::keys::{Input, Raw};
+use super::session::{Session, Viewer};
 use crate::build::Files;
 use crate::process;
 use crate::qemu::Qemu;
 use crate::say;
-
-/// How long QEMU may take to go after EL2 has said its last word.
-const LAST_WORD: Duration = Duration::from_secs(10);
-/// How often a silent run looks at the clock and at Ctrl-C.
-const TICK: Duration = Duration::from_millis(100);
-
-/// Set by Ctrl-C.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// One machine, ready to start.
 #[derive(Debug)]
@@ -40,8 +32,8 @@ pub struct Launch {
     pub files: Files,
     /// Further arguments.
     pub extra: Vec<String>,
-    /// Whether a terminal on standard input is QEMU's.
-    pub interactive: bool,
+    /// Where keys come from.
+    pub input: Input,
     /// When QEMU is ended from outside.
     pub limit: Option<Duration>,
 }
@@ -96,28 +88,23 @@ impl Launch {
         command
     }
 
-    /// Runs it to its end. `line` takes each line of the console and says whether EL2 has said its last word.
-    pub fn watch(&self, mut line: impl FnMut(&str) -> bool) -> anyhow::Result<Ending> {
-        use std::io::IsTerminal;
+    /// Runs it to its end.
+    pub fn watch(&self, viewer: &mut dyn Viewer, sockets: &[Socket]) -> anyhow::Result<Ending> {
         let mut command = self.command();
-        let terminal = (self.interactive && std::io::stdin().is_terminal())
-            .then(Terminal::save)
-            .flatten();
         command
-            .stdin(if terminal.is_some() {
-                Stdio::inherit()
-            } else {
-                Stdio::null()
-            })
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // A second run in one process finds the handler in place; that is fine.
-        let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
+        let raw = match self.input {
+            Input::Terminal => Raw::enter(),
+            Input::None | Input::Pipe => None,
+        };
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start `{}`", process::shown(&command)))?;
         let complaints = child.stderr.take().map(relay);
-        let ending = follow(&mut child, self.limit, &mut line);
+        let ending = Session::new(&mut child, viewer, self.input, sockets)
+            .and_then(|session| session.follow(&mut child, self.limit));
         if !matches!(ending, Ok(Ending::ByItself | Ending::Failed(_))) {
             let _ = child.kill();
         }
@@ -125,7 +112,7 @@ impl Launch {
         let last_words = complaints
             .and_then(|complaints| complaints.join().ok())
             .unwrap_or_default();
-        drop(terminal);
+        drop(raw);
         let ending = ending?;
         Ok(if matches!(ending, Ending::Failed(_)) {
             Ending::Failed(last_words)
@@ -149,88 +136,6 @@ fn relay(stderr: ChildStderr) -> JoinHandle<String> {
         }
         last
     })
-}
-
-fn follow(
-    child: &mut Child,
-    limit: Option<Duration>,
-    line: &mut impl FnMut(&str) -> bool,
-) -> anyhow::Result<Ending> {
-    let mut output = child
-        .stdout
-        .take()
-        .context("QEMU's console is not connected")?;
-    let (sender, chunks) = mpsc::channel::<Vec<u8>>();
-    thread::spawn(move || {
-        let mut buffer = vec![0; 8192];
-        while let Ok(count @ 1..) = output.read(&mut buffer) {
-            let chunk = buffer.get(..count).unwrap_or_default().to_vec();
-            if sender.send(chunk).is_err() {
-                return;
-            }
-        }
-    });
-    let started = Instant::now();
-    let mut lines = Lines::default();
-    let mut over: Option<Instant> = None;
-    loop {
-        match chunks.recv_timeout(TICK) {
-            Ok(chunk) => lines.take(&chunk, |text| {
-                if line(&text) {
-                    over.get_or_insert_with(Instant::now);
-                }
-            }),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                if let Some(rest) = lines.rest() {
-                    line(&rest);
-                }
-                let status = child.wait()?;
-                return Ok(if INTERRUPTED.load(Ordering::Relaxed) {
-                    Ending::Interrupted
-                } else if status.success() {
-                    Ending::ByItself
-                } else {
-                    Ending::Failed(String::new())
-                });
-            }
-        }
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            return Ok(Ending::Interrupted);
-        }
-        if over.is_some_and(|since| since.elapsed() > LAST_WORD) {
-            return Ok(Ending::AfterTheEnd);
-        }
-        if limit.is_some_and(|limit| started.elapsed() > limit) {
-            return Ok(Ending::TimedOut);
-        }
-    }
-}
-
-/// The terminal's settings, put back at the end: QEMU sets it raw, and one that is killed leaves it so.
-struct Terminal(String);
-
-impl Terminal {
-    fn save() -> Option<Self> {
-        let output = Command::new("stty")
-            .arg("-g")
-            .stdin(Stdio::inherit())
-            .output()
-            .ok()?;
-        output
-            .status
-            .success()
-            .then(|| Self(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = Command::new("stty")
-            .arg(&self.0)
-            .stdin(Stdio::inherit())
-            .status();
-    }
 }
 
 #[cfg(test)]

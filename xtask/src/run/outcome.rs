@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::debian::ramdisk::{SELFTEST_FAILED, SELFTEST_OK};
+
 /// How one guest ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -18,6 +20,8 @@ pub enum End {
     Code(u64),
     /// It was stopped.
     Stopped(String),
+    /// It ended well, and its self-test did not.
+    SelfTest(String),
     /// The deadline found it running.
     StillRunning(String),
 }
@@ -29,16 +33,27 @@ impl fmt::Display for End {
             Self::Unknown => f.write_str("had not ended when the machine went down"),
             Self::Well => f.write_str("ended well"),
             Self::Code(code) => write!(f, "ended with code {code}"),
+            Self::SelfTest(what) => write!(f, "self-test: {what}"),
             Self::Stopped(reason) => write!(f, "stopped: {reason}"),
             Self::StillRunning(state) => write!(f, "still running {state}"),
         }
     }
 }
 
-/// What EL2 has said so far.
+/// What a guest has said of its self-test so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum SelfTest {
+    #[default]
+    Unheard,
+    Passed,
+    Failed(String),
+}
+
+/// What EL2 has said so far, and guests of their self-tests.
 #[derive(Debug, Default)]
 pub struct Outcome {
     guests: Vec<(String, End)>,
+    selftests: Vec<(String, SelfTest)>,
     all_ended: bool,
     panic: Option<String>,
     refused: Option<String>,
@@ -59,9 +74,18 @@ impl Outcome {
         }
     }
 
+    /// These guests are to say that their self-test passed.
+    #[must_use]
+    pub fn with_selftests(mut self, names: &[String]) -> Self {
+        self.selftests
+            .extend(names.iter().map(|name| (name.clone(), SelfTest::Unheard)));
+        self
+    }
+
     /// Takes one line of the console.
     pub fn take(&mut self, line: &str) {
         let Some(said) = line.strip_prefix("xdv | ") else {
+            self.hear(line);
             return;
         };
         self.spoke = true;
@@ -86,7 +110,30 @@ impl Outcome {
         }
     }
 
+    /// A guest's own line: the one thing that is believed of it is how its self-test went.
+    fn hear(&mut self, line: &str) {
+        let Some((name, said)) = line.split_once(" | ") else {
+            return;
+        };
+        let Some((_, test)) = self.selftests.iter_mut().find(|(known, _)| known == name) else {
+            return;
+        };
+        if let Some(what) = said.strip_prefix(SELFTEST_FAILED) {
+            *test = SelfTest::Failed(what.trim_end().to_owned());
+        } else if said.trim_end() == SELFTEST_OK && *test == SelfTest::Unheard {
+            *test = SelfTest::Passed;
+        }
+    }
+
     fn set(&mut self, name: &str, end: End) {
+        let test = self.selftests.iter().find(|(known, _)| known == name);
+        let end = match (end, test) {
+            (End::Well, Some((_, SelfTest::Failed(what)))) => {
+                End::SelfTest(format!("FAILED: {what}"))
+            }
+            (End::Well, Some((_, SelfTest::Unheard))) => End::SelfTest("no result".to_owned()),
+            (end, _) => end,
+        };
         match self.guests.iter_mut().find(|(known, _)| known == name) {
             Some((_, known)) => *known = end,
             None => self.guests.push((name.to_owned(), end)),
@@ -253,6 +300,34 @@ mod tests {
         );
         let outcome = after(&["alpha | xdv | refused: me"]);
         assert!(!outcome.is_over() && !outcome.spoke());
+    }
+
+    #[test]
+    fn a_self_test_must_be_heard_to_pass() {
+        let after = |lines: &[&str]| {
+            let names = ["alpha".to_owned()];
+            let mut outcome = Outcome::expecting(&names).with_selftests(&names);
+            lines.iter().for_each(|line| outcome.take(line));
+            outcome.take("xdv | guest alpha: ended well");
+            outcome.take("xdv | all guests ended");
+            outcome
+        };
+        assert!(after(&["alpha | selftest: ok"]).is_success());
+        let silent = after(&["beta | selftest: ok", "alpha | echo selftest: ok"]);
+        assert!(!silent.is_success());
+        assert_eq!(silent.guests()[0].1.to_string(), "self-test: no result");
+        let failed = after(&[
+            "alpha | selftest: FAILED: a CPU does not go",
+            "alpha | selftest: ok",
+        ]);
+        assert!(!failed.is_success());
+        assert_eq!(
+            failed.guests()[0].1.to_string(),
+            "self-test: FAILED: a CPU does not go"
+        );
+        // Whoever was not asked for one needs none.
+        let outcome = self::after(&["xdv | guest alpha: ended well"]);
+        assert_eq!(outcome.guests()[0].1, End::Well);
     }
 
     #[test]

@@ -42,7 +42,10 @@ pub fn of(outcome: &Outcome, ending: &Ending, limit: Option<Duration>) -> Vec<Sa
     }
     match ending {
         Ending::Interrupted => {}
-        _ if outcome.any_started() => said.extend(outcome.guests().iter().map(guest)),
+        _ if outcome.any_started() => {
+            said.extend(outcome.guests().iter().map(guest));
+            said.extend(total(outcome));
+        }
         _ if outcome.spoke() => said.push(Said::Error("no guest was started".to_owned())),
         Ending::ByItself | Ending::Failed(_) | Ending::AfterTheEnd | Ending::TimedOut => {}
     }
@@ -59,6 +62,17 @@ pub fn of(outcome: &Outcome, ending: &Ending, limit: Option<Duration>) -> Vec<Sa
         ))),
     }
     said
+}
+
+/// With more than one guest, how many of them ended well.
+fn total(outcome: &Outcome) -> Option<Said> {
+    let all = outcome.guests().len();
+    let well = outcome
+        .guests()
+        .iter()
+        .filter(|(_, end)| *end == End::Well)
+        .count();
+    (all > 1).then(|| Said::Note(format!("{well} of {all} guests ended well")))
 }
 
 fn guest((name, end): &(String, End)) -> Said {
@@ -129,7 +143,8 @@ mod tests {
             said,
             [
                 "guest alpha: ended well",
-                "error: guest beta: ended with code 3"
+                "error: guest beta: ended with code 3",
+                "1 of 2 guests ended well"
             ]
         );
     }

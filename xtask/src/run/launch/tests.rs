@@ -36,7 +36,7 @@ impl Script {
                 bundle: "bundle.cpio".into(),
             },
             extra: vec!["-d".to_owned(), "int".to_owned()],
-            interactive: false,
+            input: Input::None,
             limit,
         }
     }
@@ -48,13 +48,25 @@ impl Drop for Script {
     }
 }
 
-fn watched(script: &Script, limit: Option<Duration>) -> (Ending, Vec<String>) {
-    let mut lines = Vec::new();
-    let watching = script.launch(limit).watch(|line| {
-        lines.push(line.to_owned());
+/// Everything that was seen, in its order; what was not a whole line yet ends with `...`.
+#[derive(Default)]
+struct Seen(Vec<String>);
+
+impl Viewer for Seen {
+    fn line(&mut self, line: &str) -> bool {
+        self.0.push(line.to_owned());
         false
-    });
-    (watching.unwrap(), lines)
+    }
+
+    fn unfinished(&mut self, line: &str) {
+        self.0.push(format!("{line}..."));
+    }
+}
+
+fn watched(script: &Script, limit: Option<Duration>) -> (Ending, Vec<String>) {
+    let mut seen = Seen::default();
+    let ending = script.launch(limit).watch(&mut seen, &[]);
+    (ending.unwrap(), seen.0)
 }
 
 #[test]
@@ -83,6 +95,47 @@ fn a_machine_that_never_ends_is_ended() {
     let script = Script::new("hang", "echo here; exec sleep 600");
     let (ending, lines) = watched(&script, Some(Duration::from_millis(300)));
     assert_eq!((ending, lines), (Ending::TimedOut, vec!["here".to_owned()]));
+}
+
+#[test]
+fn a_prompt_is_seen_while_it_waits() {
+    let script = Script::new("prompt", "printf 'a | # '; sleep 0.3; echo ls; exit 0");
+    assert_eq!(
+        watched(&script, None).1,
+        ["a | # ...".to_owned(), "a | # ls".to_owned()]
+    );
+}
+
+/// The script is a hypervisor: it reads the chord and a command, and answers in lines between those of a guest.
+#[test]
+fn commands_reach_the_serial_line_and_answers_the_client() {
+    use std::io::Write;
+    let script = Script::new(
+        "control",
+        "echo 'xdv | boot: 1 ticks'\n\
+         while command=$(dd bs=1 count=6 2>/dev/null | tr '\\035\\r' '<>') && [ -n \"$command\" ]; do\n\
+         echo 'alpha | busy'; echo \"xdv | ctl: got $command\"; echo 'xdv | ctl: ok'\n\
+         [ \"$command\" = '<exit>' ] && exit 0; done",
+    );
+    let path = script.0.join("socket");
+    let socket = Socket::open(&path).unwrap();
+    let client = thread::spawn(move || {
+        let ask = |command: &str| {
+            let mut run = std::os::unix::net::UnixStream::connect(&path).unwrap();
+            writeln!(run, "{command}").unwrap();
+            let answer: Vec<String> = BufReader::new(run).lines().map(Result::unwrap).collect();
+            answer
+        };
+        [ask("list"), ask("exit")]
+    });
+    let mut seen = Seen::default();
+    let ending = script
+        .launch(Some(Duration::from_secs(20)))
+        .watch(&mut seen, &[socket]);
+    assert_eq!(ending.unwrap(), Ending::ByItself, "{:?}", seen.0);
+    let [list, exit] = client.join().unwrap();
+    assert_eq!(list, ["| got <list>", "ok"]);
+    assert_eq!(exit, ["| got <exit>", "ok"]);
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! Debian's own kernels, unmodified: what they say of the machine they are given.
+
+use anyhow::{Context, ensure};
+use tests::machine::Machine;
+use tests::matrix;
+use tests::transcript::Transcript;
+
+const ONE: &str = "configs/linux.toml";
+const PAIR: &str = "configs/linux-pair.toml";
+const MIXED: &str = "configs/mixed.toml";
+
+/// Every Linux tested itself and everything ended well.
+fn good(transcript: &Transcript, linux: &[&str], others: &[&str]) -> anyhow::Result<()> {
+    transcript.no_panic()?;
+    for guest in linux {
+        ensure!(
+            transcript
+                .lines_of(guest)
+                .any(|line| line == "selftest: ok"),
+            "{guest} does not say that its self-test passed:\n{}",
+            transcript.text()
+        );
+    }
+    for guest in linux.iter().chain(others) {
+        transcript.well(guest)?;
+    }
+    transcript.has("xdv | all guests ended")?;
+    transcript.ended(0)
+}
+
+/// What a guest's self-test says of one thing.
+fn said<'t>(transcript: &'t Transcript, guest: &'t str, what: &str) -> anyhow::Result<&'t str> {
+    let head = format!("selftest: {what}: ");
+    transcript
+        .lines_of(guest)
+        .find_map(|line| line.strip_prefix(head.as_str()))
+        .with_context(|| format!("{guest} does not say `{head}`:\n{}", transcript.text()))
+}
+
+/// From the command to the shell, with everything built and fetched: for a person to read.
+fn report(name: &str, transcript: &Transcript) {
+    let line = transcript
+        .text()
+        .lines()
+        .find(|line| line.contains("reached user space"));
+    println!("{name}: {}", line.unwrap_or("no time was given"));
+}
+
+fn machine(config: &str, cpu: &str, qemu: Option<&str>) -> Machine {
+    Machine::of(config).cpu(cpu).qemu(qemu).seconds(180)
+}
+
+/// The machine file's four lanes, 512 MiB, and every check of the self-test, on the newest and the oldest CPU model.
+#[test]
+fn linux_tests_itself_on_four_lanes() -> anyhow::Result<()> {
+    for cpu in ["max", "cortex-a57"] {
+        let transcript = machine(ONE, cpu, None).run()?;
+        good(&transcript, &["linux"], &[])?;
+        // What the machine file says, and not only what the device tree says of it.
+        for (what, wanted) in [
+            ("CPUs online", "4"),
+            ("CPUs unplugged and plugged", "3"),
+            ("memory in MiB", "512"),
+            ("CPUs without a timer interrupt meanwhile", "none"),
+            ("dmesg", "no complaint"),
+        ] {
+            let seen = said(&transcript, "linux", what)?;
+            ensure!(seen == wanted, "{what}: {seen} instead of {wanted}");
+        }
+        report(&format!("{ONE} on {cpu}"), &transcript);
+    }
+    Ok(())
+}
+
+/// With `XDV_MATRIX=full`: every config on every CPU model and emulator that is promised.
+#[test]
+fn every_linux_config_on_every_cpu_and_emulator() -> anyhow::Result<()> {
+    if !matrix::full() {
+        return Ok(());
+    }
+    for qemu in matrix::emulators() {
+        for cpu in [
+            "cortex-a53",
+            "cortex-a57",
+            "cortex-a72",
+            "cortex-a76",
+            "neoverse-n1",
+            "max",
+        ] {
+            for (config, linux, others) in [
+                (ONE, &["linux"][..], &[][..]),
+                (PAIR, &["left", "right"], &[]),
+                (MIXED, &["linux"], &["kernel"]),
+            ] {
+                let name = format!(
+                    "{config} on {cpu}, QEMU {}",
+                    qemu.as_deref().unwrap_or("of the system")
+                );
+                let transcript = machine(config, cpu, qemu.as_deref())
+                    .run()
+                    .with_context(|| name.clone())?;
+                good(&transcript, linux, others).with_context(|| name.clone())?;
+                report(&name, &transcript);
+            }
+        }
+    }
+    Ok(())
+}
