@@ -28,6 +28,34 @@ pub(crate) const UART: Window = Window {
     size: 0x1000,
     what: "PL011 console",
 };
+/// The real-time clock.
+pub(crate) const RTC: Window = Window {
+    start: 0x0901_0000,
+    size: 0x1000,
+    what: "PL031 real-time clock",
+};
+/// The real-time clock's interrupt, as a shared peripheral interrupt.
+pub(crate) const RTC_SPI: u32 = 2;
+/// How many virtio-mmio slots there are.
+pub(crate) const VIRTIO_SLOTS: u32 = 32;
+/// Bytes of one slot.
+pub(crate) const VIRTIO_STRIDE: u64 = 0x200;
+/// The virtio-mmio slots, one behind the other.
+pub(crate) const VIRTIO: Window = Window {
+    start: 0x0A00_0000,
+    size: 0x4000,
+    what: "virtio-mmio, 32 empty slots",
+};
+/// The first slot's interrupt, as a shared peripheral interrupt; the others follow.
+pub(crate) const VIRTIO_SPI: u32 = 16;
+// `virt` has more, and these addresses stay free for it: flash at 0, the GIC's ITS at 0x0808_0000, fw_cfg at
+// 0x0902_0000, GPIO at 0x0903_0000, PCIe from 0x1000_0000 on.
+
+/// Every device window of a guest, lowest address first.
+pub(crate) fn windows(lanes: u64) -> [Window; 5] {
+    [GICD, gicr(lanes), UART, RTC, VIRTIO]
+}
+
 /// The console's interrupt, as a shared peripheral interrupt.
 pub(crate) const UART_SPI: u32 = 1;
 /// The generic timer's private interrupts in the order of its binding: secure physical, physical, virtual, hypervisor.
@@ -53,6 +81,29 @@ mod tests {
             (vcpu_board::PL011_BASE, vcpu_board::PL011_SIZE)
         );
         assert_eq!(UART_SPI + 32, vcpu_board::PL011_SPI);
+        assert_eq!(
+            (RTC.start, RTC.size, RTC_SPI + 32),
+            (
+                vcpu_board::PL031_BASE,
+                vcpu_board::PL031_SIZE,
+                vcpu_board::PL031_SPI
+            )
+        );
+        assert_eq!(
+            (
+                VIRTIO.start,
+                VIRTIO_STRIDE,
+                u64::from(VIRTIO_SLOTS),
+                VIRTIO_SPI + 32
+            ),
+            (
+                vcpu_board::VIRTIO_BASE,
+                vcpu_board::VIRTIO_STRIDE,
+                vcpu_board::VIRTIO_SLOTS,
+                vcpu_board::VIRTIO_SPI
+            )
+        );
+        assert_eq!(VIRTIO.size, VIRTIO_STRIDE * u64::from(VIRTIO_SLOTS));
         assert_eq!(configs_plan::RAM_BASE, vcpu_board::RAM_BASE);
         assert_eq!(configs_plan::MAX_LANES, vcpu_board::MAX_LANES);
     }

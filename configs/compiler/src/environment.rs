@@ -16,6 +16,8 @@ pub enum FileKind {
     Kernel,
     /// A guest's initial RAM disk.
     Initrd,
+    /// What a guest's device tree has beside what is generated: a compiled overlay.
+    Overlay,
 }
 
 impl fmt::Display for FileKind {
@@ -23,8 +25,18 @@ impl fmt::Display for FileKind {
         f.write_str(match self {
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
+            Self::Overlay => "overlay",
         })
     }
+}
+
+/// Random bytes for one guest, which its kernel finds in `/chosen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seeds {
+    /// Where the kernel puts itself in its virtual addresses (`kaslr-seed`).
+    pub kaslr: u64,
+    /// What its random number generator begins with (`rng-seed`).
+    pub rng: [u8; 32],
 }
 
 /// The machine's limits and the files a config may name.
@@ -41,6 +53,11 @@ pub trait Environment {
 
     /// The names that need no path, for suggestions.
     fn builtins(&self, kind: FileKind) -> Vec<String>;
+
+    /// Random bytes for a guest. `None`: it gets none.
+    fn seeds(&self, _guest: &str) -> Option<Seeds> {
+        None
+    }
 
     /// The initrd that goes with a kernel when the file names none.
     fn companion(&self, _kernel: &str) -> Option<String> {
@@ -179,6 +196,17 @@ impl Environment for HostFiles {
 
     fn companion(&self, kernel: &str) -> Option<String> {
         self.companions.get(kernel).cloned()
+    }
+
+    /// Of the host's own random numbers, each time others.
+    fn seeds(&self, _guest: &str) -> Option<Seeds> {
+        let (mut kaslr, mut rng) = ([0; 8], [0; 32]);
+        getrandom::fill(&mut kaslr).ok()?;
+        getrandom::fill(&mut rng).ok()?;
+        Some(Seeds {
+            kaslr: u64::from_le_bytes(kaslr),
+            rng,
+        })
     }
 
     fn load(&self, kind: FileKind, name: &str) -> Result<Vec<u8>, LoadError> {

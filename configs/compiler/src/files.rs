@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::diagnostic::Diagnostic;
-use crate::environment::{Environment, FileKind, LoadError};
-use crate::image::Image;
-use crate::raw::Field;
+use crate::environment::{Environment, FileKind, LoadError, MAX_FILE, Seeds};
+use crate::kernel::{self, Kernel};
+use crate::raw::{Field, RawGuest};
 use crate::suggest;
 use crate::summary::size;
 
@@ -16,6 +16,8 @@ type Answer = Result<Rc<Vec<u8>>, LoadError>;
 pub(crate) struct Files<'e> {
     environment: &'e dyn Environment,
     loaded: BTreeMap<(FileKind, String), Answer>,
+    /// Kernels that were found good, by name and whether they are raw: guests share them, unpacked once.
+    kernels: BTreeMap<(String, bool), Kernel>,
 }
 
 impl<'e> Files<'e> {
@@ -23,18 +25,45 @@ impl<'e> Files<'e> {
         Self {
             environment,
             loaded: BTreeMap::new(),
+            kernels: BTreeMap::new(),
         }
     }
 
-    /// A kernel and what its header says.
+    /// A guest's kernel, unpacked. `memory` is the guest's, if that is settled: no kernel unpacks to more.
     pub(crate) fn kernel(
         &mut self,
-        name: &Field<String>,
+        guest: &RawGuest,
+        memory: Option<u64>,
         found: &mut Vec<Diagnostic>,
-    ) -> Option<(Image, Rc<Vec<u8>>)> {
+    ) -> Option<Kernel> {
+        let is_raw = match &guest.format {
+            None => false,
+            Some(format) if format.value == "raw" => true,
+            Some(format) => {
+                found.push(unknown_format(format));
+                return None;
+            }
+        };
+        let name = guest.kernel.as_ref()?;
         let bytes = self.load(FileKind::Kernel, name, found)?;
-        match Image::judge(&bytes) {
-            Ok(image) => Some((image, bytes)),
+        let limit = memory.unwrap_or(MAX_FILE).min(MAX_FILE);
+        let key = (name.value.clone(), is_raw);
+        // One that was unpacked for a larger guest may be too large for this one: it is told anew, in its own words.
+        if let Some(kernel) = self.kernels.get(&key)
+            && u64::try_from(kernel.bytes.len()).is_ok_and(|length| length <= limit)
+        {
+            return Some(kernel.clone());
+        }
+        let judged = if is_raw {
+            kernel::raw(&bytes)
+        } else {
+            kernel::judge(&bytes, limit)
+        };
+        match judged {
+            Ok(kernel) => {
+                self.kernels.insert(key, kernel.clone());
+                Some(kernel)
+            }
             Err(why) => {
                 let diagnostic =
                     Diagnostic::new(format!("`{}` is not a kernel that boots here", name.value));
@@ -46,6 +75,20 @@ impl<'e> Files<'e> {
                 None
             }
         }
+    }
+
+    /// The random bytes for a guest.
+    pub(crate) fn seeds(&self, guest: &RawGuest) -> Option<Seeds> {
+        self.environment.seeds(&guest.name.as_ref()?.value)
+    }
+
+    /// What a guest adds to its device tree.
+    pub(crate) fn overlay(
+        &mut self,
+        name: &Field<String>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Rc<Vec<u8>>> {
+        self.load(FileKind::Overlay, name, found)
     }
 
     /// An initial RAM disk: any bytes, but some.
@@ -169,4 +212,22 @@ impl<'e> Files<'e> {
             ),
         }
     }
+}
+
+/// A format that is none, or one that is found without being said.
+fn unknown_format(format: &Field<String>) -> Diagnostic {
+    let diagnostic = Diagnostic::new(format!("there is no `format` {:?}", format.value));
+    let lower = format.value.to_lowercase();
+    if lower == "raw" || matches!(lower.as_str(), "bin" | "binary" | "flat") {
+        let help = "a raw kernel is entered at its first byte";
+        return diagnostic.at(format.span.clone(), "not a format").fix(
+            help,
+            format.span.clone(),
+            "\"raw\"",
+        );
+    }
+    diagnostic.at(format.span.clone(), "not a format").help(
+        "leave `format` out: an `Image`, an ELF file, gzip and zstd are told by their content; the one format to say \
+         is `format = \"raw\"`, for a kernel that is entered at its first byte",
+    )
 }

@@ -7,11 +7,12 @@ use configs_plan::{LanePlan, OnCrash, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan}
 
 use crate::board;
 use crate::diagnostic::Diagnostic;
-use crate::dtb;
 use crate::files::Files;
+use crate::kernel::Kernel;
 use crate::layout::{Layout, Load};
 use crate::raw::RawGuest;
 use crate::summary::{GuestSummary, RegionSummary};
+use crate::tree::Tree;
 use crate::{BundleFile, names, room};
 
 /// A guest whose files are there and have their places.
@@ -19,7 +20,8 @@ use crate::{BundleFile, names, room};
 pub(crate) struct Loaded {
     load: Load,
     layout: Layout,
-    kernel: Rc<Vec<u8>>,
+    kernel: Kernel,
+    tree: Tree,
     initrd: Option<Rc<Vec<u8>>>,
 }
 
@@ -40,16 +42,17 @@ pub(crate) fn load(
     if let Some(cmdline) = &guest.cmdline {
         names::judge_cmdline(cmdline, found);
     }
-    // Both are asked for before either is given up, so that both can be reported.
-    let kernel = guest
-        .kernel
-        .as_ref()
-        .and_then(|name| files.kernel(name, found));
+    // All are asked for before any is given up, so that all can be reported.
+    let kernel = files.kernel(guest, guest.memory.as_ref().map(|m| m.value), found);
+    let overlay = match &guest.overlay {
+        None => None,
+        Some(name) => Some(files.overlay(name, found)?),
+    };
     let initrd = match &guest.initrd {
         None => None,
         Some(name) => Some(files.initrd(name, found)?),
     };
-    let (image, kernel) = kernel?;
+    let kernel = kernel?;
     let memory = guest
         .memory
         .as_ref()
@@ -59,12 +62,12 @@ pub(crate) fn load(
         return None;
     }
     let length = |bytes: &Rc<Vec<u8>>| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let draft = tree(guest, memory, guest.initrd.as_ref().map(|_| (0, 0)))?;
+    let tree = Tree::draft(guest, memory, files.seeds(guest), overlay, found)?;
     let load = Load {
         memory,
-        image,
+        kernel: kernel.footprint,
         address: guest.load.as_ref().map(|load| load.value),
-        dtb: u64::try_from(draft.len()).unwrap_or(u64::MAX),
+        dtb: tree.length(),
         initrd: initrd.as_ref().map(length),
     };
     match load.place() {
@@ -72,6 +75,7 @@ pub(crate) fn load(
             load,
             layout,
             kernel,
+            tree,
             initrd,
         }),
         Err(why) => {
@@ -81,22 +85,6 @@ pub(crate) fn load(
     }
 }
 
-/// The device tree. `None` when a guest lacks what is reported elsewhere.
-fn tree(guest: &RawGuest, memory: u64, initrd: Option<(u64, u64)>) -> Option<Vec<u8>> {
-    let cmdline = guest
-        .cmdline
-        .as_ref()
-        .map_or("", |cmdline| cmdline.value.as_str());
-    dtb::write(&dtb::Machine {
-        name: guest.name.as_ref()?.value.as_str(),
-        memory,
-        lanes: guest.lanes.as_ref()?.value,
-        cmdline,
-        initrd,
-    })
-    .ok()
-}
-
 /// Writes down a guest that was found good.
 pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> Option<Built> {
     let name = guest.name.as_ref()?.value.clone();
@@ -104,19 +92,17 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
         load,
         layout,
         kernel,
+        tree,
         initrd,
     } = loaded;
     let initrd = layout.initrd.zip(initrd);
     let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let tree = tree(
-        guest,
-        load.memory,
-        initrd
-            .as_ref()
-            .map(|(start, bytes)| (*start, length(bytes))),
-    )?;
+    let place = initrd
+        .as_ref()
+        .map(|(start, bytes)| (*start, length(bytes)));
+    let tree = tree.with_initrd(place)?;
 
-    let mut parts = vec![("kernel", layout.kernel, kernel.to_vec())];
+    let mut parts = vec![("kernel", layout.kernel, kernel.bytes.to_vec())];
     parts.extend(initrd.map(|(start, bytes)| ("initrd", start, bytes.to_vec())));
     parts.push(("dtb", layout.dtb, tree));
     let host = guest.host_memory.as_ref().map(|host| host.value);
@@ -132,7 +118,7 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
             .as_ref()
             .map(|cmdline| cmdline.value.clone())
             .unwrap_or_default(),
-        regions: regions(&load, &parts, lanes.len()),
+        regions: regions(&load, &kernel, &parts, lanes.len()),
     };
     let file = |part: &str| format!("{name}/{part}");
     let segments = parts.iter().map(|(part, ipa, data)| SegmentSpec {
@@ -156,7 +142,7 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
     let spec = GuestSpec {
         name,
         ram,
-        entry: layout.kernel,
+        entry: layout.entry,
         dtb: layout.dtb,
         lanes,
         on_crash: OnCrash::default(),
@@ -171,10 +157,13 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
 }
 
 /// The guest's address space, lowest address first.
-fn regions(load: &Load, parts: &[(&str, u64, Vec<u8>)], lanes: usize) -> Vec<RegionSummary> {
-    let gicr = board::gicr(u64::try_from(lanes).unwrap_or(0));
-    let devices = [board::GICD, gicr, board::UART];
-    let mut regions: Vec<_> = devices
+fn regions(
+    load: &Load,
+    kernel: &Kernel,
+    parts: &[(&str, u64, Vec<u8>)],
+    lanes: usize,
+) -> Vec<RegionSummary> {
+    let mut regions: Vec<_> = board::windows(u64::try_from(lanes).unwrap_or(0))
         .iter()
         .map(|w| RegionSummary {
             start: w.start,
@@ -194,8 +183,8 @@ fn regions(load: &Load, parts: &[(&str, u64, Vec<u8>)], lanes: usize) -> Vec<Reg
             match *part {
                 "kernel" => RegionSummary {
                     start: *start,
-                    size: load.image.memory,
-                    what: "- kernel, entered at its start".to_owned(),
+                    size: load.kernel.memory,
+                    what: format!("- {}", kernel.described(*start)),
                 },
                 "dtb" => RegionSummary {
                     start: *start,

@@ -49,6 +49,11 @@ pub(crate) enum NotAnImage {
     TextOffset(u64),
 }
 
+/// Whether bytes have the signature of an arm64 `Image`.
+pub(crate) fn has_magic(bytes: &[u8]) -> bool {
+    bytes.get(56..60) == Some(MAGIC.as_slice())
+}
+
 impl Image {
     /// Judges a kernel file.
     pub(crate) fn judge(file: &[u8]) -> Result<Self, NotAnImage> {
@@ -58,8 +63,7 @@ impl Image {
         if let Some((what, help)) = foreign(file) {
             return Err(NotAnImage::Other(what, help));
         }
-        let is_image = file.get(56..60) == Some(MAGIC.as_slice());
-        if !is_image {
+        if !has_magic(file) {
             return Err(NotAnImage::Unknown);
         }
         let header = file.get(..HEADER).ok_or(NotAnImage::Short(file.len()))?;
@@ -100,12 +104,8 @@ impl Image {
 /// What a file is by its first bytes, when it is a kernel in a format that does not boot here, or none at all.
 fn foreign(file: &[u8]) -> Option<(&'static str, &'static str)> {
     const UNPACK: &str =
-        "XDV does not unpack kernels yet: unpack it, and name the arm64 `Image` in it";
-    const OBJCOPY: &str = "XDV does not load ELF files yet: name the arm64 `Image` made of it (for Linux, `arch/arm64/boot/Image`)";
+        "XDV unpacks gzip and zstd: unpack it, and name the arm64 `Image` in it";
     const BUILD: &str = "name the kernel's `arch/arm64/boot/Image`";
-    if file.get(4..8) == Some(b"zimg") {
-        return Some(("a compressed EFI kernel (zboot)", UNPACK));
-    }
     if file.get(0x202..0x206) == Some(b"HdrS") {
         return Some((
             "an x86 Linux kernel (bzImage)",
@@ -118,10 +118,14 @@ fn foreign(file: &[u8]) -> Option<(&'static str, &'static str)> {
             "guests are Arm machines: name a kernel for arm64",
         ));
     }
-    let signatures: [(&[u8], &str, &str); 11] = [
-        (b"\x7FELF", "an ELF file", OBJCOPY),
-        (b"\x1F\x8B", "a gzip file", UNPACK),
-        (b"\x28\xB5\x2F\xFD", "a zstd file", UNPACK),
+    // A kernel with an EFI stub is an EFI program and an `Image` at once.
+    if file.starts_with(b"MZ") && !has_magic(file) {
+        return Some((
+            "an EFI program",
+            "a kernel inside it can be taken out: `objcopy -O binary -j .linux FILE Image`",
+        ));
+    }
+    let signatures: [(&[u8], &str, &str); 8] = [
         (b"\xFD7zXZ\0", "an xz file", UNPACK),
         (b"BZh", "a bzip2 file", UNPACK),
         (b"\x04\x22\x4D\x18", "an lz4 file", UNPACK),
@@ -152,7 +156,8 @@ impl NotAnImage {
             Self::Empty => "build or fetch it again",
             Self::Other(_, help) => help,
             Self::Unknown | Self::Short(_) => {
-                "a kernel is an arm64 `Image`: for Linux, `arch/arm64/boot/Image`"
+                "a kernel is an arm64 `Image` (for Linux, `arch/arm64/boot/Image`), an ELF file, or one of these in \
+                 gzip or zstd; if this is a raw one, entered at its first byte, add `format = \"raw\"`"
             }
             Self::NoSize => "kernels before Linux 3.17 do not say it; take a newer one",
             Self::SmallSize { .. } | Self::HugeSize(_) | Self::TextOffset(_) => {
@@ -251,9 +256,7 @@ mod tests {
     #[test]
     fn other_files_are_named() {
         for (at, magic, what) in [
-            (0, b"\x7FELF".as_slice(), "an ELF file"),
-            (0, b"\x1F\x8B", "a gzip file"),
-            (0, b"\x28\xB5\x2F\xFD", "a zstd file"),
+            (0, b"MZ\0\0".as_slice(), "an EFI program"),
             (0, b"\xFD7zXZ\0", "an xz file"),
             (0, b"BZh", "a bzip2 file"),
             (0, b"\x04\x22\x4D\x18", "an lz4 file"),
@@ -265,7 +268,6 @@ mod tests {
             ),
             (0, b"070701", "a cpio archive"),
             (0, b"#!", "a script"),
-            (4, b"zimg", "a compressed EFI kernel (zboot)"),
             (0x202, b"HdrS", "an x86 Linux kernel (bzImage)"),
             (56, b"RSC\x05", "a RISC-V Linux kernel"),
         ] {

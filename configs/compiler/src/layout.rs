@@ -4,18 +4,24 @@ use std::ops::Range;
 
 use configs_plan::{PAGE, RAM_BASE};
 
-use crate::image::{IMAGE_ALIGN, Image};
+use crate::kernel::{Footprint, Place};
 
 /// A kernel may want to find its device tree within this distance (`booting.rst`: within 512 MiB, before Linux 4.2).
 const DTB_REACH: u64 = 512 << 20;
 /// A device tree starts on this boundary, so that a kernel maps it in one block.
 const DTB_ALIGN: u64 = 2 << 20;
+/// No device tree is larger (`booting.rst`, "Setup the device tree"): a kernel maps it in one block or two.
+pub(crate) const DTB_LIMIT: u64 = DTB_ALIGN;
+/// The initrd lies in one window with the kernel, of this size and starting on a multiple of 1 GiB (`booting.rst`,
+/// "Call the kernel image").
+const INITRD_WINDOW: u64 = 32 << 30;
+const INITRD_WINDOW_ALIGN: u64 = 1 << 30;
 
 /// What is to be placed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) memory: u64,
-    pub(crate) image: Image,
+    pub(crate) kernel: Footprint,
     /// The address the file asks for, if it asks.
     pub(crate) address: Option<u64>,
     pub(crate) dtb: u64,
@@ -26,6 +32,7 @@ pub(crate) struct Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) kernel: u64,
+    pub(crate) entry: u64,
     pub(crate) dtb: u64,
     pub(crate) initrd: Option<u64>,
 }
@@ -33,8 +40,10 @@ pub(crate) struct Layout {
 /// What finds no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    /// The address asked for is not `text_offset` above a multiple of 2 MiB. The nearest one below that is.
+    /// The address asked for is not where such a kernel can lie. One near it is.
     Misaligned(u64),
+    /// An address was asked for, but the kernel can lie only where it was linked.
+    Linked(u64),
     /// The kernel's range is not all inside RAM.
     Kernel(u64),
     /// There is no room beside the kernel for the device tree.
@@ -46,20 +55,10 @@ pub(crate) enum NoRoom {
 impl Load {
     /// Finds a place for everything: the kernel at the bottom of RAM unless asked otherwise, the rest near the top.
     pub(crate) fn place(&self) -> Result<Layout, NoRoom> {
-        let kernel = self
-            .address
-            .unwrap_or_else(|| RAM_BASE.saturating_add(self.image.text_offset));
-        let above = kernel.wrapping_sub(self.image.text_offset) % IMAGE_ALIGN;
-        if above != 0 {
-            return Err(NoRoom::Misaligned(
-                kernel
-                    .saturating_sub(above)
-                    .max(RAM_BASE.saturating_add(self.image.text_offset)),
-            ));
-        }
+        let kernel = self.kernel_address()?;
         let ram = RAM_BASE..RAM_BASE.saturating_add(self.memory);
         let kernel_end = kernel
-            .checked_add(self.image.memory)
+            .checked_add(self.kernel.memory)
             .filter(|end| *end <= ram.end);
         let kernel_end = kernel_end
             .filter(|_| kernel >= ram.start)
@@ -76,26 +75,47 @@ impl Load {
         let initrd = match self.initrd {
             None => None,
             Some(length) => {
+                let window = kernel.saturating_sub(kernel % INITRD_WINDOW_ALIGN);
+                let near = ram.start..ram.end.min(window.saturating_add(INITRD_WINDOW));
                 let place = highest(&low, &taken, length, PAGE)
-                    .or_else(|| highest(&ram, &taken, length, PAGE));
+                    .or_else(|| highest(&near, &taken, length, PAGE));
                 Some(place.ok_or(NoRoom::Initrd)?)
             }
         };
         Ok(Layout {
             kernel,
+            entry: kernel.saturating_add(self.kernel.entry),
             dtb,
             initrd,
         })
     }
 
+    /// Where the kernel's first byte lies.
+    fn kernel_address(&self) -> Result<u64, NoRoom> {
+        match (self.kernel.place, self.address) {
+            (Place::Fixed(linked), None) => Ok(linked),
+            (Place::Fixed(linked), Some(asked)) if asked == linked => Ok(linked),
+            (Place::Fixed(linked), Some(_)) => Err(NoRoom::Linked(linked)),
+            (Place::Anywhere { usual, .. }, None) => Ok(usual),
+            (Place::Anywhere { align, offset, .. }, Some(asked)) => {
+                match asked.wrapping_sub(offset) % align {
+                    0 => Ok(asked),
+                    above => Err(NoRoom::Misaligned(
+                        asked
+                            .saturating_sub(above)
+                            .max(RAM_BASE.saturating_add(offset)),
+                    )),
+                }
+            }
+        }
+    }
+
     /// The least memory with which everything finds a place.
     pub(crate) fn least_memory(&self) -> Option<u64> {
         let granule = configs_plan::RAM_GRANULE;
-        let start = self.address.map_or(self.image.text_offset, |address| {
-            address.saturating_sub(RAM_BASE)
-        });
+        let start = self.kernel_address().ok()?.saturating_sub(RAM_BASE);
         let kernel = start
-            .saturating_add(self.image.memory)
+            .saturating_add(self.kernel.memory)
             .next_multiple_of(granule);
         // Beside the kernel: the initrd, the device tree, and a granule for the rounding of each.
         let beside = self.initrd.unwrap_or(0).saturating_add(4 * granule) / granule;
@@ -140,14 +160,25 @@ mod tests {
     use proptest::prelude::*;
 
     const MIB: u64 = 1 << 20;
+    const IMAGE_ALIGN: u64 = 2 * MIB;
+
+    /// What an arm64 `Image` asks for.
+    fn footprint(memory: u64, offset: u64) -> Footprint {
+        Footprint {
+            place: Place::Anywhere {
+                align: IMAGE_ALIGN,
+                offset,
+                usual: RAM_BASE + offset,
+            },
+            memory,
+            entry: 0,
+        }
+    }
 
     fn load(memory: u64, kernel: u64, text_offset: u64) -> Load {
         Load {
             memory,
-            image: Image {
-                text_offset,
-                memory: kernel,
-            },
+            kernel: footprint(kernel, text_offset),
             address: None,
             dtb: 2000,
             initrd: None,
@@ -166,6 +197,7 @@ mod tests {
             place,
             Ok(Layout {
                 kernel: RAM_BASE,
+                entry: RAM_BASE,
                 dtb,
                 initrd: Some(dtb - MIB - PAGE)
             })
@@ -268,7 +300,7 @@ mod tests {
         ) {
             let (memory, text_offset) = (memory * 2 * MIB, offset * PAGE);
             let address = address.map(|n| RAM_BASE.wrapping_add(n * MIB) + text_offset);
-            let load = Load { memory, image: Image { text_offset, memory: kernel }, address, dtb, initrd };
+            let load = Load { memory, kernel: footprint(kernel, text_offset), address, dtb, initrd };
             if let Ok(place) = load.place() {
                 prop_assert_eq!((place.kernel - text_offset) % IMAGE_ALIGN, 0);
                 prop_assert_eq!(place.dtb % DTB_ALIGN, 0);

@@ -5,36 +5,41 @@
 //! guessed and nothing ignored: a key nobody knows is an error, so a misspelt limit never passes for none.
 //!
 //! The stages, each a module: `text` (bytes to TOML with spans) → `raw` (TOML to keys and values of the right
-//! type) → `judge` (values that fit together: names, lanes on CPUs, memory) → `image` and `layout` (kernel,
+//! type) → `judge` (values that fit together: names, lanes on CPUs, memory) → `kernel` and `layout` (kernel,
 //! initrd and device tree in the guest's RAM) → `configs-plan` (bytes, which are decoded again before they leave).
 //!
-//! The same text and the same files give the same bytes.
+//! The same text, the same files and the same seeds give the same bytes.
 #![forbid(unsafe_code)]
 
 mod board;
 mod cpus;
 mod diagnostic;
 mod dtb;
+mod elf;
 mod environment;
 mod files;
 mod guest;
 mod image;
+mod kernel;
 mod layout;
 mod memory;
 mod names;
+mod overlay;
 mod quantity;
 mod raw;
 mod room;
 mod suggest;
 mod summary;
 mod text;
+mod tree;
+mod unpack;
 
 use configs_plan::cpio::Writer;
 use configs_plan::encode::{PlanSpec, encode};
 use configs_plan::{Bundle, PLAN_FILE};
 
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use environment::{Environment, FileKind, HostFiles, LoadError, MAX_FILE};
+pub use environment::{Environment, FileKind, HostFiles, LoadError, MAX_FILE, Seeds};
 pub use summary::{GuestSummary, RegionSummary, Summary};
 
 /// What is said with a run rather than in the file.

@@ -35,6 +35,8 @@ pub(crate) struct RawGuest {
     pub(crate) lanes: Option<Field<u32>>,
     pub(crate) cmdline: Option<Field<String>>,
     pub(crate) initrd: Option<Field<String>>,
+    pub(crate) format: Option<Field<String>>,
+    pub(crate) overlay: Option<Field<String>>,
     pub(crate) load: Option<Field<u64>>,
     pub(crate) cpus: Option<Field<Vec<Field<u32>>>>,
     pub(crate) host_memory: Option<Field<u64>>,
@@ -73,14 +75,16 @@ static GUEST: Kind = Kind {
         "lanes",
         "cmdline",
         "initrd",
+        "format",
+        "overlay",
         "load",
         "cpus",
         "host_memory",
     ],
-    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `load`, `cpus` and `host_memory`",
+    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus` and `host_memory`",
 };
 /// What other tools call our keys.
-const ALIASES: [(&str, &str); 16] = [
+const ALIASES: [(&str, &str); 19] = [
     ("ram", "memory"),
     ("mem", "memory"),
     ("size", "memory"),
@@ -95,6 +99,9 @@ const ALIASES: [(&str, &str); 16] = [
     ("command_line", "cmdline"),
     ("initramfs", "initrd"),
     ("ramdisk", "initrd"),
+    ("dtbo", "overlay"),
+    ("dtb", "overlay"),
+    ("kernel_format", "format"),
     ("affinity", "cpus"),
     ("load_address", "load"),
 ];
@@ -274,6 +281,8 @@ impl Reader<'_> {
             lanes: self.number(table, "lanes", "2"),
             cmdline: self.text(table, "cmdline", "console=ttyAMA0"),
             initrd: self.text(table, "initrd", "initrd.cpio"),
+            format: self.text(table, "format", "raw"),
+            overlay: self.text(table, "overlay", "mine.dtbo"),
             load: self.address(table, "load"),
             cpus: self.cpus(table),
             host_memory: self.address(table, "host_memory"),

@@ -3,6 +3,7 @@
 use configs_plan::RAM_BASE;
 
 use crate::diagnostic::Diagnostic;
+use crate::kernel::Place;
 use crate::layout::{Load, NoRoom};
 use crate::quantity::{address, written};
 use crate::raw::{Field, RawGuest};
@@ -12,9 +13,12 @@ use crate::summary::size;
 pub(crate) fn explain(guest: &RawGuest, load: &Load, why: NoRoom) -> Option<Diagnostic> {
     match (why, &guest.load) {
         (NoRoom::Misaligned(nearest), Some(field)) => Some(misaligned(guest, load, field, nearest)),
+        (NoRoom::Linked(linked), Some(field)) => Some(fixed(guest, field, linked)),
         (NoRoom::Kernel(_), Some(field)) => outside(guest, load, field),
         (NoRoom::Initrd, _) => initrd(guest, load),
-        (NoRoom::Kernel(_) | NoRoom::Dtb | NoRoom::Misaligned(_), _) => too_small(guest, load),
+        (NoRoom::Kernel(_) | NoRoom::Dtb | NoRoom::Misaligned(_) | NoRoom::Linked(_), _) => {
+            too_small(guest, load)
+        }
     }
 }
 
@@ -26,7 +30,7 @@ fn name(guest: &RawGuest) -> &str {
 }
 
 fn takes(load: &Load) -> String {
-    format!("takes {} of memory when it runs", size(load.image.memory))
+    format!("takes {} of memory when it runs", size(load.kernel.memory))
 }
 
 fn range(start: u64, length: u64) -> String {
@@ -38,12 +42,20 @@ fn range(start: u64, length: u64) -> String {
 }
 
 fn misaligned(guest: &RawGuest, load: &Load, field: &Field<u64>, nearest: u64) -> Diagnostic {
-    let rule = match load.image.text_offset {
-        0 => "this kernel must lie at a multiple of 2 MiB (0x20_0000)".to_owned(),
-        offset => {
-            let offset = address(offset);
-            format!("this kernel must lie {offset} above a multiple of 2 MiB, as its header says")
-        }
+    let rule = match load.kernel.place {
+        Place::Anywhere {
+            align, offset: 0, ..
+        } => format!(
+            "this kernel must lie at a multiple of {} ({})",
+            size(align),
+            address(align)
+        ),
+        Place::Anywhere { align, offset, .. } => format!(
+            "this kernel must lie {} above a multiple of {}, as its header says",
+            address(offset),
+            size(align)
+        ),
+        Place::Fixed(linked) => format!("this kernel was linked at {}", address(linked)),
     };
     let title = format!(
         "the kernel of `{}` cannot lie at {}",
@@ -57,13 +69,28 @@ fn misaligned(guest: &RawGuest, load: &Load, field: &Field<u64>, nearest: u64) -
     diagnostic.fix(help, field.span.clone(), address(nearest))
 }
 
+/// An address for a kernel that has its own.
+fn fixed(guest: &RawGuest, field: &Field<u64>, linked: u64) -> Diagnostic {
+    let title = format!(
+        "the kernel of `{}` cannot lie at {}",
+        name(guest),
+        address(field.value)
+    );
+    Diagnostic::new(title)
+        .at(
+            field.span.clone(),
+            format!("it was linked at {}", address(linked)),
+        )
+        .help("leave `load` out: an ELF file says itself where it lies")
+}
+
 fn outside(guest: &RawGuest, load: &Load, field: &Field<u64>) -> Option<Diagnostic> {
     let (memory, kernel) = (guest.memory.as_ref()?, guest.kernel.as_ref()?);
     let diagnostic = Diagnostic::new(format!(
         "the kernel of `{}` lies outside its RAM",
         name(guest)
     ))
-    .at(field.span.clone(), range(field.value, load.image.memory))
+    .at(field.span.clone(), range(field.value, load.kernel.memory))
     .see(kernel.span.clone(), takes(load))
     .see(
         memory.span.clone(),
