@@ -10,6 +10,7 @@
 pub mod bench;
 pub mod call;
 pub mod console;
+pub mod debug;
 pub mod gic;
 pub mod lane;
 pub mod memory;

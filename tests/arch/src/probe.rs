@@ -84,7 +84,7 @@ const NOP: u32 = 0xd503_201f;
 
 unsafe extern "C" {
     fn tests_run(x: *mut [u64; 31]);
-    fn tests_el0(entry: u64, x0: u64) -> u64;
+    fn tests_el0(entry: u64, x0: u64, pstate: u64) -> u64;
     static tests_run_slot: [u32; SLOTS];
     static tests_el0_slot: u32;
 }
@@ -125,10 +125,27 @@ pub fn run_words(words: [u32; SLOTS], x: &mut [u64; 31]) -> Result<(), Fault> {
 /// Runs one instruction at EL0 with `x0`; the exception that ended it (SVC #0x77 when it was none of its own) and its x0. MMU off only.
 #[must_use]
 pub fn run_el0(word: u32, x0: u64) -> (Fault, u64) {
+    run_el0_in(word, x0, MASKED)
+}
+
+/// EL0 in AArch64, interrupts masked.
+pub const MASKED: u64 = 0x3c0;
+/// PSTATE.SS: the next instruction is stepped over.
+pub const STEP: u64 = 1 << 21;
+
+/// The address of the instruction that [`run_el0`] runs.
+#[must_use]
+pub fn el0_slot() -> u64 {
+    memory::address_of(&raw const tests_el0_slot)
+}
+
+/// As [`run_el0`], with this PSTATE.
+#[must_use]
+pub fn run_el0_in(word: u32, x0: u64, pstate: u64) -> (Fault, u64) {
     let slot = &raw const tests_el0_slot;
     patch(slot, 0, word);
     // SAFETY: as for `run_words`; EL0 comes back by SVC or by its own exception, to the saved frame.
-    let value = unsafe { tests_el0(memory::address_of(slot), x0) };
+    let value = unsafe { tests_el0(memory::address_of(slot), x0, pstate) };
     (lane::current().last_fault(), value)
 }
 

@@ -43,9 +43,10 @@ global_asm!(
     "str x1, [x0, #{elr}]",
     "mrs x1, spsr_el1",
     "str x1, [x0, #{spsr}]",
-    // PSTATE.IL and .SS would fault again at once.
+    // PSTATE.IL, .SS and a clear .D would fault again at once.
     "bic x1, x1, #(1 << 20)",
     "bic x1, x1, #(1 << 21)",
+    "orr x1, x1, #(1 << 9)",
     "msr spsr_el1, x1",
     "ldr x1, [x0, #{faults}]",
     "add x1, x1, #1",
@@ -137,7 +138,7 @@ global_asm!(
     "ldp x29, x30, [sp, #80]",
     "add sp, sp, #96",
     "ret",
-    // tests_el0(entry, x0): runs `entry` at EL0 until its next synchronous exception.
+    // tests_el0(entry, x0, pstate): runs `entry` at EL0 until its next synchronous exception.
     ".global tests_el0",
     "tests_el0:",
     "sub sp, sp, #96",
@@ -147,11 +148,10 @@ global_asm!(
     "stp x25, x26, [sp, #48]",
     "stp x27, x28, [sp, #64]",
     "stp x29, x30, [sp, #80]",
-    "mov x2, sp",
+    "mov x4, sp",
     "mrs x3, tpidr_el1",
-    "str x2, [x3, #{el1_sp}]",
+    "str x4, [x3, #{el1_sp}]",
     "msr elr_el1, x0",
-    "mov x2, #0x3c0",
     "msr spsr_el1, x2",
     "mov x0, x1",
     "eret",
