@@ -51,6 +51,9 @@ fn as_many_as_there_are_slots() {
         assert_eq!(cpu.add(server(1, MAX_PERIOD)).unwrap().index(), index);
     }
     assert_eq!(cpu.add(server(1, MAX_PERIOD)), Err(AdmissionError::Full));
+    let least = server(1, MAX_PERIOD);
+    assert_eq!(admit([least; MAX_SLOTS], least), Err(AdmissionError::Full));
+    assert_eq!(admit([least; MAX_SLOTS - 1], least), Ok(()));
 }
 
 #[test]

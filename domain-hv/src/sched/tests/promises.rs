@@ -110,6 +110,26 @@ fn a_lane_that_was_alone_for_long_has_no_claim_and_no_debt() {
     }
 }
 
+/// A wake-up from elsewhere is noted before the CPU comes to decide. What the lane that was alone has used of the time
+/// between is nobody's loss.
+#[test]
+fn a_lane_that_was_alone_owes_nothing_for_the_way_to_the_decision() {
+    let mut cpu = Scheduler::new();
+    let first = cpu.add(server(4000, 10_000, 0)).unwrap();
+    let second = cpu.add(server(5000, 10_000, 0)).unwrap();
+    cpu.wake(first, 0);
+    assert_eq!(cpu.decide(0).run, Some(first));
+    cpu.wake(second, 6000);
+    assert_eq!(cpu.decide(9000).run, Some(second));
+    // Refilled at 10000 in full, and due at 20000; the other is due at 16000.
+    let mut now = 9000;
+    while now < 20_000 {
+        now = cpu.decide(now).until.unwrap();
+    }
+    cpu.settle(now);
+    assert!(cpu.ran(first) >= 9000 + 4000, "{}", cpu.ran(first));
+}
+
 #[test]
 fn same_inputs_same_decisions() {
     let run = |seed| {

@@ -186,3 +186,17 @@ fn a_gift_lasts_a_turn_at_most() {
     assert_eq!((decision.run, decision.until), (Some(heir), Some(2501)));
     assert_eq!(cpu.decide(2501).run, Some(donor));
 }
+
+#[test]
+fn a_donor_that_sleeps_has_given_nothing_for_later() {
+    let mut cpu = Scheduler::new();
+    let [donor, heir] = core::array::from_fn(|_| cpu.add(lane(0)).unwrap());
+    cpu.wake(donor, 0);
+    cpu.wake(heir, 0);
+    assert_eq!(cpu.decide(0).run, Some(donor));
+    cpu.yield_to(donor, heir, 0);
+    cpu.block(donor, 10);
+    assert_eq!(cpu.decide(10).run, Some(heir));
+    cpu.wake(donor, 20);
+    assert_eq!(cpu.decide(20).run, Some(donor));
+}

@@ -326,6 +326,13 @@ impl World {
             until.is_none_or(|until| until > self.now),
             "no busy waiting"
         );
+        let alone = self.cpu.ready().count_ones() < 2;
+        assert_eq!(until.is_none(), alone, "no tick where nobody competes");
+        if let (Some(textbook), Some(until)) = (&mut self.textbook, until) {
+            textbook.who(self.now);
+            let quiet = textbook.quiet(self.now);
+            assert_eq!(until - self.now, quiet, "a tick when there is cause");
+        }
     }
 
     /// When something happens next.
