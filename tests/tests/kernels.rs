@@ -1,0 +1,174 @@
+//! Kernels in every format, side by side on one machine: Debian's packed twice, ours as an ELF file, and a few
+//! instructions as an ELF file and raw.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use ruzstd::encoding::{CompressionLevel, compress};
+use tests::archive;
+use tests::machine::{self, Machine, run, scratch, xtask};
+
+/// Where the ELF file is linked, and where a raw kernel lies unless it is told otherwise.
+const LINKED: u64 = 0x4020_0000;
+
+/// A kernel of 60 bytes: when x0 is a device tree it prints what follows it through the PL011 at `0x0900_0000`, then it
+/// switches its machine off by PSCI over HVC. Assembled by hand; it runs at any address.
+const CODE: [u32; 15] = [
+    0xB940_0004, // ldr  w4, [x0]
+    0x5281_BA05, // mov  w5, #0x0DD0
+    0x72BD_BFC5, // movk w5, #0xEDFE, lsl #16   the magic number, little endian
+    0x4A05_0084, // eor  w4, w4, w5
+    0x3500_00E4, // cbnz w4, off
+    0x1000_0141, // adr  x1, text
+    0xD2A1_2002, // mov  x2, #0x0900_0000
+    0x3840_1423, // next: ldrb w3, [x1], #1
+    0x3400_0063, // cbz  w3, off
+    0xB900_0043, // str  w3, [x2]               UARTDR
+    0x17FF_FFFD, // b    next
+    0xD2B0_8000, // off: mov x0, #0x8400_0000
+    0xF280_0100, // movk x0, #8                 SYSTEM_OFF
+    0xD400_0002, // hvc  #0
+    0x1400_0000, // b    .
+];
+
+/// The kernel that prints this.
+fn printing(text: &str) -> Vec<u8> {
+    let mut bytes = CODE.map(u32::to_le_bytes).concat();
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+/// An ELF file with one segment, entered at its first byte.
+fn elf(code: &[u8]) -> anyhow::Result<Vec<u8>> {
+    const HEADERS: u64 = 64 + 56;
+    let length = u64::try_from(code.len())?;
+    let mut file = b"\x7FELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    file.extend(2u16.to_le_bytes()); // linked at a fixed address
+    file.extend(183u16.to_le_bytes()); // AArch64
+    file.extend(1u32.to_le_bytes());
+    file.extend([LINKED, 64, 0].map(u64::to_le_bytes).concat()); // entry, program headers, sections
+    file.extend(0u32.to_le_bytes());
+    file.extend([64u16, 56, 1, 64, 0, 0].map(u16::to_le_bytes).concat());
+    file.extend([1u32, 5].map(u32::to_le_bytes).concat()); // to be loaded; readable, executable
+    let segment = [HEADERS, LINKED, LINKED, length, length, 8];
+    file.extend(segment.map(u64::to_le_bytes).concat());
+    file.extend(code);
+    Ok(file)
+}
+
+/// An overlay with another model and another command line.
+fn overlay() -> anyhow::Result<Vec<u8>> {
+    let mut tree = DeviceTree::new();
+    for (number, target, name, value) in [
+        (0, "/", "model", "a machine of my own"),
+        (1, "/chosen", "bootargs", "console=ttyAMA0 from=overlay"),
+    ] {
+        let mut content = DeviceTreeNode::new("__overlay__")?;
+        content.add_property(DeviceTreeProperty::new(name, value)?);
+        let mut fragment = DeviceTreeNode::new(format!("fragment@{number}"))?;
+        fragment.add_property(DeviceTreeProperty::new("target-path", target)?);
+        fragment.add_child(content);
+        tree.root.add_child(fragment);
+    }
+    Ok(tree.to_dtb())
+}
+
+/// Debian's kernel and an initrd for it, as `cargo xtask build` puts them into a bundle.
+fn debian() -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+    let mut command = xtask();
+    command.args(["build", "configs/linux-hello.toml"]);
+    let (status, text) = run(&mut command, "kernels-build", Duration::from_secs(400))?;
+    ensure!(status == Some(0), "building failed:\n{text}");
+    let bundle = fs::read(machine::target().join("xdv/linux-hello/bundle.cpio"))?;
+    let entry = |name: &str| {
+        let entry = archive::entry(&bundle, name);
+        entry.map(<[u8]>::to_vec).context(name.to_owned())
+    };
+    Ok((entry("hello/kernel")?, entry("hello/initrd")?))
+}
+
+/// The guest kernel as its linker left it. Cargo keeps it where `cargo xtask build` builds it.
+fn ours() -> PathBuf {
+    machine::target().join("guest/aarch64-unknown-none-softfloat/release/guest-kernel")
+}
+
+fn guest(name: &str, kernel: &Path, memory: &str, more: &str) -> String {
+    let kernel = kernel.display();
+    format!(
+        "[[guest]]\nname = \"{name}\"\nkernel = \"{kernel}\"\nmemory = \"{memory}\"\nlanes = 1\n{more}\n"
+    )
+}
+
+#[test]
+fn every_format_boots() -> anyhow::Result<()> {
+    let (image, initrd) = debian()?;
+    let folder = scratch()?.join("kernels");
+    fs::create_dir_all(&folder)?;
+    let keep = |name: &str, bytes: &[u8]| -> anyhow::Result<PathBuf> {
+        let path = folder.join(name);
+        fs::write(&path, bytes)?;
+        Ok(path)
+    };
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&image)?;
+    let mut zstd = Vec::new();
+    compress(image.as_slice(), &mut zstd, CompressionLevel::Fastest);
+    let initrd = keep("initrd.cpio", &initrd)?;
+    let overlay = keep("mine.dtbo", &overlay()?)?;
+    let linux = format!("initrd = \"{}\"\n", initrd.display());
+    let plain = linux.clone() + "cmdline = \"console=ttyAMA0 from=file\"\n";
+    let changed = plain.clone() + &format!("overlay = \"{}\"\n", overlay.display());
+    let machine = [
+        guest("gzip", &keep("Image.gz", &gzip.finish()?)?, "256M", &plain),
+        guest("zstd", &keep("Image.zst", &zstd)?, "256M", &changed),
+        guest("ours", &ours(), "64M", ""),
+        guest(
+            "elf",
+            &keep("kernel.elf", &elf(&printing("linked\n"))?)?,
+            "4M",
+            "",
+        ),
+        guest(
+            "raw",
+            &keep("kernel.bin", &printing("as it is\n"))?,
+            "4M",
+            "format = \"raw\"\n",
+        ),
+    ];
+    let file = keep("kernels.toml", machine.concat().as_bytes())?;
+
+    let transcript = Machine::of(&file.display().to_string())
+        .seconds(120)
+        .run()?;
+    transcript.no_panic()?;
+    for guest in ["gzip", "zstd", "ours", "elf", "raw"] {
+        transcript.well(guest)?;
+    }
+    transcript.ended(0)?;
+    let said = |guest: &str, words: &str| {
+        let found = transcript.lines_of(guest).any(|line| line.contains(words));
+        ensure!(
+            found,
+            "{guest} does not say `{words}`:\n{}",
+            transcript.text()
+        );
+        Ok(())
+    };
+    said("elf", "linked")?;
+    said("raw", "as it is")?;
+    said("gzip", "Machine model: XDV guest")?;
+    said("gzip", "Kernel command line: console=ttyAMA0 from=file")?;
+    said("zstd", "Machine model: a machine of my own")?;
+    said("zstd", "Kernel command line: console=ttyAMA0 from=overlay")?;
+    for guest in ["gzip", "zstd"] {
+        said(guest, "KASLR enabled")?;
+        said(guest, "9010000.pl031: registered")?;
+        said(guest, "aarch64 GNU/Linux")?;
+    }
+    Ok(())
+}
