@@ -96,7 +96,8 @@ impl Account {
         let (periods, into) = if late < period {
             (0, late)
         } else {
-            (late / period, late % period)
+            let periods = late.checked_div(period).unwrap_or(0);
+            (periods, late.saturating_sub(periods.saturating_mul(period)))
         };
         self.debt = 0;
         self.left = budget.saturating_sub(into);
