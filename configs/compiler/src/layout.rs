@@ -8,7 +8,7 @@ use crate::kernel::{Footprint, Place};
 
 /// A kernel may want to find its device tree within this distance (`booting.rst`: within 512 MiB, before Linux 4.2).
 const DTB_REACH: u64 = 512 << 20;
-/// A device tree starts on this boundary, so that a kernel maps it in one block.
+/// A device tree starts on this boundary where there is room, so that a kernel maps it in one block.
 const DTB_ALIGN: u64 = 2 << 20;
 /// No device tree is larger (`booting.rst`, "Setup the device tree"): a kernel maps it in one block or two.
 pub(crate) const DTB_LIMIT: u64 = DTB_ALIGN;
@@ -67,10 +67,18 @@ impl Load {
         taken.push(kernel..kernel_end);
 
         let low = RAM_BASE..ram.end.min(RAM_BASE.saturating_add(DTB_REACH));
-        let dtb = highest(&low, &taken, self.dtb, DTB_ALIGN)
-            .or_else(|| highest(&ram, &taken, self.dtb, DTB_ALIGN));
-        let dtb = dtb.ok_or(NoRoom::Dtb)?;
-        taken.push(dtb..dtb.saturating_add(DTB_ALIGN));
+        // A block of its own is what kernels like best; a small guest shares one with its kernel.
+        let block = self.dtb.next_multiple_of(DTB_ALIGN);
+        let pages = self.dtb.next_multiple_of(PAGE);
+        let (dtb, length) = [
+            (&low, block, DTB_ALIGN),
+            (&ram, block, DTB_ALIGN),
+            (&ram, pages, PAGE),
+        ]
+        .into_iter()
+        .find_map(|(within, length, align)| Some((highest(within, &taken, length, align)?, length)))
+        .ok_or(NoRoom::Dtb)?;
+        taken.push(dtb..dtb.saturating_add(length));
 
         let initrd = match self.initrd {
             None => None,
@@ -211,6 +219,11 @@ mod tests {
             load(4096 * MIB, MIB, 0).place().map(|p| p.dtb),
             Ok(RAM_BASE + 510 * MIB)
         );
+        // A small guest's kernel and device tree share a block.
+        assert_eq!(
+            load(2 * MIB, MIB, 0).place().map(|p| p.dtb),
+            Ok(RAM_BASE + 2 * MIB - PAGE)
+        );
         // Unless there is no place below.
         assert_eq!(
             load(4096 * MIB, 600 * MIB, 0).place().map(|p| p.dtb),
@@ -224,7 +237,7 @@ mod tests {
             load(2 * MIB, 3 * MIB, 0).place(),
             Err(NoRoom::Kernel(RAM_BASE))
         );
-        assert_eq!(load(2 * MIB, MIB, 0).place(), Err(NoRoom::Dtb));
+        assert_eq!(load(2 * MIB, 2 * MIB, 0).place(), Err(NoRoom::Dtb));
         assert_eq!(
             Load {
                 initrd: Some(60 * MIB),
@@ -303,7 +316,7 @@ mod tests {
             let load = Load { memory, kernel: footprint(kernel, text_offset), address, dtb, initrd };
             if let Ok(place) = load.place() {
                 prop_assert_eq!((place.kernel - text_offset) % IMAGE_ALIGN, 0);
-                prop_assert_eq!(place.dtb % DTB_ALIGN, 0);
+                prop_assert_eq!(place.dtb % PAGE, 0);
                 prop_assert_eq!(place.initrd.is_some(), initrd.is_some());
                 let mut parts = vec![(place.kernel, kernel), (place.dtb, dtb)];
                 parts.extend(place.initrd.zip(initrd));

@@ -208,7 +208,7 @@ fn places_keep_the_boot_protocol_s_rules() {
         (vec![1; 5000], "format = \"raw\"\n"),
     ];
     let sizes = [
-        4, 6, 10, 62, 64, 510, 512, 514, 1022, 1024, 1026, 4096, 12_290, 16_382, 16_384, 40_960,
+        2, 4, 6, 10, 62, 64, 510, 512, 514, 1022, 1024, 1026, 4096, 12_290, 16_382, 16_384, 40_960,
         200_000,
     ];
     for (file, lines) in formats {
@@ -245,9 +245,15 @@ fn rules(compiled: &Compiled, memory: u64) {
 /// Two MiB are enough for a kernel beside which there is room, and what is not enough says what is.
 #[test]
 fn the_least_memory_is_offered() {
-    let refused = machine(&SMALL.image(), 0, "memory = \"2M\"\n").expect_err("no room for a tree");
+    machine(&SMALL.image(), 0, "memory = \"2M\"\n").expect("it fits");
+    let whole = Header {
+        image_size: 2 * MIB,
+        ..SMALL
+    };
+    let refused = machine(&whole.image(), 0, "memory = \"2M\"\n");
+    let refused = refused.expect_err("no room for a tree");
     assert!(refused.contains("memory = \"4M\""), "{refused}");
-    machine(&SMALL.image(), 0, "memory = \"4M\"\n").expect("it fits");
+    machine(&whole.image(), 0, "memory = \"4M\"\n").expect("it fits");
 }
 
 proptest! {
@@ -296,6 +302,24 @@ proptest! {
                 prop_assert!((start..start + bytes.len() as u64).contains(&entry));
             }
             Err(refused) => prop_assert!(!refused.contains("fault of XDV"), "{}", refused),
+        }
+    }
+
+    /// One byte of a packed kernel changed: refused, or unpacked to what was packed. Both packers have checksums.
+    #[test]
+    fn no_damage_gets_past_the_checksums(which in 0usize..4, at: prop::sample::Index, flip in 1u8..) {
+        let image = Header { file: 0x1000, ..SMALL }.image();
+        let (packed, before) = match which {
+            0 => (gzip(&image), 0),
+            1 => (zstd(&image), 0),
+            2 => (zboot("gzip", &gzip(&image)), 0x200),
+            _ => (zboot("zstd", &zstd(&image)), 0x200),
+        };
+        let mut file = packed;
+        let at = before + at.index(file.len() - before);
+        file[at] ^= flip;
+        if let Ok(compiled) = machine(&file, 0, "") {
+            prop_assert!(kernel(&compiled).1 == image, "byte {}", at);
         }
     }
 

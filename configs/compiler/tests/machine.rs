@@ -79,7 +79,8 @@ fn the_documented_keys_compile() {
     let compiled = compiled(
         &block
             .expect("it shows a file")
-            .replace("initrd.cpio", "debian-hello"),
+            .replace("initrd.cpio", "debian-hello")
+            .replace("mine.dtbo", "good.dtbo"),
     );
     assert_eq!(compiled.cpus_needed(), 3);
 }
