@@ -1,11 +1,17 @@
-//! Lanes on CPUs: every lane gets a physical CPU of its own.
+//! Lanes on CPUs: what the file and the command line say about them.
 
 use std::ops::Range;
 
-use configs_plan::{LanePlan, MAX_CPUS, MAX_LANES, Share};
+use configs_plan::{LanePlan, MAX_CPUS, MAX_LANES};
 
 use crate::diagnostic::Diagnostic;
+use crate::place::{self, Part, Want};
 use crate::raw::{Field, RawGuest, RawMachine};
+use crate::{admission, shares};
+
+/// Whether EL2 lets lanes take turns on a CPU. Until it does, a machine of which nobody says how many CPUs it has gets
+/// one for each lane.
+const EL2_SCHEDULES: bool = false;
 
 /// How many CPUs there are, and who says so.
 #[derive(Clone, Debug)]
@@ -69,8 +75,16 @@ impl Limit {
         }
     }
 
+    /// How many CPUs there are, if anybody says so.
+    fn stated(&self) -> Option<u32> {
+        match self.by {
+            By::CommandLine | By::File(_) => Some(self.count),
+            By::Hypervisor => None,
+        }
+    }
+
     /// Points at the limit, where the file sets it.
-    fn show(&self, diagnostic: Diagnostic) -> Diagnostic {
+    pub(crate) fn show(&self, diagnostic: Diagnostic) -> Diagnostic {
         match &self.by {
             By::CommandLine => diagnostic.note(format!("`--smp {}` was given", self.count)),
             By::File(span) => diagnostic.see(
@@ -82,7 +96,7 @@ impl Limit {
     }
 
     /// How the machine gets `needed` CPUs, if it can.
-    fn raise(&self, needed: u32) -> Option<String> {
+    pub(crate) fn raise(&self, needed: u32) -> Option<String> {
         match self.by {
             _ if needed > MAX_CPUS => None,
             By::CommandLine => Some(format!(
@@ -98,12 +112,21 @@ impl Limit {
     }
 }
 
-/// Gives every lane a CPU: those the file names first, then the lowest free one. One list for each guest.
+/// Lanes in their places.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    /// Each guest's lanes.
+    pub(crate) lanes: Vec<Vec<LanePlan>>,
+    /// The smallest number of CPUs on which all of them have a place.
+    pub(crate) least: u32,
+}
+
+/// Gives every lane a CPU and its share of it.
 pub(crate) fn place(
     guests: &[RawGuest],
     limit: &Limit,
     found: &mut Vec<Diagnostic>,
-) -> Option<Vec<Vec<LanePlan>>> {
+) -> Option<Placed> {
     let before = found.len();
     for guest in guests {
         lanes(guest, found);
@@ -112,35 +135,69 @@ pub(crate) fn place(
         }
     }
     named(guests, limit, found);
-    if found.len() == before {
-        sum(guests, limit, found);
-    }
+    shares::judge(guests, found);
     if found.len() != before {
         return None;
     }
-    let named: Vec<u32> = guests
-        .iter()
-        .filter_map(|g| g.cpus.as_ref())
-        .flat_map(values)
-        .collect();
-    let mut free = (0..limit.count).filter(|cpu| !named.contains(cpu));
-    let placed = guests
-        .iter()
-        .map(|guest| match (&guest.cpus, &guest.lanes) {
-            (Some(cpus), _) => Some(values(cpus).map(dedicated).collect()),
-            (None, Some(lanes)) => (0..lanes.value)
-                .map(|_| free.next().map(dedicated))
-                .collect(),
-            (None, None) => None,
-        });
-    placed.collect()
+    let wants = wants(guests);
+    let count = limit.stated().or_else(|| comfortable(guests, &wants));
+    let (places, cpus) = match place::on(&wants, count.unwrap_or(limit.count)) {
+        Ok(placed) => placed,
+        Err(failure) => {
+            found.push(admission::explain(guests, &wants, &failure, limit));
+            return None;
+        }
+    };
+    let mut lanes = vec![Vec::new(); guests.len()];
+    for (want, cpu) in wants.iter().zip(places) {
+        let on = cpus.get(usize::try_from(cpu).ok()?)?;
+        let share = shares::share(guests.get(want.guest)?, want.part, on);
+        lanes.get_mut(want.guest)?.push(LanePlan { cpu, share });
+    }
+    let all = guests.iter().all(|guest| guest.lanes.is_some());
+    let least = place::smallest(&wants, 1)?;
+    all.then_some(Placed { lanes, least })
 }
 
-fn dedicated(cpu: u32) -> LanePlan {
-    LanePlan {
-        cpu,
-        share: Share::Dedicated,
+/// What all lanes want, in the order of the file.
+fn wants(guests: &[RawGuest]) -> Vec<Want> {
+    let mut wants = Vec::new();
+    for (nth, guest) in guests.iter().enumerate() {
+        let part = match &guest.budget {
+            _ if guest.is_dedicated() => Part::Dedicated,
+            Some(budget) => Part::Budget(budget.value),
+            None => Part::Rest,
+        };
+        let named: Vec<u32> = guest.cpus.iter().flat_map(values).collect();
+        let count = guest.lanes.as_ref().map_or(0, |lanes| lanes.value);
+        wants.extend((0..count).map(|lane| {
+            Want {
+                guest: nth,
+                cpu: usize::try_from(lane)
+                    .ok()
+                    .and_then(|lane| named.get(lane))
+                    .copied(),
+                part,
+            }
+        }));
     }
+    wants
+}
+
+/// How many CPUs a machine has of which nobody says it: one for each dedicated lane, and as many more as the guest
+/// with the most shared lanes has, or as it takes to keep what is promised.
+fn comfortable(guests: &[RawGuest], wants: &[Want]) -> Option<u32> {
+    let dedicated = wants.iter().filter(|want| want.part == Part::Dedicated);
+    let dedicated = u32::try_from(dedicated.count()).unwrap_or(u32::MAX);
+    if !EL2_SCHEDULES {
+        return place::smallest(wants, u32::try_from(wants.len().max(1)).ok()?);
+    }
+    let shared = guests.iter().filter(|guest| !guest.is_dedicated());
+    let most = shared.filter_map(|guest| Some(guest.lanes.as_ref()?.value));
+    place::smallest(
+        wants,
+        dedicated.saturating_add(most.max().unwrap_or(0)).max(1),
+    )
 }
 
 fn values(cpus: &Field<Vec<Field<u32>>>) -> impl Iterator<Item = u32> + '_ {
@@ -187,16 +244,17 @@ fn length(lanes: &Field<u32>, cpus: &Field<Vec<Field<u32>>>, found: &mut Vec<Dia
     });
 }
 
-/// Every CPU a file names must be there, and be named once.
+/// Every CPU a file names must be there, and one that a dedicated lane has must be named once.
 fn named(guests: &[RawGuest], limit: &Limit, found: &mut Vec<Diagnostic>) {
     let mut seen: Vec<(&Field<u32>, &RawGuest)> = Vec::new();
     for guest in guests {
         for cpu in guest.cpus.iter().flat_map(|cpus| &cpus.value) {
+            let other = seen.iter().find(|(first, owner)| {
+                first.value == cpu.value && (guest.is_dedicated() || owner.is_dedicated())
+            });
             if cpu.value >= limit.count {
                 found.push(absent(cpu, limit));
-            } else if let Some((first, owner)) =
-                seen.iter().find(|(first, _)| first.value == cpu.value)
-            {
+            } else if let Some((first, owner)) = other {
                 found.push(taken(cpu, guest, first, owner));
             }
             seen.push((cpu, guest));
@@ -221,71 +279,26 @@ fn absent(cpu: &Field<u32>, limit: &Limit) -> Diagnostic {
 }
 
 fn taken(cpu: &Field<u32>, guest: &RawGuest, first: &Field<u32>, owner: &RawGuest) -> Diagnostic {
-    let name = |guest: &RawGuest| {
-        guest
-            .name
-            .as_ref()
-            .map_or("a guest".to_owned(), |name| format!("`{}`", name.value))
-    };
-    let help =
-        "each lane has a CPU of its own: name another one, or leave `cpus` out to have it chosen";
+    let help = "a dedicated lane has its CPU to itself: name another one, or leave `cpus` out to have it chosen";
     if std::ptr::eq(guest, owner) {
-        return Diagnostic::new(format!(
-            "CPU {} is named twice for {}",
-            cpu.value,
-            name(guest)
-        ))
-        .at(cpu.span.clone(), "the second time")
-        .see(first.span.clone(), "the first time")
-        .help(help);
+        let title = format!("CPU {} is named twice for {}", cpu.value, guest.called());
+        return Diagnostic::new(title)
+            .at(cpu.span.clone(), "the second time")
+            .see(first.span.clone(), "the first time")
+            .help(help);
     }
-    Diagnostic::new(format!("CPU {} is given to two guests", cpu.value))
-        .at(cpu.span.clone(), format!("{} wants it too", name(guest)))
-        .see(first.span.clone(), format!("{} has it", name(owner)))
-        .help(help)
-}
-
-/// All lanes together must fit on the CPUs.
-fn sum(guests: &[RawGuest], limit: &Limit, found: &mut Vec<Diagnostic>) {
-    let needed: u32 = guests
-        .iter()
-        .filter_map(|guest| guest.lanes.as_ref())
-        .map(|lanes| lanes.value)
-        .sum();
-    if needed <= limit.count {
-        return;
-    }
-    let (lanes, verb) = (
-        count(needed, "lane"),
-        if needed == 1 { "does" } else { "do" },
-    );
-    let mut diagnostic =
-        Diagnostic::new(format!("{lanes} {verb} not fit on {}", cpus(limit.count)));
-    let mut total = 0u32;
-    for guest in guests {
-        let Some(lanes) = &guest.lanes else { continue };
-        let had_room = total <= limit.count;
-        total = total.saturating_add(lanes.value);
-        let name = guest
-            .name
-            .as_ref()
-            .map_or("this guest", |name| name.value.as_str());
-        let label = format!("`{name}` has {}", count(lanes.value, "lane"));
-        // The guest that goes over the edge is the place to look at; the others explain it.
-        diagnostic = if had_room && total > limit.count {
-            diagnostic.at(
-                lanes.span.clone(),
-                format!("{label}: one CPU each makes {total} in all"),
-            )
+    let has = |guest: &RawGuest, verb: &str| {
+        let alone = if guest.is_dedicated() {
+            " to itself"
         } else {
-            diagnostic.see(lanes.span.clone(), label)
+            ""
         };
-    }
-    let diagnostic = limit.show(diagnostic);
-    found.push(match limit.raise(needed) {
-        Some(raise) => diagnostic.help(format!("{raise}, or have fewer lanes")),
-        None => diagnostic.help("have fewer lanes: each has a CPU of its own"),
-    });
+        format!("{} {verb}{alone}", guest.called())
+    };
+    Diagnostic::new(format!("CPU {} is given to two guests", cpu.value))
+        .at(cpu.span.clone(), has(guest, "wants it"))
+        .see(first.span.clone(), has(owner, "has it"))
+        .help(help)
 }
 
 /// "1 CPU", "3 CPUs".
@@ -293,7 +306,8 @@ pub(crate) fn cpus(n: u32) -> String {
     count(n, "CPU")
 }
 
-fn count(n: u32, thing: &str) -> String {
+/// "1 lane", "3 lanes".
+pub(crate) fn count(n: u32, thing: &str) -> String {
     if n == 1 {
         format!("1 {thing}")
     } else {

@@ -106,12 +106,22 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
     parts.extend(initrd.map(|(start, bytes)| ("initrd", start, bytes.to_vec())));
     parts.push(("dtb", layout.dtb, tree));
     let host = guest.host_memory.as_ref().map(|host| host.value);
+    let on_crash = guest
+        .on_crash
+        .as_ref()
+        .map_or(OnCrash::default(), |field| field.value);
+    let watchdog_ms = guest
+        .watchdog
+        .as_ref()
+        .and_then(|field| u32::try_from(field.value / 1_000).ok());
     let summary = GuestSummary {
         name: name.clone(),
         kernel: guest.kernel.as_ref()?.value.clone(),
         initrd: guest.initrd.as_ref().map(|initrd| initrd.value.clone()),
         memory: load.memory,
-        cpus: lanes.iter().map(|lane| lane.cpu).collect(),
+        lanes: lanes.clone(),
+        on_crash,
+        watchdog_ms,
         host_memory: host,
         cmdline: guest
             .cmdline
@@ -145,8 +155,8 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
         entry: layout.entry,
         dtb: layout.dtb,
         lanes,
-        on_crash: OnCrash::default(),
-        watchdog_ms: None,
+        on_crash,
+        watchdog_ms,
         segments,
     };
     Some(Built {

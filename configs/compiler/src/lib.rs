@@ -11,6 +11,7 @@
 //! The same text, the same files and the same seeds give the same bytes.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod board;
 mod cpus;
 mod diagnostic;
@@ -25,12 +26,16 @@ mod layout;
 mod memory;
 mod names;
 mod overlay;
+mod percent;
+mod place;
 mod quantity;
 mod raw;
 mod room;
+mod shares;
 mod suggest;
 mod summary;
 mod text;
+mod time;
 mod tree;
 mod unpack;
 
@@ -190,7 +195,7 @@ fn judge(
     names::judge(guests, found);
     memory::judge(guests, machine, machine_memory, found);
     let limit = cpus::Limit::new(environment.cpus(), machine, found);
-    let cpus = cpus::place(guests, &limit, found);
+    let placed = cpus::place(guests, &limit, found);
     let mut files = files::Files::new(environment);
     let loaded: Vec<_> = guests
         .iter()
@@ -199,17 +204,19 @@ fn judge(
     if !found.is_empty() {
         return None;
     }
+    let placed = placed?;
     let built = guests
         .iter()
         .zip(loaded)
-        .zip(cpus?)
-        .map(|((guest, loaded), cpus)| guest::build(guest, loaded?, cpus));
+        .zip(placed.lanes)
+        .map(|((guest, loaded), lanes)| guest::build(guest, loaded?, lanes));
     let built: Option<Vec<guest::Built>> = built.collect();
     match finish(built?, options) {
         Ok(mut compiled) => {
             let bundle = u64::try_from(compiled.bundle.len()).unwrap_or(u64::MAX);
             let needed = memory::needed(guests, machine, bundle);
             compiled.summary.memory_needed = needed;
+            compiled.summary.cpus_least = placed.least;
             compiled.summary.memory_stated = machine_memory;
             compiled.summary.cpus_stated = environment
                 .cpus()
@@ -263,6 +270,7 @@ fn finish(built: Vec<guest::Built>, options: &RunOptions) -> Result<Compiled, St
     Bundle::open(&bundle).map_err(|error| error.to_string())?;
     let summary = Summary {
         cpus_needed,
+        cpus_least: cpus_needed,
         memory_needed: 0,
         cpus_stated: None,
         memory_stated: None,

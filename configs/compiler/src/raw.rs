@@ -7,8 +7,10 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::Diagnostic;
 use crate::suggest;
-use values::{describe, wrong_type};
+use configs_plan::OnCrash;
+use values::describe;
 
+mod lanes;
 mod values;
 
 /// A machine file whose keys are known and whose values have the right type. `None`: absent, or wrong and reported.
@@ -32,7 +34,10 @@ pub(crate) struct RawGuest {
     pub(crate) name: Option<Field<String>>,
     pub(crate) kernel: Option<Field<String>>,
     pub(crate) memory: Option<Field<u64>>,
+    /// How many there are.
     pub(crate) lanes: Option<Field<u32>>,
+    /// Whether they have CPUs to themselves, where the file says so.
+    pub(crate) dedicated: Option<Field<bool>>,
     pub(crate) cmdline: Option<Field<String>>,
     pub(crate) initrd: Option<Field<String>>,
     pub(crate) format: Option<Field<String>>,
@@ -40,6 +45,30 @@ pub(crate) struct RawGuest {
     pub(crate) load: Option<Field<u64>>,
     pub(crate) cpus: Option<Field<Vec<Field<u32>>>>,
     pub(crate) host_memory: Option<Field<u64>>,
+    /// In percent of a CPU.
+    pub(crate) budget: Option<Field<u32>>,
+    /// In microseconds.
+    pub(crate) period: Option<Field<u64>>,
+    pub(crate) priority: Option<Field<u32>>,
+    pub(crate) on_crash: Option<Field<OnCrash>>,
+    /// In microseconds.
+    pub(crate) watchdog: Option<Field<u64>>,
+}
+
+impl RawGuest {
+    /// Whether its lanes have CPUs to themselves.
+    pub(crate) fn is_dedicated(&self) -> bool {
+        self.dedicated
+            .as_ref()
+            .is_some_and(|dedicated| dedicated.value)
+    }
+
+    /// Its name, or words that stand for it.
+    pub(crate) fn called(&self) -> String {
+        self.name
+            .as_ref()
+            .map_or("this guest".to_owned(), |name| format!("`{}`", name.value))
+    }
 }
 
 /// A value and where it stands.
@@ -80,11 +109,16 @@ static GUEST: Kind = Kind {
         "load",
         "cpus",
         "host_memory",
+        "budget",
+        "period",
+        "priority",
+        "on_crash",
+        "watchdog",
     ],
-    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus` and `host_memory`",
+    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus`, `host_memory`, `budget`, `period`, `priority`, `on_crash` and `watchdog`",
 };
 /// What other tools call our keys.
-const ALIASES: [(&str, &str); 19] = [
+const ALIASES: [(&str, &str); 32] = [
     ("ram", "memory"),
     ("mem", "memory"),
     ("size", "memory"),
@@ -104,6 +138,19 @@ const ALIASES: [(&str, &str); 19] = [
     ("kernel_format", "format"),
     ("affinity", "cpus"),
     ("load_address", "load"),
+    ("reservation", "budget"),
+    ("quota", "budget"),
+    ("runtime", "budget"),
+    ("utilisation", "budget"),
+    ("utilization", "budget"),
+    ("deadline", "period"),
+    ("restart", "on_crash"),
+    ("on_failure", "on_crash"),
+    ("heartbeat", "watchdog"),
+    ("n", "count"),
+    ("number", "count"),
+    ("exclusive", "dedicated"),
+    ("pinned", "dedicated"),
 ];
 
 impl Kind {
@@ -182,6 +229,11 @@ impl Reader<'_> {
                     self.meant.push(meant);
                     diagnostic.fix(format!("did you mean `{meant}`?"), key.span(), meant)
                 }
+                None if kind.name == lanes::NAME && GUEST.keys.contains(&word) => diagnostic.help(
+                    format!("`{word}` belongs to the guest: write it on a line of its own"),
+                ),
+                None if kind.name == GUEST.name && word == "dedicated" => diagnostic
+                    .help("it is a part of `lanes`: `lanes = { count = 2, dedicated = true }`"),
                 None if kind.name == FILE.name && GUEST.keys.contains(&word) => {
                     self.meant.push("guest");
                     diagnostic.help(format!(
@@ -274,18 +326,25 @@ impl Reader<'_> {
         };
         self.unknown_keys(table, &GUEST);
         self.missing_keys(table, value.span());
+        let (lanes, dedicated, cpus) = self.lanes(table);
         RawGuest {
             name: self.text(table, "name", "alpha"),
             kernel: self.text(table, "kernel", "guest-kernel"),
             memory: self.size(table, "memory", "64M"),
-            lanes: self.number(table, "lanes", "2"),
+            lanes,
+            dedicated,
             cmdline: self.text(table, "cmdline", "console=ttyAMA0"),
             initrd: self.text(table, "initrd", "initrd.cpio"),
             format: self.text(table, "format", "raw"),
             overlay: self.text(table, "overlay", "mine.dtbo"),
             load: self.address(table, "load"),
-            cpus: self.cpus(table),
+            cpus,
             host_memory: self.address(table, "host_memory"),
+            budget: self.percent(table, "budget"),
+            period: self.time(table, "period"),
+            priority: self.number(table, "priority", "2"),
+            on_crash: self.on_crash(table),
+            watchdog: self.long_time(table, "watchdog"),
         }
     }
 
@@ -318,23 +377,5 @@ impl Reader<'_> {
         };
         self.found
             .push(diagnostic.help(format!("{such}\n\n{}", lines.join("\n"))));
-    }
-
-    fn cpus(&mut self, table: &DeTable<'_>) -> Option<Field<Vec<Field<u32>>>> {
-        let value = table.get("cpus")?;
-        let Some(list) = value.get_ref().as_array() else {
-            let diagnostic = wrong_type("cpus", "a list of CPUs", value.get_ref(), value.span());
-            let help = "`cpus` names the CPU of each lane: `cpus = [0, 2]`; how many lanes there are is said by `lanes`";
-            self.found.push(diagnostic.help(help));
-            return None;
-        };
-        let cpus: Vec<_> = list
-            .iter()
-            .filter_map(|cpu| self.number_of("cpus", cpu, "[0, 2]"))
-            .collect();
-        (cpus.len() == list.len()).then(|| Field {
-            value: cpus,
-            span: value.span(),
-        })
     }
 }

@@ -2,13 +2,19 @@
 
 use std::fmt;
 
+use configs_plan::{LanePlan, OnCrash, Share};
+
 use crate::cpus::cpus;
+use crate::shares::PRIORITY;
+use crate::time::shown;
 
 /// A compiled machine, for a person to read. `Display` renders it as plain text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// How many CPUs the machine needs.
+    /// How many CPUs the machine needs, as the lanes are placed.
     pub cpus_needed: u32,
+    /// On how many CPUs the lanes would have found a place at the least.
+    pub cpus_least: u32,
     /// How many bytes of memory the machine needs, hypervisor included.
     pub memory_needed: u64,
     /// How many CPUs the machine has, where the command line or the file states it.
@@ -30,8 +36,12 @@ pub struct GuestSummary {
     pub initrd: Option<String>,
     /// Its RAM in bytes.
     pub memory: u64,
-    /// The physical CPU of each lane.
-    pub cpus: Vec<u32>,
+    /// Its lanes: the physical CPU of each, and how much of it.
+    pub lanes: Vec<LanePlan>,
+    /// What becomes of it when it fails.
+    pub on_crash: OnCrash,
+    /// After how many milliseconds without a sign of life it counts as hung.
+    pub watchdog_ms: Option<u32>,
     /// The host address its RAM is pinned to.
     pub host_memory: Option<u64>,
     /// Its command line.
@@ -74,14 +84,20 @@ impl fmt::Display for Summary {
                 "MEMORY",
                 "LANES",
                 "ON CPUS",
+                "EACH SURE OF",
                 "COMMAND LINE",
             ]
             .map(str::to_owned),
         ];
         rows.extend(self.guests.iter().map(GuestSummary::row));
         write_table(f, &rows)?;
+        writeln!(f)?;
+        write_table(f, &self.lanes_by_cpu())?;
         for guest in &self.guests {
             writeln!(f, "\n{}", guest.name)?;
+            if let Some(words) = guest.lifecycle() {
+                writeln!(f, "  {words}")?;
+            }
             for region in &guest.regions {
                 let end = region.start.saturating_add(region.size.saturating_sub(1));
                 writeln!(
@@ -97,31 +113,127 @@ impl fmt::Display for Summary {
             }
         }
         let memory = size(self.memory_needed);
-        if self.cpus_stated.is_none() && self.memory_stated.is_none() {
-            let cpus = cpus(self.cpus_needed);
-            return writeln!(f, "\nThe machine needs {cpus} and {memory} of memory.");
+        let least = cpus(self.cpus_least);
+        if self.cpus_stated.is_some() || self.memory_stated.is_some() {
+            let (cpus, has) = (cpus(self.cpus()), size(self.memory()));
+            return writeln!(
+                f,
+                "\nFor a machine with {cpus} and {has}; the guests need at least {least} and {memory}."
+            );
         }
-        writeln!(
-            f,
-            "\nFor a machine with {} and {}; the guests need at least {} and {memory}.",
-            cpus(self.cpus()),
-            size(self.memory()),
-            self.cpus_needed
-        )
+        let cpus = cpus(self.cpus_needed);
+        if self.cpus_least < self.cpus_needed {
+            writeln!(
+                f,
+                "\nThe machine has {cpus} and {memory} of memory; the lanes would fit on {least} as well."
+            )
+        } else {
+            writeln!(f, "\nThe machine needs {cpus} and {memory} of memory.")
+        }
+    }
+}
+
+impl Summary {
+    /// Which lanes are on each CPU, and what each is sure of.
+    fn lanes_by_cpu(&self) -> Vec<[String; 2]> {
+        let mut rows = vec![["CPU", "LANES"].map(str::to_owned)];
+        for cpu in 0..self.cpus_needed {
+            let lanes = self.guests.iter().flat_map(|guest| {
+                let numbered = guest.lanes.iter().enumerate();
+                let here = numbered.filter(move |(_, lane)| lane.cpu == cpu);
+                here.map(|(nth, lane)| format!("{} lane {nth}: {}", guest.name, part(lane.share)))
+            });
+            let lanes: Vec<String> = lanes.collect();
+            if !lanes.is_empty() {
+                rows.push([cpu.to_string(), lanes.join(", ")]);
+            }
+        }
+        rows
+    }
+}
+
+/// "all", "30 %", "33.33 %": what a lane is sure of, rounded down.
+fn part(share: Share) -> String {
+    match share {
+        Share::Dedicated => "all".to_owned(),
+        Share::Shared {
+            budget_us,
+            period_us,
+            ..
+        } => {
+            let hundredths = u64::from(budget_us)
+                .saturating_mul(10_000)
+                .checked_div(u64::from(period_us))
+                .unwrap_or(0);
+            match hundredths % 100 {
+                0 => format!("{} %", hundredths / 100),
+                rest => format!("{}.{rest:02} %", hundredths / 100),
+            }
+        }
     }
 }
 
 impl GuestSummary {
-    fn row(&self) -> [String; 6] {
-        let cpus: Vec<_> = self.cpus.iter().map(u32::to_string).collect();
+    fn row(&self) -> [String; 7] {
+        let cpus: Vec<_> = self.lanes.iter().map(|lane| lane.cpu.to_string()).collect();
         [
             self.name.clone(),
             self.kernel.clone(),
             size(self.memory),
-            self.cpus.len().to_string(),
+            self.lanes.len().to_string(),
             cpus.join(" "),
+            self.sure_of(),
             self.cmdline.clone(),
         ]
+    }
+
+    /// What each lane is sure of: "a whole CPU", "30 % of each 10 ms", "25 % to 50 % of each 10 ms".
+    fn sure_of(&self) -> String {
+        let budget = |share: Share| match share {
+            Share::Dedicated => None,
+            Share::Shared {
+                budget_us,
+                period_us,
+                priority,
+            } => Some((budget_us, period_us, priority)),
+        };
+        let shares = || self.lanes.iter().map(|lane| lane.share);
+        let least = shares().min_by_key(|share| budget(*share));
+        let most = shares().max_by_key(|share| budget(*share));
+        let (Some(least), Some(most)) = (least, most) else {
+            return String::new();
+        };
+        let Some((_, period_us, priority)) = budget(least) else {
+            return "a whole CPU".to_owned();
+        };
+        let parts = if least == most {
+            part(least)
+        } else {
+            format!("{} to {}", part(least), part(most))
+        };
+        let period = shown(u64::from(period_us));
+        let priority = if u32::from(priority) == PRIORITY {
+            String::new()
+        } else {
+            format!(", priority {priority}")
+        };
+        format!("{parts} of each {period}{priority}")
+    }
+
+    /// What becomes of it when it fails, where that is not simply its end.
+    fn lifecycle(&self) -> Option<String> {
+        let hangs = self
+            .watchdog_ms
+            .map(|ms| format!("hangs for {}", shown(u64::from(ms).saturating_mul(1_000))));
+        let (what, when) = match (self.on_crash, hangs) {
+            (OnCrash::Stop, None) => return None,
+            (OnCrash::Stop, Some(hangs)) => ("ends", hangs),
+            (OnCrash::Restart, None) => ("starts anew", "crashes".to_owned()),
+            (OnCrash::Restart, Some(hangs)) => ("starts anew", format!("crashes or {hangs}")),
+            (OnCrash::Hold, None) => ("is kept as it is", "crashes".to_owned()),
+            (OnCrash::Hold, Some(hangs)) => ("is kept as it is", format!("crashes or {hangs}")),
+        };
+        Some(format!("{what} when it {when}"))
     }
 }
 

@@ -169,7 +169,11 @@ fn host_files_are_found_and_refused() {
     let files = files.with_cpus(Some(2)).with_memory(Some(1 << 30));
     assert_eq!((files.cpus(), files.memory()), (Some(2), Some(1 << 30)));
 
-    let text = TWO.replace("guest-kernel", "kernel.img");
+    let dedicated = |n: u32| format!("lanes = {{ count = {n}, dedicated = true }}");
+    let text = TWO
+        .replace("guest-kernel", "kernel.img")
+        .replace("lanes = 2", &dedicated(2))
+        .replace("lanes = 1", &dedicated(1));
     let refused = compile("t", text.as_bytes(), &files, &RunOptions::default())
         .expect_err("2 CPUs are too few");
     assert_eq!(refused.list().len(), 1);
@@ -179,7 +183,7 @@ fn host_files_are_found_and_refused() {
             .iter()
             .map(|found| found.title())
             .collect::<Vec<_>>(),
-        ["3 lanes do not fit on 2 CPUs"]
+        ["3 dedicated lanes do not fit on 2 CPUs"]
     );
     let compiled = compile(
         "t",

@@ -7,7 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Field, Reader};
 use crate::diagnostic::Diagnostic;
-use crate::quantity;
+use crate::quantity::{self, Wrong};
+use crate::{percent, time};
 
 impl Reader<'_> {
     pub(super) fn text(
@@ -31,49 +32,65 @@ impl Reader<'_> {
         None
     }
 
-    /// A size of memory.
+    /// A size of memory, in bytes.
     pub(super) fn size(
         &mut self,
         table: &DeTable<'_>,
         key: &str,
         example: &str,
     ) -> Option<Field<u64>> {
+        self.measure(table, key, example, &SIZE)
+    }
+
+    /// A time, usually of milliseconds, in microseconds.
+    pub(super) fn time(&mut self, table: &DeTable<'_>, key: &str) -> Option<Field<u64>> {
+        self.measure(table, key, "10ms", &TIME)
+    }
+
+    /// A time, usually of seconds, in microseconds.
+    pub(super) fn long_time(&mut self, table: &DeTable<'_>, key: &str) -> Option<Field<u64>> {
+        self.measure(table, key, "5s", &LONG_TIME)
+    }
+
+    /// A part of a CPU, in percent of it.
+    pub(super) fn percent(&mut self, table: &DeTable<'_>, key: &str) -> Option<Field<u32>> {
+        let Field { value, span } = self.measure(table, key, "30%", &PART)?;
+        Some(Field {
+            value: u32::try_from(value).unwrap_or(u32::MAX),
+            span,
+        })
+    }
+
+    /// Text that is a number and a unit.
+    fn measure(
+        &mut self,
+        table: &DeTable<'_>,
+        key: &str,
+        example: &str,
+        measure: &Measure,
+    ) -> Option<Field<u64>> {
         let value = table.get(key)?;
         let span = value.span();
-        match value.get_ref() {
-            DeValue::String(text) => match quantity::parse(text) {
-                Ok(bytes) => Some(Field { value: bytes, span }),
-                Err(wrong) => {
-                    let diagnostic =
-                        Diagnostic::new(format!("`{key}` is not a size of memory: {text:?}"));
-                    let diagnostic = diagnostic.at(span.clone(), wrong.why);
-                    self.found.push(match wrong.meant {
-                        Some(meant) => diagnostic.fix(UNITS_HELP, span, format!("\"{meant}\"")),
-                        None => diagnostic.help(format!("{UNITS_HELP}: `{key} = \"{example}\"`")),
-                    });
-                    None
-                }
-            },
-            DeValue::Integer(number) => {
-                let meant = integer(number).filter(|n| (1..1 << 20).contains(n));
-                let diagnostic = wrong_type(key, "text with a unit", value.get_ref(), span.clone());
-                self.found.push(match meant {
-                    Some(n) => diagnostic.fix(UNITS_HELP, span, format!("\"{n}M\"")),
-                    None => diagnostic.help(format!("{UNITS_HELP}: `{key} = \"{example}\"`")),
-                });
-                None
-            }
-            other @ (DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_)
-            | DeValue::Table(_)) => {
-                let diagnostic = wrong_type(key, "text with a unit", other, span);
-                self.found
-                    .push(diagnostic.help(format!("{UNITS_HELP}: `{key} = \"{example}\"`")));
-                None
-            }
-        }
+        let help = measure.help;
+        let (diagnostic, meant) = if let DeValue::String(text) = value.get_ref() {
+            let wrong = match (measure.parse)(text) {
+                Ok(value) => return Some(Field { value, span }),
+                Err(wrong) => wrong,
+            };
+            let title = format!("`{key}` is not {}: {text:?}", measure.what);
+            let diagnostic = Diagnostic::new(title).at(span.clone(), wrong.why);
+            (diagnostic, wrong.meant)
+        } else {
+            let meant = bare_number(value.get_ref())
+                .and_then(|number| (measure.parse)(&number).err()?.meant);
+            let diagnostic = wrong_type(key, measure.text, value.get_ref(), span.clone());
+            (diagnostic, meant)
+        };
+        self.found.push(match meant {
+            Some(meant) => diagnostic.fix(help, span, format!("\"{meant}\"")),
+            None => diagnostic.help(format!("{help}: `{key} = \"{example}\"`")),
+        });
+        None
     }
 
     /// A small count or index.
@@ -93,7 +110,8 @@ impl Reader<'_> {
         example: &str,
     ) -> Option<Field<u32>> {
         let example = match key {
-            "lanes" => format!("a number from 1 to {}", configs_plan::MAX_LANES),
+            "lanes" | "count" => format!("a number from 1 to {}", configs_plan::MAX_LANES),
+            "priority" => format!("a number from 0 to {}", configs_plan::MAX_PRIORITY),
             _ => format!("`{key} = {example}`"),
         };
         let number = self.integer_of(key, value, &example)?;
@@ -154,7 +172,36 @@ impl Reader<'_> {
     }
 }
 
-const UNITS_HELP: &str = "write a whole number and K, M or G (KiB, MiB, GiB)";
+/// A kind of text that is a number and a unit.
+struct Measure {
+    what: &'static str,
+    text: &'static str,
+    help: &'static str,
+    parse: fn(&str) -> Result<u64, Wrong>,
+}
+
+const SIZE: Measure = Measure {
+    what: "a size of memory",
+    text: "text with a unit",
+    help: "write a whole number and K, M or G (KiB, MiB, GiB)",
+    parse: quantity::parse,
+};
+const TIME: Measure = Measure {
+    what: "a time",
+    text: "text with a unit",
+    help: "write a whole number and us, ms or s",
+    parse: time::parse,
+};
+const LONG_TIME: Measure = Measure {
+    parse: time::parse_long,
+    ..TIME
+};
+const PART: Measure = Measure {
+    what: "a part of a CPU",
+    text: "text with a percent sign",
+    help: "write a whole number and %",
+    parse: percent::parse,
+};
 
 pub(super) fn wrong_type(
     key: &str,
@@ -175,6 +222,21 @@ fn too_large(key: &str, span: Range<usize>, example: &str) -> Diagnostic {
 /// A TOML integer of any size that 128 bits hold.
 fn integer(number: &toml::de::DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// A number that was perhaps meant to have a unit.
+fn bare_number(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::Integer(number) => integer(number)
+            .filter(|n| (1..1 << 20).contains(n))
+            .map(|n| n.to_string()),
+        DeValue::Float(fraction) => Some(fraction.as_str().to_owned()),
+        DeValue::String(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => None,
+    }
 }
 
 /// What a value is, in words.
