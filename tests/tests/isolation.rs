@@ -55,7 +55,7 @@ fn a_device_answers_every_kind_of_access() -> anyhow::Result<()> {
         ("mmio", 120)
     };
     for point in matrix::points(&[Point::of("cortex-a57"), Point::of("max")]) {
-        pair(&point.machine(&config(name)).seconds(seconds), 15)?;
+        pair(&point.machine(&config(name)).seconds(seconds), 17)?;
     }
     Ok(())
 }

@@ -16,6 +16,10 @@ use tests_guests::tree;
 tests_arch::entry!(main);
 
 const UART: u64 = 0x0900_0000;
+const RTC: u64 = 0x0901_0000;
+/// The virtio-mmio slots.
+const SLOTS: u64 = 0x0A00_0000;
+const SLOTS_SIZE: u64 = 32 * 0x200;
 /// GICD_IPRIORITYR10: INTIDs 40..43, byte accessible, five bits each.
 const PRIORITY: u64 = GICD + 0x428;
 const TYPER: u64 = GICD + 4;
@@ -148,7 +152,7 @@ fn without_syndrome(score: &mut Score) {
     for id in ["S2-08", "S2-09", "S2-10", "S2-11"] {
         let mut case = score.case(id);
         for (_, name, word) in forms.iter().filter(|form| form.0 == id) {
-            for address in [PRIORITY, TYPER, UART + 0x18, GICR + 8] {
+            for address in [PRIORITY, TYPER, UART + 0x18, GICR + 8, RTC + 8, SLOTS + 8] {
                 set_priority(PATTERN);
                 let (outcome, x) = with(*word, address, MARK);
                 case.check(
@@ -184,8 +188,10 @@ fn misaligned(score: &mut Score) {
         GICR + 0x1_0000,
         GICR + 0x2_0000,
         UART + 0x1000,
+        RTC + 0x1000,
+        SLOTS + SLOTS_SIZE,
     ];
-    for base in [TYPER, PRIORITY, GICR + 8, UART + 0x18]
+    for base in [TYPER, PRIORITY, GICR + 8, UART + 0x18, RTC, SLOTS]
         .into_iter()
         .map(mmu::normal)
     {
@@ -267,7 +273,7 @@ fn maintenance(score: &mut Score) {
 /// S2-06: a device cannot be executed.
 fn execute(score: &mut Score) {
     let mut case = score.case("S2-06");
-    for ipa in [GICD, GICD + 0x428, GICR, UART, UART + 0x18] {
+    for ipa in [GICD, GICD + 0x428, GICR, UART, UART + 0x18, RTC, SLOTS] {
         let outcome = probe::jump(mmu::normal(ipa));
         let good = matches!(outcome, Err(fault) if fault.is_instruction_abort() && fault.far == mmu::normal(ipa));
         case.check(good, format_args!("jump {ipa:#x}: {outcome:x?}"));
@@ -340,11 +346,13 @@ fn poke(case: &mut Case<'_>, address: u64, writes: bool) -> bool {
 
 /// GIC-01 and S2-15: everything in every frame. Interrupts are masked; afterwards the GIC must still work.
 fn sweep(score: &mut Score, quick: bool, map: bool) {
-    let frames: [(&'static str, &str, u64, u64); 4] = [
+    let frames: [(&'static str, &str, u64, u64); 6] = [
         ("GIC-01", "GICD", GICD, 0x1_0000),
         ("GIC-01r", "GICR RD", GICR, 0x1_0000),
         ("GIC-01s", "GICR SGI", GICR + 0x1_0000, 0x1_0000),
         ("S2-15", "UART", UART, 0x1000),
+        ("S2-15r", "RTC", RTC, 0x1000),
+        ("S2-15v", "virtio-mmio", SLOTS, SLOTS_SIZE),
     ];
     for (id, name, base, size) in frames {
         let mut case = score.case(id);

@@ -24,11 +24,13 @@ const GIB: u64 = 1 << 30;
 const REDISTRIBUTORS: u64 = 8 * 0x2_0000;
 
 /// The guest's own windows: not swept here, `mmio` does that.
-fn windows(ram: &Range<u64>) -> [Range<u64>; 4] {
+fn windows(ram: &Range<u64>) -> [Range<u64>; 6] {
     [
         0x0800_0000..0x0801_0000,
         0x080A_0000..0x080A_0000 + REDISTRIBUTORS,
         0x0900_0000..0x0900_1000,
+        0x0901_0000..0x0901_1000,
+        0x0A00_0000..0x0A00_4000,
         ram.clone(),
     ]
 }
@@ -105,7 +107,15 @@ fn edges(score: &mut Score, ram: &Range<u64>) {
 fn high_bits(score: &mut Score, ram: &Range<u64>) {
     let mut case = score.case("S2-03");
     for bit in 36..64 {
-        for low in [0, 0x0800_0000, 0x0900_0000, ram.start, ram.end - PAGE] {
+        for low in [
+            0,
+            0x0800_0000,
+            0x0900_0000,
+            0x0901_0000,
+            0x0A00_0000,
+            ram.start,
+            ram.end - PAGE,
+        ] {
             let address = low | 1 << bit;
             if ram.contains(&address) {
                 continue;
@@ -154,6 +164,8 @@ fn execute(score: &mut Score) {
         0x0800_0000,
         0x080B_0000,
         0x0900_0000,
+        0x0901_0000,
+        0x0A00_0000,
         1 << 36,
     ] {
         let outcome = probe::jump(address);
