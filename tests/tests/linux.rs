@@ -62,6 +62,7 @@ fn linux_tests_itself_on_four_lanes() -> anyhow::Result<()> {
             ("CPUs unplugged and plugged", "3"),
             ("memory in MiB", "512"),
             ("CPUs without a timer interrupt meanwhile", "none"),
+            ("modules not loaded", "none"),
             ("dmesg", "no complaint"),
         ] {
             let seen = said(&transcript, "linux", what)?;
@@ -69,6 +70,15 @@ fn linux_tests_itself_on_four_lanes() -> anyhow::Result<()> {
         }
         report(&format!("{ONE} on {cpu}"), &transcript);
     }
+    Ok(())
+}
+
+/// Beside a guest of ours, each undisturbed by the other.
+#[test]
+fn linux_runs_beside_a_guest_of_ours() -> anyhow::Result<()> {
+    let transcript = machine(MIXED, "cortex-a57", None).run()?;
+    good(&transcript, &["linux"], &["kernel"])?;
+    ensure!(said(&transcript, "linux", "CPUs online")? == "2");
     Ok(())
 }
 

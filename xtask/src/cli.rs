@@ -33,6 +33,27 @@ pub struct Cli {
     pub yes: bool,
 }
 
+/// A whole command line of the kind that was begun, when it lacks something.
+pub fn example(error: &clap::Error) -> Option<&'static str> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    if error.kind() != ErrorKind::MissingRequiredArgument {
+        return None;
+    }
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else {
+        return None;
+    };
+    let usage = usage.to_string();
+    let examples = [
+        (" run ", "cargo xtask run configs/two-guests.toml"),
+        (" check ", "cargo xtask check configs/two-guests.toml"),
+        (" ctl ", "cargo xtask ctl list"),
+    ];
+    let mut examples = examples.into_iter();
+    examples
+        .find(|(word, _)| usage.contains(word))
+        .map(|(_, example)| example)
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -326,6 +347,28 @@ mod tests {
         ] {
             assert!(memory_size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn who_leaves_something_out_is_shown_a_whole_command() {
+        let example = |words: &[&str]| {
+            let words = ["xtask"].iter().chain(words);
+            example(&Cli::try_parse_from(words).unwrap_err())
+        };
+        assert_eq!(
+            example(&["run"]),
+            Some("cargo xtask run configs/two-guests.toml")
+        );
+        assert_eq!(
+            example(&["run", "--headless"]),
+            Some("cargo xtask run configs/two-guests.toml")
+        );
+        assert_eq!(
+            example(&["check"]),
+            Some("cargo xtask check configs/two-guests.toml")
+        );
+        assert_eq!(example(&["ctl"]), Some("cargo xtask ctl list"));
+        assert_eq!(example(&["run", "a.toml", "--nonsense"]), None);
     }
 
     #[test]

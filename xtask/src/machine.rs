@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -60,7 +61,15 @@ impl Machine {
     /// Reads a config file.
     pub fn load(project: &Project, config: &Path, profile: Profile) -> anyhow::Result<Self> {
         let text = fs::read(config).map_err(|error| {
-            Refused(format!("error: cannot read {}: {error}", config.display()))
+            let hint = if error.kind() == io::ErrorKind::NotFound {
+                missing(project, config)
+            } else {
+                String::new()
+            };
+            Refused(format!(
+                "error: cannot read {}: {error}{hint}",
+                config.display()
+            ))
         })?;
         Ok(Self {
             project: project.clone(),
@@ -214,6 +223,40 @@ impl Machine {
     }
 }
 
+/// What to say when there is no such machine file: the one that was probably meant, else those that there are.
+fn missing(project: &Project, config: &Path) -> String {
+    let folder = project.root.join("configs");
+    let here = std::env::current_dir().unwrap_or_default();
+    let mut known: Vec<(String, String)> = fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .filter_map(|path| {
+            let shown = path.strip_prefix(&here).unwrap_or(&path).display();
+            Some((path.file_stem()?.to_str()?.to_owned(), shown.to_string()))
+        })
+        .collect();
+    known.sort();
+    let wanted = config
+        .file_stem()
+        .map(|stem| stem.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let near = configs_compiler::nearest(&wanted, known.iter().map(|(stem, _)| stem.as_str()));
+    match known.iter().find(|(stem, _)| Some(stem.as_str()) == near) {
+        Some((_, shown)) => format!("\nhelp: did you mean `{shown}`?"),
+        None if known.is_empty() => String::new(),
+        None => {
+            let all: Vec<&str> = known.iter().map(|(_, shown)| shown.as_str()).collect();
+            format!("\nhelp: there are {}", all.join(", "))
+        }
+    }
+}
+
 /// The first failure of ours while the compiler asked for a file.
 #[derive(Debug, Default)]
 struct Trouble(Rc<RefCell<Option<anyhow::Error>>>);
@@ -229,4 +272,38 @@ pub fn test_guests(project: &Project) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_machine_file_has_a_near_one_or_all() {
+        let root = std::env::temp_dir().join(format!("xdv-missing-{}", std::process::id()));
+        let project = Project {
+            root: root.clone(),
+            target: root.clone(),
+            cache: root.clone(),
+            consent: false,
+        };
+        assert_eq!(missing(&project, Path::new("x.toml")), "");
+        fs::create_dir_all(root.join("configs")).unwrap();
+        for name in ["two-guests.toml", "linux.toml", "README.md"] {
+            fs::write(root.join("configs").join(name), "").unwrap();
+        }
+        for near in ["config/two-guests.toml", "two-guest", "tow-guests.tml"] {
+            let hint = missing(&project, Path::new(near));
+            assert!(
+                hint.ends_with("configs/two-guests.toml`?"),
+                "{near}: {hint}"
+            );
+        }
+        let all = missing(&project, Path::new("something-else.toml"));
+        assert!(
+            all.contains("linux.toml, ") && !all.contains("README"),
+            "{all}"
+        );
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

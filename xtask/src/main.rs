@@ -46,7 +46,17 @@ impl std::fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            if let Some(example) = cli::example(&error) {
+                eprintln!("\nFor example: {example}");
+            }
+            // 0 for `--help`, 2 for what was refused.
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => match error.downcast_ref::<Refused>() {

@@ -45,6 +45,7 @@ use configs_plan::{Bundle, PLAN_FILE};
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use environment::{Environment, FileKind, HostFiles, LoadError, MAX_FILE, Seeds};
+pub use suggest::nearest;
 pub use summary::{GuestSummary, RegionSummary, Summary};
 
 /// What is said with a run rather than in the file.

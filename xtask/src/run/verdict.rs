@@ -51,7 +51,7 @@ pub fn of(outcome: &Outcome, ending: &Ending, limit: Option<Duration>) -> Vec<Sa
     }
     match ending {
         Ending::ByItself | Ending::AfterTheEnd => {}
-        Ending::Interrupted => said.push(Said::Note("ended by Ctrl-C".to_owned())),
+        Ending::Interrupted => said.push(Said::Note("the run was ended by hand".to_owned())),
         Ending::Failed(why) if why.is_empty() => {
             said.push(Said::Error("QEMU ended with an error".to_owned()));
         }
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(silent.len(), 2, "{silent:?}");
         assert!(silent[0].contains("EL2 and a GICv3"));
         let silent = after(&[], &Ending::Interrupted);
-        assert!(silent[0].contains("never spoke") && silent[1] == "ended by Ctrl-C");
+        assert!(silent[0].contains("never spoke") && silent[1] == "the run was ended by hand");
     }
 
     #[test]
