@@ -1,9 +1,10 @@
 //! From a machine that is up to the first guest instruction.
 
 use core::fmt;
+use core::sync::atomic::AtomicBool;
 
 use configs_plan::{Bundle, GuestPlan};
-use domain_hv::{LaneId, Owner, Placement, Roster, Share, VmId};
+use domain_hv::{LaneId, Owner, Placed, Placement, Roster, Server, Share, VmId};
 use hypervisor_arch::boot::Boot;
 use hypervisor_arch::memory::{Arena, Grant};
 use hypervisor_arch::{cpu, fault, gic, say, timer};
@@ -13,6 +14,7 @@ use stage2_addr::{HostRegion, PageCount};
 use vcpu::lane::Vcpu;
 
 use crate::build::{self, Builder};
+use crate::crew::Crew;
 use crate::house::{self, House};
 use crate::run;
 use crate::vm::Vm;
@@ -23,6 +25,13 @@ const EXTENTS: usize = 96;
 const STACK: u64 = 64 << 10;
 /// A CPU's stack for reports of its own faults.
 const EMERGENCY: u64 = 16 << 10;
+
+/// What a lane with a CPU of its own is promised: all of it. In ticks, and any number would do.
+const WHOLE: Server = Server {
+    budget: 1 << 20,
+    period: 1 << 20,
+    priority: 0,
+};
 
 /// Prints why and switches off.
 fn refuse(why: fmt::Arguments) -> ! {
@@ -59,21 +68,27 @@ pub fn main(boot: Boot) -> ! {
     };
     let vms: &'static [Vm] = vms;
     let memory_ticks = builder.memory_ticks();
-    let lanes = seats(&mut arena, vms, &placement, cpus);
+    let crews = crews(&mut arena, vms, &placement, cpus);
+    let deadline_ms = bundle.plan().deadline_ms();
+    if let (Some(ms), Some(crew)) = (deadline_ms, crews.get_mut(boot_index)) {
+        let ticks = timer::frequency().saturating_mul(u64::from(ms)) / 1000;
+        if let Some(crew) = crew.get_mut() {
+            crew.end_run_at(timer::now().saturating_add(ticks));
+        }
+    }
+    let wakes = wakes(&mut arena, &boot, &placement, boot_index);
     let count = u32::try_from(vms.len()).unwrap_or(u32::MAX);
     let house = house::open(House {
         vms,
         roster: Roster::new(count),
         placement,
-        lanes,
-        deadline_ms: bundle.plan().deadline_ms(),
+        crews,
+        wakes,
+        looking: AtomicBool::new(false),
+        deadline_ms,
     });
     name_machines(&mut arena, vms);
     start_cpus(&boot, house, &mut arena, boot_index);
-    if let Some(ms) = house.deadline_ms {
-        let ticks = timer::frequency().saturating_mul(u64::from(ms)) / 1000;
-        timer::set_deadline(timer::now().saturating_add(ticks));
-    }
     for vm in vms {
         if let Some(seat) = vm.seats.first() {
             // As CPU_ON would: claimed, then ordered. A machine that is being built has no lane that is on.
@@ -86,11 +101,7 @@ pub fn main(boot: Boot) -> ! {
         "boot: {} ticks to the first guest instruction, and {memory_ticks} for the guests' memory",
         taken.saturating_sub(memory_ticks)
     );
-    for vm in vms {
-        if let Some(seat) = vm.seats.first() {
-            vcpu::vgic::VirtGic::send_sgi(&mut hypervisor_arch::hardware::ThisCpu, seat.kick);
-        }
-    }
+    house.wake_all();
     run::cpu(boot_index)
 }
 
@@ -185,12 +196,29 @@ fn place(bundle: &Bundle, cpus: usize) -> Placement {
                 vm: vm_id(&guest),
                 index: u8::try_from(index).unwrap_or(u8::MAX),
             };
-            if let Err(error) = placement.place(id, lane.cpu, Share::Dedicated) {
+            if let Err(error) = placement.place(id, lane.cpu, share(lane.share)) {
                 refuse(format_args!("guest {}: {error}", guest.name()));
             }
         }
     }
     placement
+}
+
+/// What the plan promises a lane, in ticks.
+fn share(plan: configs_plan::Share) -> Share {
+    match plan {
+        configs_plan::Share::Dedicated => Share::Dedicated,
+        configs_plan::Share::Shared {
+            budget_us,
+            period_us,
+            priority,
+        } => Share::Shared(Server::from_micros(
+            budget_us,
+            period_us,
+            priority,
+            timer::frequency(),
+        )),
+    }
 }
 
 /// A guest's identity.
@@ -214,28 +242,67 @@ fn arena(boot: &Boot, ledger: &mut Ledger<'_, Owner>, bytes: u64) -> Arena {
     }
 }
 
-/// Makes the lanes and lays each on the seat of its CPU.
-fn seats(
+/// Makes the lanes, and of the lanes of each CPU its crew.
+fn crews(
     arena: &mut Arena,
     vms: &'static [Vm],
     placement: &Placement,
     cpus: usize,
-) -> &'static [Mutex<Option<&'static mut Vcpu<'static>>>] {
-    let Some(seats) = arena.alloc_slice(cpus, |_| Mutex::new(None)) else {
+) -> &'static mut [Mutex<Option<&'static mut Crew>>] {
+    let Some(crews) = arena.alloc_slice(cpus, |_| Mutex::new(None)) else {
         refuse(format_args!("EL2's arena is too small for its CPUs"));
     };
-    for placed in placement.iter() {
-        let lane = placed.lane;
-        let Some(vm) = vms.get(usize::from(lane.vm.number())) else {
-            continue;
+    for (cpu, crew) in crews.iter_mut().enumerate() {
+        let Some(new) = arena.alloc(Crew::new()) else {
+            refuse(format_args!("EL2's arena is too small for its CPUs"));
         };
-        let vcpu = arena.alloc_lane(Vcpu::new(&vm.machine, usize::from(lane.index)));
-        let (Some(vcpu), Some(seat)) = (vcpu, seats.get_mut(placed.cpu)) else {
-            refuse(format_args!("EL2's arena is too small for its lanes"));
-        };
-        *seat.get_mut() = Some(vcpu);
+        for placed in placement.lanes(cpu) {
+            enlist(arena, vms, placed, new);
+        }
+        *crew.get_mut() = Some(new);
     }
-    seats
+    crews
+}
+
+/// Makes a lane and puts it into its CPU's crew.
+fn enlist(arena: &mut Arena, vms: &'static [Vm], placed: Placed, crew: &mut Crew) {
+    let index = usize::from(placed.lane.index);
+    let Some(vm) = vms.get(usize::from(placed.lane.vm.number())) else {
+        return;
+    };
+    let vcpu = arena.alloc_lane(Vcpu::new(&vm.machine, index));
+    let (Some(vcpu), Some(seat)) = (vcpu, vm.seats.get(index)) else {
+        refuse(format_args!("EL2's arena is too small for its lanes"));
+    };
+    let (server, dedicated) = match placed.share {
+        Share::Shared(server) => (server, false),
+        Share::Dedicated => (WHOLE, true),
+    };
+    if let Err(error) = crew.admit(vcpu, vm, seat, server, dedicated) {
+        refuse(format_args!("guest {}: {}: {error}", vm.name, placed.lane));
+    }
+}
+
+/// The wake interrupts of all CPUs that have something to look after.
+fn wakes(
+    arena: &mut Arena,
+    boot: &Boot,
+    placement: &Placement,
+    boot_index: usize,
+) -> &'static [u64] {
+    let busy = |cpu: &usize| *cpu == boot_index || placement.lanes(*cpu).next().is_some();
+    let cpus: arrayvec::ArrayVec<usize, { domain_hv::placement::MAX_CPUS }> =
+        (0..boot.machine.cpus.len().min(domain_hv::placement::MAX_CPUS))
+            .filter(busy)
+            .collect();
+    let wake = |index: usize| {
+        let cpu = cpus.get(index).and_then(|cpu| u32::try_from(*cpu).ok());
+        cpu.map_or(0, |cpu| sgi_to(&boot.machine, cpu, gic::WAKE_SGI))
+    };
+    match arena.alloc_slice(cpus.len(), wake) {
+        Some(wakes) => wakes,
+        None => refuse(format_args!("EL2's arena is too small for its CPUs")),
+    }
 }
 
 fn name_machines(arena: &mut Arena, vms: &'static [Vm]) {
@@ -248,12 +315,7 @@ fn name_machines(arena: &mut Arena, vms: &'static [Vm]) {
 /// Starts every other CPU that has a lane: first all stacks and records, then the CPUs.
 fn start_cpus(boot: &Boot, house: &'static House, arena: &mut Arena, boot_index: usize) {
     let mut starts = arrayvec::ArrayVec::<_, { domain_hv::placement::MAX_CPUS }>::new();
-    for placed in house
-        .placement
-        .iter()
-        .filter(|placed| placed.cpu != boot_index)
-    {
-        let (index, lane) = (placed.cpu, placed.lane);
+    for index in house.placement.cpus().filter(|cpu| *cpu != boot_index) {
         let Some(affinity) = boot.machine.cpus.get(index) else {
             continue;
         };
@@ -261,25 +323,25 @@ fn start_cpus(boot: &Boot, house: &'static House, arena: &mut Arena, boot_index:
         let stacks = arena.alloc_stacks(STACK, EMERGENCY);
         let start = stacks.and_then(|stacks| cpu::prepare(arena, stacks, number, run::cpu));
         match start {
-            Some(start) => starts.push((index, lane, *affinity, start)),
+            Some(start) => starts.push((index, *affinity, start)),
             None => refuse(format_args!(
                 "EL2's arena is too small for its CPUs' stacks"
             )),
         }
     }
-    for (index, lane, affinity, start) in starts {
+    for (index, affinity, start) in starts {
         if let Err(error) = cpu::start(affinity, start) {
             refuse(format_args!(
-                "CPU {index} ({affinity:#x}), which {lane} needs, does not start: {error:?}"
+                "CPU {index} ({affinity:#x}), which guests need, does not start: {error:?}"
             ));
         }
     }
 }
 
-/// The kick that reaches a logical CPU.
-pub fn kick_of(machine: &hypervisor_arch::fdt::Machine, cpu: u32) -> u64 {
+/// The ICC_SGI1R_EL1 value that sends an SGI to a logical CPU.
+pub fn sgi_to(machine: &hypervisor_arch::fdt::Machine, cpu: u32, sgi: u32) -> u64 {
     let affinity = usize::try_from(cpu)
         .ok()
         .and_then(|cpu| machine.cpus.get(cpu));
-    affinity.map_or(0, |affinity| gic::kick_value(*affinity))
+    affinity.map_or(0, |affinity| gic::sgi_value(*affinity, sgi))
 }

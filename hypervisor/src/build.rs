@@ -20,7 +20,8 @@ use vcpu::smccc::Workarounds;
 use vcpu::timer::VmClock;
 use vcpu_board::RAM_BASE;
 
-use crate::boot::{kick_of, vm_id};
+use crate::boot::{sgi_to, vm_id};
+use crate::crew::Crew;
 use crate::vm::{Seat, Vm};
 
 /// The IPA space of a guest: 40 bits, or what the CPU has if that is less.
@@ -37,7 +38,7 @@ pub fn arena_bytes(lanes: usize, cpus: usize, stacks: u64) -> u64 {
     let each = |count: usize, bytes: u64| bytes.saturating_mul(count as u64);
     let machine = size_of::<Vm>() as u64 + 512;
     each(lanes, Arena::lane_bytes())
-        + each(cpus, stacks + 3 * PAGE_SIZE)
+        + each(cpus, stacks + 3 * PAGE_SIZE + size_of::<Crew>() as u64 + 64)
         + each(configs_plan::MAX_GUESTS, machine)
         + SLACK
 }
@@ -189,10 +190,10 @@ impl<'a, 'b> Builder<'a, 'b> {
         let cpus: arrayvec::ArrayVec<u32, { vcpu_board::MAX_LANES }> =
             guest.lanes().map(|lane| lane.cpu).collect();
         let host = self.host;
-        let kick = |lane: usize| cpus.get(lane).map_or(0, |cpu| kick_of(host, *cpu));
-        let seats = self
-            .arena
-            .alloc_slice(cpus.len(), |lane| Seat::new(kick(lane)))?;
+        let sgi = |lane: usize, sgi| cpus.get(lane).map_or(0, |cpu| sgi_to(host, *cpu, sgi));
+        let seats = self.arena.alloc_slice(cpus.len(), |lane| {
+            Seat::new(sgi(lane, gic::KICK_SGI), sgi(lane, gic::WAKE_SGI))
+        })?;
         Some(seats)
     }
 
@@ -263,9 +264,6 @@ impl Common {
         let size = guest.ram().size;
         let (ids, workarounds) = (self.ids.clone(), Workarounds::default());
         let machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
-        for (lane, seat) in seats.iter().enumerate() {
-            machine.vgic.set_kick(lane, seat.kick);
-        }
         say!(
             "guest {}: started, {} lanes, {} MiB",
             guest.name(),

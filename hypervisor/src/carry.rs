@@ -4,10 +4,7 @@ use dustlib_k_abi::{ConsoleWrite, Status};
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::{debug, gic, world};
 use stage2_addr::Ipa;
-use vcpu::context::InsnLen;
-use vcpu::exit::DataAbort;
-use vcpu::inject::Exception;
-use vcpu::lane::{Vcpu, Verdict};
+use vcpu::lane::Vcpu;
 use vcpu::serve::{self, Lines, Task, Wait};
 use vcpu::smccc::Results;
 use vcpu::vgic::VirtGic;
@@ -27,8 +24,10 @@ pub enum Next {
     Enter,
     /// It has nothing to do for now.
     Wait(Wait),
-    /// It is off, or its machine has ended.
-    Leave,
+    /// The CPU's run loop has to look around.
+    Look,
+    /// It is off.
+    Off,
 }
 
 /// Carries out a task.
@@ -43,14 +42,10 @@ pub fn out(
         Task::Enter => {}
         Task::Mdscr(value) => world::set_mdscr(value),
         Task::Debug(point) => debug::update(&lane.sysregs.debug, point),
-        Task::Notice if vm.ended.is_claimed() => return Next::Leave,
-        Task::Notice => report::look(vm, lane, hw),
+        Task::Notice => return Next::Look,
         Task::Own(intid) => {
             gic::end(intid);
-            if intid == gic::EL2_TIMER {
-                report::look(vm, lane, hw);
-                report::deadline(house);
-            }
+            return Next::Look;
         }
         Task::GroupZero => gic::discard_group0(),
         Task::SError(error) => world::pend_virtual_serror(error),
@@ -65,45 +60,30 @@ pub fn out(
         } => {
             if let Some(seat) = vm.seats.get(target) {
                 seat.order(entry, context);
-                // Not through the mailbox: the lane is off, and its mail is for when it is on.
-                hw.send_sgi(seat.kick);
+                hw.send_sgi(seat.wake);
             }
         }
-        Task::Fetch { abort, length } => fetch(vm, lane, &abort, length, hw),
+        Task::Fetch => fetch(vm, lane, hw),
         Task::Wait(wait) => return Next::Wait(wait),
-        Task::Off => return Next::Leave,
+        Task::Off => return Next::Off,
         Task::Stop(cause) => {
             report::end(house, vm, cause, Some(lane));
-            return Next::Leave;
+            return Next::Look;
         }
     }
     Next::Enter
 }
 
 /// A load or store that the hardware has left undescribed: looks at the instruction itself, once.
-fn fetch(
-    vm: &'static Vm,
-    lane: &mut Vcpu<'static>,
-    abort: &DataAbort,
-    length: InsnLen,
-    hw: &mut ThisCpu,
-) {
+fn fetch(vm: &'static Vm, lane: &mut Vcpu<'static>, hw: &mut ThisCpu) {
     let pc = lane.context.pc();
     let mut word = [0; 4];
-    let fetched =
-        world::fetch_address(pc.elr, pc.is_el0()).and_then(|ipa| vm.read(Ipa::new(ipa), &mut word));
-    if fetched.is_none() {
-        let refused = Verdict::Inject(Exception::from_data_abort(abort));
-        lane.apply(refused, length, hw);
-        return;
-    }
-    let sp = world::stack_pointer(pc.source());
-    let word = u32::from_le_bytes(word);
-    let (verdict, moved) = serve::transfer(lane, abort, word, sp, hw, &mut vm.port());
-    if let Some(moved) = moved {
+    let fetched = world::fetch_address(pc.elr, pc.is_el0())
+        .and_then(|ipa| vm.read(Ipa::new(ipa), &mut word))
+        .map(|()| (u32::from_le_bytes(word), world::stack_pointer(pc.source())));
+    if let Some(moved) = serve::undescribed(lane, fetched, hw, &mut vm.port()) {
         world::set_stack_pointer(pc.source(), moved.0);
     }
-    lane.apply(verdict, length, hw);
 }
 
 /// Prints a guest's text: copied out chunk by chunk, each chunk once.

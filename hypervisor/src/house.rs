@@ -1,9 +1,13 @@
 //! All that EL2 has, once it is built: written by the boot CPU, then only shared.
 
-use domain_hv::{LaneId, Placement, Roster};
-use spin::{Mutex, Once};
-use vcpu::lane::Vcpu;
+use core::sync::atomic::{AtomicBool, Ordering};
 
+use domain_hv::{Placement, Roster};
+use hypervisor_arch::hardware::ThisCpu;
+use spin::{Mutex, Once};
+use vcpu::vgic::VirtGic;
+
+use crate::crew::Crew;
 use crate::vm::Vm;
 
 /// The house.
@@ -14,8 +18,12 @@ pub struct House {
     pub roster: Roster,
     /// Which CPU runs which lane.
     pub placement: Placement,
-    /// The lanes, by the number of the CPU that takes them.
-    pub lanes: &'static [Mutex<Option<&'static mut Vcpu<'static>>>],
+    /// The lanes of each CPU, until it takes them.
+    pub crews: &'static [Mutex<Option<&'static mut Crew>>],
+    /// The wake interrupt of each CPU that has lanes.
+    pub wakes: &'static [u64],
+    /// Somebody writes a report and wants to know where every lane is.
+    pub looking: AtomicBool,
     /// After how many milliseconds the run is over.
     pub deadline_ms: Option<u32>,
 }
@@ -33,9 +41,31 @@ pub fn get() -> Option<&'static House> {
 }
 
 impl House {
-    /// The machine and lane that a CPU runs, if it runs one.
-    pub fn lane_of(&self, cpu: usize) -> Option<(&'static Vm, LaneId)> {
-        let lane = self.placement.dedicated(cpu)?;
-        Some((self.vms.get(usize::from(lane.vm.number()))?, lane))
+    /// Whether a CPU has lanes.
+    pub fn has_lanes(&self, cpu: usize) -> bool {
+        self.placement.lanes(cpu).next().is_some()
+    }
+
+    /// A CPU takes its crew. Once.
+    pub fn crew(&self, cpu: usize) -> Option<&'static mut Crew> {
+        self.crews.get(cpu)?.lock().take()
+    }
+
+    /// Makes every CPU look around.
+    pub fn wake_all(&self) {
+        for wake in self.wakes {
+            ThisCpu.send_sgi(*wake);
+        }
+    }
+
+    /// Has every CPU note where its lanes are.
+    pub fn look_around(&self) {
+        self.looking.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Whether somebody wants that.
+    pub fn is_looking(&self) -> bool {
+        self.looking.load(Ordering::Acquire)
     }
 }

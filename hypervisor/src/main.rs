@@ -10,6 +10,7 @@
 mod boot;
 mod build;
 mod carry;
+mod crew;
 mod house;
 mod report;
 mod run;

@@ -11,7 +11,7 @@ use vcpu::lane::{Cause, Vcpu};
 use vcpu::psci::State;
 
 use crate::house::House;
-use crate::vm::Vm;
+use crate::vm::{Seat, Vm};
 
 /// How long the boot CPU waits for the other lanes to say where they are, in parts of a second.
 const PATIENCE: u64 = 4;
@@ -40,9 +40,7 @@ pub fn end(house: &'static House, vm: &'static Vm, cause: Cause, lane: Option<&V
     if let (Some(lane), Ending::Stopped(_)) = (lane, ending) {
         last_exits(lane);
     }
-    for lane in 0..vm.machine.vgic.lanes() {
-        vm.machine.vgic.notify(lane, &mut ThisCpu);
-    }
+    house.wake_all();
     if house.roster.leave() {
         say!("all guests ended");
         power::off();
@@ -66,22 +64,20 @@ fn last_exits(lane: &Vcpu<'static>) {
     }
 }
 
-/// Notes where a lane is.
-pub fn look(vm: &'static Vm, lane: &Vcpu<'static>, hw: &ThisCpu) {
-    if let Some(seat) = vm.seats.get(lane.index()) {
-        seat.look
-            .note(lane.context.elr, lane.context.spsr, hw.vbar());
-    }
+/// Notes where a lane is, whose world is in this CPU or not.
+pub fn look(seat: &Seat, lane: &Vcpu<'static>, resident: bool) {
+    let vbar = if resident {
+        ThisCpu.vbar()
+    } else {
+        lane.el1.vbar_el1
+    };
+    seat.look.note(lane.context.elr, lane.context.spsr, vbar);
 }
 
 /// The run is over: says what every machine that still runs is doing, and switches off.
 pub fn deadline(house: &'static House) -> ! {
     let running = || house.vms.iter().filter(|vm| !vm.ended.is_claimed());
-    for vm in running() {
-        for lane in 0..vm.machine.vgic.lanes() {
-            vm.machine.vgic.notify(lane, &mut ThisCpu);
-        }
-    }
+    house.look_around();
     let until = timer::now().saturating_add(timer::frequency() / PATIENCE);
     let answered = || {
         running().all(|vm| (0..vm.seats.len()).all(|lane| !is_on(vm, lane) || has_looked(vm, lane)))

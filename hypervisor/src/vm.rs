@@ -40,8 +40,10 @@ pub struct Vm {
 /// A lane, as other CPUs see it: what CPU_ON gives it to start with, and what it last said of itself.
 #[derive(Debug)]
 pub struct Seat {
-    /// The ICC_SGI1R_EL1 value that interrupts the lane's CPU.
+    /// The ICC_SGI1R_EL1 value that brings the lane's list registers up to date, while it is on its CPU.
     pub kick: u64,
+    /// The one that makes its CPU's run loop look around.
+    pub wake: u64,
     entry: AtomicU64,
     argument: AtomicU64,
     /// The look that a deadline asks for.
@@ -58,10 +60,11 @@ pub struct Look {
 }
 
 impl Seat {
-    /// A lane that has never run, on the CPU that `kick` interrupts.
-    pub const fn new(kick: u64) -> Self {
+    /// A lane that has never run, on the CPU that these interrupt.
+    pub const fn new(kick: u64, wake: u64) -> Self {
         Self {
             kick,
+            wake,
             entry: AtomicU64::new(0),
             argument: AtomicU64::new(0),
             look: Look {

@@ -5,8 +5,9 @@ use crate::exit::{Exit, Syndrome};
 use crate::inject::{self, El1Regs, Exception};
 use crate::machine::Machine;
 use crate::sysreg;
+use crate::timer::{Timer, Timers, VmClock};
 use crate::trace::{Record, Trace};
-use crate::vgic::LaneGic;
+use crate::vgic::{LaneGic, PHYSICAL_TIMER, VIRTUAL_TIMER};
 
 /// A lane: all that is its own. Exactly one CPU has it at any time, by `&mut`.
 ///
@@ -29,6 +30,8 @@ pub struct Vcpu<'m> {
     pub el1: El1State,
     /// FP and SIMD registers while the lane is not on a CPU.
     pub fp: FpState,
+    /// A virtual SError that the lane took along when it left its CPU: VSESR_EL2.
+    pub serror: Option<u64>,
 }
 
 /// No interrupt: what ICC_IAR1_EL1 reads when nothing is pending.
@@ -77,6 +80,7 @@ impl<'m> Vcpu<'m> {
             sysregs: sysreg::Lane::RESET,
             el1: El1State::RESET,
             fp: FpState::RESET,
+            serror: None,
         }
     }
 
@@ -97,7 +101,26 @@ impl<'m> Vcpu<'m> {
         self.sysregs = sysreg::Lane::RESET;
         self.el1 = El1State::RESET;
         self.fp = FpState::RESET;
+        self.serror = None;
         self.interrupt = NO_INTERRUPT;
+    }
+
+    /// The physical count at which a timer of the lane will interrupt it, while it is away and `now` is the count.
+    #[must_use]
+    pub fn next_event(&self, clock: VmClock, now: u64) -> Option<u64> {
+        let timer = |intid, ctl, cval| {
+            if self.gic.is_open(intid) {
+                Timer { ctl, cval }
+            } else {
+                Timer::default()
+            }
+        };
+        let el1 = &self.el1;
+        let timers = Timers {
+            virt: timer(VIRTUAL_TIMER, el1.cntv_ctl_el0, el1.cntv_cval_el0),
+            phys: timer(PHYSICAL_TIMER, el1.cntp_ctl_el0, el1.cntp_cval_el0),
+        };
+        timers.next_event(clock, now)
     }
 
     /// Remembers an exit that the hot path has declined.

@@ -14,8 +14,8 @@ pub(crate) use random::Random;
 use crate::exit::Exit;
 use crate::hot::{self, Hardware, KICK};
 use crate::idregs::{IdRegs, Limits};
-use crate::inject::{Exception, Features};
-use crate::lane::{Vcpu, Verdict};
+use crate::inject::Features;
+use crate::lane::Vcpu;
 use crate::machine::Machine;
 use crate::serve::{self, Lines, Task};
 use crate::smccc::Workarounds;
@@ -206,9 +206,8 @@ impl<'m> World<'m> {
     /// The run loop's turn. Here no instruction can be fetched, so what the hardware has not described is an abort.
     fn slow(&self, vcpu: &mut Vcpu<'m>, exit: Exit, port: &mut Port<'_, 'm>) -> Task {
         let task = serve::answer(vcpu, exit, port, &mut Terminal(&self.lines));
-        if let Task::Fetch { abort, length } = &task {
-            let refused = Verdict::Inject(Exception::from_data_abort(abort));
-            vcpu.apply(refused, *length, port);
+        if task == Task::Fetch {
+            let _ = serve::undescribed(vcpu, None, port, &mut Terminal(&self.lines));
         }
         task
     }

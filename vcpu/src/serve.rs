@@ -5,7 +5,7 @@
 
 mod answer;
 
-pub use answer::{Task, answer};
+pub use answer::{Task, answer, undescribed};
 
 use crate::context::Pc;
 use crate::debug::Point;

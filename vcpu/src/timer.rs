@@ -2,7 +2,7 @@
 //!
 //! While a lane runs, its virtual and physical timers are the hardware's own: reads, writes and interrupts cost nothing
 //! but the one exit that turns the physical interrupt into the virtual one. Only a lane that leaves its CPU needs
-//! software: its registers are kept here, and EL2 arms its own timer for [`TimerContext::next_event`].
+//! software: EL2 arms its own timer for [`Timers::next_event`].
 
 /// `CNT[VP]_CTL_EL0.ENABLE`.
 pub const CTL_ENABLE: u64 = 1;
@@ -39,6 +39,12 @@ impl VmClock {
     pub const fn virtual_count(self, now: u64) -> u64 {
         now.wrapping_sub(self.offset)
     }
+
+    /// The physical count at which the virtual count reaches `count`, not before `now`.
+    #[must_use]
+    pub const fn physical_count(self, count: u64, now: u64) -> u64 {
+        now.saturating_add(count.saturating_sub(self.virtual_count(now)))
+    }
 }
 
 /// One timer: `CTL` and `CVAL`.
@@ -65,34 +71,22 @@ impl Timer {
 
 /// The timers of a lane that is not on a CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TimerContext {
+pub struct Timers {
     /// `CNTV_CTL_EL0`, `CNTV_CVAL_EL0`.
     pub virt: Timer,
     /// `CNTP_CTL_EL0`, `CNTP_CVAL_EL0`.
     pub phys: Timer,
-    /// `CNTKCTL_EL1`.
-    pub cntkctl: u64,
 }
 
-impl TimerContext {
-    /// The state at reset: both timers off. (The architecture leaves the rest unknown.)
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            virt: Timer { ctl: 0, cval: 0 },
-            phys: Timer { ctl: 0, cval: 0 },
-            cntkctl: 0,
-        }
-    }
-
+impl Timers {
     /// The physical count at which the lane must be back, if a timer of it will ever fire. Never before `now`, so that
     /// no timer of EL2 is armed in the past.
     #[must_use]
     pub fn next_event(&self, clock: VmClock, now: u64) -> Option<u64> {
-        let virt = self.virt.armed().then(|| {
-            let wait = self.virt.cval.saturating_sub(clock.virtual_count(now));
-            now.saturating_add(wait)
-        });
+        let virt = self
+            .virt
+            .armed()
+            .then(|| clock.physical_count(self.virt.cval, now));
         let phys = self.phys.armed().then(|| self.phys.cval.max(now));
         match (virt, phys) {
             (Some(virt), Some(phys)) => Some(virt.min(phys)),
@@ -107,18 +101,14 @@ mod tests {
 
     const ON: u64 = CTL_ENABLE;
 
-    fn context(virt: Timer, phys: Timer) -> TimerContext {
-        TimerContext {
-            virt,
-            phys,
-            cntkctl: 0,
-        }
+    fn context(virt: Timer, phys: Timer) -> Timers {
+        Timers { virt, phys }
     }
 
     #[test]
     fn a_lane_without_armed_timers_waits_for_ever() {
         let clock = VmClock::starting_at(1000);
-        assert_eq!(TimerContext::new().next_event(clock, 5000), None);
+        assert_eq!(Timers::default().next_event(clock, 5000), None);
         let masked = Timer {
             ctl: CTL_ENABLE | CTL_IMASK,
             cval: 0,

@@ -53,7 +53,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bits::{at, lane_bit};
 pub use hot::Sent;
-pub use lane::{LaneGic, Served};
+pub use lane::{Away, LaneGic, Served};
 pub use mmio::{Frame, Refused};
 pub use port::VirtGic;
 pub use sgi::SgiRegister;
@@ -129,10 +129,13 @@ impl LaneShared {
     ///
     /// A non-empty mailbox means that the sender who found it empty has kicked or is about to, and that the lane has
     /// not swapped it yet: it will see these bits too. Leftovers never go back into the mailbox.
+    ///
+    /// A lane that moves writes `kick` and then reads `mail`, a sender writes `mail` and then reads `kick`, all
+    /// sequentially consistent: either the lane sees the mail or the sender sees where the lane is now.
     #[inline(always)]
     pub(crate) fn post(&self, bits: u32, hw: &mut impl VirtGic) {
-        if self.mail.fetch_or(bits, Ordering::AcqRel) == 0 {
-            let kick = self.kick.load(Ordering::Relaxed);
+        if self.mail.fetch_or(bits, Ordering::SeqCst) == 0 {
+            let kick = self.kick.load(Ordering::SeqCst);
             if kick != 0 {
                 hw.send_sgi(kick);
             }
@@ -181,16 +184,29 @@ impl Vgic {
         self.lanes
     }
 
+    /// Back to power-on. Only while no lane is on a CPU and none is on: each must be [`LaneGic::reset`] before it runs.
+    pub fn reset(&self) {
+        let mut state = self.state.lock();
+        *state = State::new(self.lanes);
+        for word in self.spi_enable.iter().chain(&self.spi_pending) {
+            word.store(0, Ordering::SeqCst);
+        }
+        for shared in &self.shared {
+            shared.mail.store(0, Ordering::SeqCst);
+            shared.group.store(u32::MAX, Ordering::SeqCst);
+        }
+    }
+
     /// Sets the physical `ICC_SGI1R_EL1` value that interrupts the CPU of `lane` (0 = there is none).
     pub fn set_kick(&self, lane: usize, value: u64) {
-        at(&self.shared, lane).kick.store(value, Ordering::Release);
+        at(&self.shared, lane).kick.store(value, Ordering::SeqCst);
     }
 
     /// Whether the lane has mail: what a kick stands for, or stood for.
     #[inline]
     #[must_use]
     pub fn has_mail(&self, lane: usize) -> bool {
-        at(&self.shared, lane).mail.load(Ordering::Acquire) != 0
+        at(&self.shared, lane).mail.load(Ordering::SeqCst) != 0
     }
 
     /// Brings `lane` into its run loop: [`LaneGic::fast_kick`] declines there, and [`LaneGic::serve`] returns

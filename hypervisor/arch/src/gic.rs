@@ -17,6 +17,8 @@ use crate::registers;
 
 /// The SGI by which one CPU makes another look at its mail.
 pub const KICK_SGI: u32 = 7;
+/// The SGI by which one CPU makes another's run loop look around.
+pub const WAKE_SGI: u32 = 6;
 /// The virtual timer's PPI as every guest and the machine know it.
 pub const VIRTUAL_TIMER: u32 = 27;
 /// The EL1 physical timer's PPI.
@@ -138,6 +140,7 @@ pub fn init_this_cpu() -> Result<(), GicError> {
         driver.configure_default_settings();
         for intid in [
             IntId::sgi(KICK_SGI),
+            IntId::sgi(WAKE_SGI),
             private(EL2_TIMER),
             private(MAINTENANCE),
             private(VIRTUAL_TIMER),
@@ -147,6 +150,7 @@ pub fn init_this_cpu() -> Result<(), GicError> {
         }
         for intid in [
             IntId::sgi(KICK_SGI),
+            IntId::sgi(WAKE_SGI),
             private(EL2_TIMER),
             private(MAINTENANCE),
         ] {
@@ -175,16 +179,16 @@ pub fn enable_private(affinity: u64, intid: u32, enable: bool) {
     }
 }
 
-/// The ICC_SGI1R_EL1 value that sends [`KICK_SGI`] to the CPU with this affinity (IHI 0069, 12.2.12).
+/// The ICC_SGI1R_EL1 value that sends an SGI to the CPU with this affinity (IHI 0069, 12.2.12).
 #[must_use]
-pub fn kick_value(affinity: u64) -> u64 {
+pub fn sgi_value(affinity: u64, sgi: u32) -> u64 {
     let level = |n: u64| (affinity >> (8 * n)) & 0xFF;
     let aff3 = (affinity >> 32) & 0xFF;
     let aff0 = level(0);
     (aff3 << 48)
         | ((aff0 >> 4) << 44)
         | (level(2) << 32)
-        | (u64::from(KICK_SGI) << 24)
+        | (u64::from(sgi & 15) << 24)
         | (level(1) << 16)
         | (1 << (aff0 & 0xF))
 }

@@ -57,7 +57,7 @@ system_registers! {
     "s3_3_c13_c0_5": / write_tpidr2_el0;
     // VDISR_EL2 and VSESR_EL2.
     "s3_4_c12_c1_1": / write_vdisr_el2;
-    "s3_4_c5_c2_3": / write_vsesr_el2;
+    "s3_4_c5_c2_3": read_vsesr_el2 / write_vsesr_el2;
     "oslar_el1": / write_oslar_el1;
     "cntpct_el0": read_cntpct_el0 /;
     // CNTHP_CVAL_EL2.
@@ -89,6 +89,18 @@ system_registers! {
     "s3_4_c12_c11_5": read_ich_elrsr_el2 /;
     // ICH_VMCR_EL2.
     "s3_4_c12_c11_7": read_ich_vmcr_el2 / write_ich_vmcr_el2;
+}
+
+/// Both EL1 timers off.
+pub(crate) fn silence_timers() {
+    // SAFETY: the guest's timers, whose state is its own.
+    unsafe {
+        core::arch::asm!(
+            "msr cntv_ctl_el0, xzr",
+            "msr cntp_ctl_el0, xzr",
+            options(nostack, preserves_flags)
+        );
+    }
 }
 
 /// `DSB` and `ISB` by name.

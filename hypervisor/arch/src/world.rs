@@ -1,8 +1,8 @@
 //! The world switch: everything of a lane that stays in the CPU while it runs.
 //!
-//! A pinned lane is loaded when it starts and retired when it goes off; between two of its exits
-//! nothing here is touched. The saving half has no caller until a lane can leave its CPU and come back. FP and SIMD registers appear in `load_fp`, `save_fp` and nowhere else in
-//! EL2, which is compiled without them.
+//! A lane is loaded when its CPU turns to it and saved when the CPU turns away; between two of its exits nothing here
+//! is touched. FP and SIMD registers appear in `load_fp` and `save_fp` and nowhere else in EL2, which is compiled
+//! without them.
 
 use core::arch::asm;
 
@@ -15,13 +15,14 @@ use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
 use tock_registers::register_bitfields;
 use vcpu::context::{El1State, FpState, Source};
 use vcpu::inject::VirtualSError;
+use vcpu::lane::Vcpu;
 
 use crate::{debug, optional, registers};
 
 macro_rules! el1_registers {
     ($($field:ident: $name:literal;)*) => {
         /// Writes a lane's EL1 and EL0 registers into the CPU.
-        pub fn load_el1(state: &El1State) {
+        fn load_el1(state: &El1State) {
             $(
                 // SAFETY: an EL1 or EL0 register has no effect at EL2 (HCR_EL2.E2H = 0).
                 unsafe { asm!(concat!("msr ", $name, ", {}"), in(reg) state.$field, options(nostack, preserves_flags)) };
@@ -30,7 +31,7 @@ macro_rules! el1_registers {
         }
 
         /// Reads them back.
-        pub fn save_el1(state: &mut El1State) {
+        fn save_el1(state: &mut El1State) {
             $(
                 // SAFETY: reads a register.
                 unsafe { asm!(concat!("mrs {}, ", $name), out(reg) state.$field, options(nostack, preserves_flags)) };
@@ -111,7 +112,7 @@ macro_rules! vector_pairs {
 }
 
 /// Puts a lane's FP and SIMD registers into the CPU.
-pub fn load_fp(state: &FpState) {
+fn load_fp(state: &FpState) {
     // SAFETY: EL2 is compiled without FP and SIMD, so the registers are a guest's alone; CPTR_EL2 does
     // not trap them at EL2 (`configure`). The pointer covers 32 registers of 16 bytes.
     unsafe {
@@ -127,7 +128,7 @@ pub fn load_fp(state: &FpState) {
 }
 
 /// Takes them out again.
-pub fn save_fp(state: &mut FpState) {
+fn save_fp(state: &mut FpState) {
     // SAFETY: as in `load_fp`; the pointer is to 32 registers of 16 bytes that may be written.
     unsafe {
         asm!(
@@ -173,8 +174,8 @@ register_bitfields! {u64,
 /// HCR_EL2 while a guest runs (Arm ARM D19.2.49): stage 2 on (VM), no table walks in device memory (PTW), set/way
 /// invalidation also cleans (SWIO), so that it can destroy nothing; physical interrupts and SErrors to EL2 and virtual
 /// ones to EL1 (IMO, FMO, AMO), AArch64 EL1 (RW); traps for ID registers (TID1, TID3, TID5), SMC, implementation
-/// defined registers (TIDCP, TACR), LORegions, RAS error records. TWI and TWE stay 0: a pinned lane waits on its own
-/// CPU. APK and API stay 0: pointer authentication is hidden and its use is UNDEF.
+/// defined registers (TIDCP, TACR), LORegions, RAS error records. TWI and TWE are for lanes that share their CPU: one
+/// that has it alone waits on it. APK and API stay 0: pointer authentication is hidden and its use is UNDEF.
 fn guest_hcr() -> FieldValue<u64, HCR_EL2::Register> {
     idle_hcr()
         + HCR_EL2::VM::SET
@@ -219,25 +220,78 @@ fn guest_mdcr() -> FieldValue<u64, MDCR_EL2::Register> {
         + MDCR_EL2::HPMN.val(MDCR_EL2.read(MDCR_EL2::HPMN))
 }
 
-/// Sets the traps and the identity under which a lane of a machine runs on this CPU.
-pub fn configure(stage2: Stage2Registers, lane_affinity: u64, counter_offset: u64) {
-    HCR_EL2.write(guest_hcr());
+/// Sets what is the same for every lane on this CPU: traps, and the CPU's identity.
+pub fn configure() {
+    HCR_EL2.write(idle_hcr());
+    debug::clear();
     CPTR_EL2.set(guest_cptr().value);
     MDCR_EL2.write(guest_mdcr());
     registers::write_hstr_el2(0);
     optional::trap();
-    optional::clear();
     // The guest reads the physical counter and owns the physical timer.
     CNTHCTL_EL2.write(CNTHCTL_EL2::EL1PCTEN::SET + CNTHCTL_EL2::EL1PCEN::SET);
-    CNTVOFF_EL2.set(counter_offset);
     registers::write_vpidr_el2(MIDR_EL1.get());
+    registers::isb();
+}
+
+/// Where a lane runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its machine's tables.
+    pub stage2: Stage2Registers,
+    /// CNTVOFF_EL2: its machine's clock.
+    pub counter_offset: u64,
+    /// Whether the CPU is its own: WFI and WFE do not trap then.
+    pub dedicated: bool,
+}
+
+/// Puts a lane's world into this CPU; nobody's is in it. The virtual GIC is the caller's.
+pub fn load(lane: &Vcpu<'_>, place: &Place) {
+    optional::clear();
+    let mut hcr = guest_hcr();
+    if !place.dedicated {
+        hcr = hcr + HCR_EL2::TWI::SET + HCR_EL2::TWE::SET;
+    }
+    if let Some(vsesr) = lane.serror {
+        hcr = hcr + HCR_EL2::VSE::SET;
+        set_vsesr(vsesr);
+    }
+    HCR_EL2.write(hcr);
+    CNTVOFF_EL2.set(place.counter_offset);
     // Bit 31 is RES1; U = 0: part of a multiprocessor.
-    VMPIDR_EL2.set((1 << 31) | lane_affinity);
+    VMPIDR_EL2.set((1 << 31) | lane.index() as u64);
     // The tables were written long before, but the write that publishes them may not pass them.
     aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::ISHST);
-    VTCR_EL2.set(stage2.vtcr);
-    VTTBR_EL2.set(stage2.vttbr);
-    registers::isb();
+    VTCR_EL2.set(place.stage2.vtcr);
+    VTTBR_EL2.set(place.stage2.vttbr);
+    load_el1(&lane.el1);
+    load_fp(&lane.fp);
+    debug::load(&lane.sysregs.debug);
+}
+
+/// Takes a lane's world out of this CPU. Its timers are silent afterwards; stage 2 and the traps stay until the next
+/// [`load`] or [`retire`].
+pub fn save(lane: &mut Vcpu<'_>) {
+    save_el1(&mut lane.el1);
+    save_fp(&mut lane.fp);
+    debug::unload(&lane.sysregs.debug);
+    lane.serror = HCR_EL2.is_set(HCR_EL2::VSE).then(vsesr);
+    registers::silence_timers();
+}
+
+/// Forgets what this CPU cached under the VMID in use for another lane of the same machine: a guest may keep different
+/// translations of its own on each of its CPUs, and expects of none to see another's (Arm ARM D8.14.5).
+pub fn forget_sibling() {
+    // SAFETY: drops cached translations and instructions, which are fetched again.
+    unsafe {
+        asm!(
+            "tlbi vmalle1",
+            "ic iallu",
+            "dsb nsh",
+            "isb",
+            options(nostack, preserves_flags)
+        )
+    };
 }
 
 /// Ends a machine's hold on this CPU: stage 2 off, no virtual interrupt, its timers silent.
@@ -254,6 +308,21 @@ pub fn retire() {
 /// Sets what the hardware sees of a guest's MDSCR_EL1.
 pub fn set_mdscr(value: u64) {
     registers::write_mdscr_el1(value);
+}
+
+/// VSESR_EL2, from which a guest's ESR_EL1 comes at a virtual SError, where there is ID_AA64PFR0_EL1.RAS.
+fn set_vsesr(value: u64) {
+    if optional::has_ras() {
+        registers::write_vsesr_el2(value);
+    }
+}
+
+fn vsesr() -> u64 {
+    if optional::has_ras() {
+        registers::read_vsesr_el2()
+    } else {
+        0
+    }
 }
 
 /// The stack pointer that a guest in this mode uses.
@@ -318,9 +387,6 @@ pub fn fetch_address(pc: u64, user: bool) -> Option<u64> {
 
 /// Marks a virtual SError pending for the lane on this CPU.
 pub fn pend_virtual_serror(error: VirtualSError) {
-    // Only then does the guest's ESR_EL1 come from VSESR_EL2.
-    if optional::has_ras() {
-        registers::write_vsesr_el2(error.vsesr);
-    }
+    set_vsesr(error.vsesr);
     HCR_EL2.modify(HCR_EL2::VSE::SET);
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::context::FpState;
 use crate::rig::{RAM, World, machine};
+use crate::vgic::Frame;
 use core::mem::offset_of;
 
 #[test]
@@ -90,4 +91,27 @@ fn an_exception_entry_has_the_features_of_the_machine() {
     });
     assert_eq!(machine.board.lanes(), 1);
     assert!(machine.is_ram(stage2_addr::Ipa::new(0x4000_0000 + RAM - 1)));
+}
+
+#[test]
+fn a_lane_that_is_away_is_woken_by_the_timers_it_would_see() {
+    let machine = machine(1);
+    let world = World::new(&machine, 4);
+    let clock = VmClock::starting_at(1000);
+    let event = |enable: u64| {
+        world.write(0, Frame::Redistributor(0), 0x1_0180, 4, 0xffff_ffff);
+        world.write(0, Frame::Redistributor(0), 0x1_0100, 4, enable);
+        world.with(0, |vcpu, _| {
+            vcpu.el1.cntv_ctl_el0 = 1;
+            vcpu.el1.cntv_cval_el0 = 700;
+            vcpu.el1.cntp_ctl_el0 = 1;
+            vcpu.el1.cntp_cval_el0 = 1600;
+            vcpu.next_event(clock, 1200)
+        })
+    };
+    world.write(0, Frame::Distributor, 0, 4, 3);
+    assert_eq!(event(0), None, "both interrupts are disabled");
+    assert_eq!(event(1 << 27), Some(1700));
+    assert_eq!(event(1 << 30), Some(1600));
+    assert_eq!(event(1 << 27 | 1 << 30), Some(1600));
 }

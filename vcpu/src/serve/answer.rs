@@ -5,13 +5,11 @@
 
 use dustlib_k_abi::ConsoleWrite;
 
-use crate::context::InsnLen;
 use crate::debug::Point;
-use crate::exit::{
-    DataAbort, DataAbortKind, Exit, ExitReason, SError, Severity, Syndrome, Wfx, decode,
-};
+use crate::exit::{DataAbortKind, Exit, ExitReason, SError, Severity, Syndrome, Wfx, decode};
 use crate::hot::Hardware;
 use crate::inject::{El1Regs, Exception, VirtualSError};
+use crate::insn::StackPointer;
 use crate::lane::{Cause, Vcpu, Verdict};
 use crate::psci::{self, Outcome};
 use crate::serve::{self, Effect, Interrupted, Lines, Wait};
@@ -46,14 +44,8 @@ pub enum Task {
         /// Its X0.
         context: u64,
     },
-    /// A load or store that the hardware has not described: fetch the instruction and call [`transfer`](super::transfer),
-    /// or inject what the abort says.
-    Fetch {
-        /// The abort.
-        abort: DataAbort,
-        /// How long the instruction is.
-        length: InsnLen,
-    },
+    /// A load or store that the hardware has not described: fetch the instruction and call [`undescribed`].
+    Fetch,
     /// The lane has nothing to do for now.
     Wait(Wait),
     /// The lane is off.
@@ -77,6 +69,29 @@ pub fn answer(
     task
 }
 
+/// Answers the exit that [`Task::Fetch`] was about, whose syndrome is still in the CPU's registers. `fetched` is the
+/// instruction and the guest's stack pointer, if the instruction could be read again: without it the exit is the abort
+/// that the hardware said it was. Returns where the stack pointer moves to.
+#[cold]
+#[inline(never)]
+pub fn undescribed(
+    lane: &mut Vcpu<'_>,
+    fetched: Option<(u32, u64)>,
+    hw: &mut (impl Hardware + El1Regs),
+    lines: &mut impl Lines,
+) -> Option<StackPointer> {
+    let syndrome = serve::syndrome(lane, hw);
+    let ExitReason::DataAbort(abort) = decode(Exit::Sync, &syndrome) else {
+        return None;
+    };
+    let (verdict, moved) = match fetched {
+        Some((word, sp)) => serve::transfer(lane, &abort, word, sp, hw, lines),
+        None => (Verdict::Inject(Exception::from_data_abort(&abort)), None),
+    };
+    lane.apply(verdict, syndrome.insn_len(), hw);
+    moved
+}
+
 /// Exhaustive on purpose: a new kind of exit does not compile until somebody decides about it.
 fn judge(
     lane: &mut Vcpu<'_>,
@@ -98,8 +113,7 @@ fn judge(
         ExitReason::Wfx(wait) => return (Verdict::Complete, waiting(lane, &wait)),
         ExitReason::Mmio(access) => serve::mmio(lane, &access, hw, lines),
         ExitReason::DataAbort(abort) if abort.kind == DataAbortKind::NoSyndrome => {
-            let length = syndrome.insn_len();
-            return (Verdict::Resume, Task::Fetch { abort, length });
+            return (Verdict::Resume, Task::Fetch);
         }
         ExitReason::DataAbort(abort) => Verdict::Inject(Exception::from_data_abort(&abort)),
         ExitReason::InstructionAbort(abort) => {

@@ -4,8 +4,8 @@ use core::sync::atomic::Ordering;
 
 use spin::MutexGuard;
 
-use super::bits::{Ones, at, at_mut, lane_bit, low32};
-use super::port::{HCR_EN, HCR_EOICOUNT_SHIFT, VMCR_VEOIM};
+use super::bits::{Ones, at, at_mut, lane_bit, low8, low32};
+use super::port::{HCR_EN, HCR_EOICOUNT_SHIFT, VMCR_VENG0, VMCR_VENG1, VMCR_VEOIM};
 use super::state::{Snapshot, State};
 use super::{
     FREEZE_DONE, FREEZE_NONE, FREEZE_REQUESTED, LINKED_PPIS, MAIL_ATTENTION, MAIL_NOTICE,
@@ -20,6 +20,15 @@ pub(super) const NO_SLOT: u8 = 0xff;
 pub struct Served {
     /// Somebody called [`Vgic::notify`] for this lane.
     pub notice: bool,
+}
+
+/// How a lane leaves its CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Away {
+    /// It is on and will be back: another lane has the CPU meanwhile, or it waits for an interrupt.
+    On,
+    /// It is off (PSCI), or its machine has ended.
+    Off,
 }
 
 /// The part of the virtual GIC that only the lane's own CPU touches.
@@ -104,15 +113,23 @@ impl LaneGic {
         hw.write_hcr(0);
         let mut state = self.open(vgic, hw);
         state.resident |= lane_bit(self.id);
+        state.parked &= !lane_bit(self.id);
         state.spis.fresh = [u32::MAX; 2];
         self.close(vgic, state, 0, hw);
     }
 
     /// Takes the lane off this CPU. Its state moves into software; no physical interrupt stays active for it.
+    ///
+    /// A lane that leaves while it is [`Away::On`] is still told of what arrives for it, by the kick that
+    /// [`Vgic::set_kick`] names; one that is off is not.
     #[cold]
-    pub fn depart(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) {
+    pub fn depart(&mut self, away: Away, vgic: &Vgic, hw: &mut impl VirtGic) {
         let mut state = self.open(vgic, hw);
         state.resident &= !lane_bit(self.id);
+        match away {
+            Away::On => state.parked |= lane_bit(self.id),
+            Away::Off => state.parked &= !lane_bit(self.id),
+        }
         state.spis.fresh = [u32::MAX; 2];
         let bank = state.bank_mut(self.id);
         // The timers' lines stay high, so the physical interrupts come again when the lane is back.
@@ -178,6 +195,34 @@ impl LaneGic {
         Served {
             notice: mail & MAIL_NOTICE != 0,
         }
+    }
+
+    /// Whether a guest that waits for an interrupt would see one (Arm ARM D1.6.2): something in the list registers is
+    /// pending, of a group that the guest has on and above its priority mask. The running priority is not looked at, so
+    /// that a guest which waits inside a handler looks once more.
+    #[must_use]
+    pub fn would_wake(&self, hw: &mut impl VirtGic) -> bool {
+        if self.held != 0 {
+            return true;
+        }
+        let vmcr = hw.read_vmcr();
+        // ICH_VMCR_EL2.VPMR.
+        let mask = low8(vmcr >> 24);
+        Ones(self.used).any(|index| {
+            let value = hw.read_lr(index as usize);
+            let group = if value & lr::GROUP1 == 0 {
+                VMCR_VENG0
+            } else {
+                VMCR_VENG1
+            };
+            value & lr::PENDING != 0 && vmcr & group != 0 && lr::priority(value) < mask
+        })
+    }
+
+    /// Whether a private interrupt is enabled and forwarded, so that it could wake the lane.
+    #[must_use]
+    pub const fn is_open(&self, intid: u32) -> bool {
+        intid < 32 && self.open >> intid & 1 != 0
     }
 
     /// A linked physical PPI (27 or 30) was acknowledged and its priority dropped, but it was not deactivated.
@@ -414,7 +459,7 @@ impl LaneGic {
         if fresh == [0; 2] {
             return;
         }
-        for lane in Ones(state.resident & !lane_bit(self.id)) {
+        for lane in Ones((state.resident | state.parked) & !lane_bit(self.id)) {
             let [_, low, high] = state.deliverable(lane as usize, vgic.spi_enables());
             if [low & fresh[0], high & fresh[1]] != [0; 2] {
                 at(&vgic.shared, lane as usize).post(MAIL_ATTENTION, hw);

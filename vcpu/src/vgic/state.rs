@@ -80,6 +80,8 @@ pub(super) struct State {
     pub(super) control: u32,
     /// The lanes whose list registers are in use on some CPU.
     pub(super) resident: u32,
+    /// The lanes that are away from their CPU and want to be called when something arrives for them.
+    pub(super) parked: u32,
     pub(super) banks: [PrivateBank; 8],
     pub(super) spis: SpiBank,
 }
@@ -102,6 +104,7 @@ impl State {
             lanes,
             control: 0,
             resident: 0,
+            parked: 0,
             banks: [const { PrivateBank::new() }; 8],
             spis: SpiBank {
                 group: [u32::MAX; 2],
@@ -142,8 +145,13 @@ impl State {
     pub(super) fn target(&self, spi: usize) -> Option<usize> {
         let route = *at(&self.spis.route, spi);
         if route & ROUTE_ANY != 0 {
-            // "1 of N": the first lane that runs. Any choice is allowed (IHI 0069, 3.1.1).
-            let first = usize::try_from(self.resident.trailing_zeros()).unwrap_or(usize::MAX);
+            // "1 of N": the first lane that runs, or else that would. Any choice is allowed (IHI 0069, 3.1.1).
+            let able = if self.resident == 0 {
+                self.parked
+            } else {
+                self.resident
+            };
+            let first = usize::try_from(able.trailing_zeros()).unwrap_or(usize::MAX);
             return (first < self.lanes).then_some(first);
         }
         let lane = usize::from(low8(route));

@@ -2,7 +2,7 @@
 
 use super::tools::*;
 use crate::vgic::port::{HCR_EN, HCR_LRENPIE, HCR_NPIE, HCR_TDIR};
-use crate::vgic::{PHYSICAL_TIMER, VIRTUAL_TIMER};
+use crate::vgic::{Away, PHYSICAL_TIMER, VIRTUAL_TIMER};
 
 #[test]
 fn gic_03_routes_to_nobody_are_kept_and_one_of_n_chooses_a_running_lane() {
@@ -24,7 +24,7 @@ fn gic_03_routes_to_nobody_are_kept_and_one_of_n_chooses_a_running_lane() {
     );
     world.write(0, D, SET_PENDING + 4, 4, 1);
     assert_eq!(take_all(&world, 0), [32], "IRM = 1");
-    world.with(0, |lane, vgic, port| lane.depart(vgic, port));
+    world.with(0, |lane, vgic, port| lane.depart(Away::On, vgic, port));
     world.write(1, D, SET_PENDING + 4, 4, 1);
     assert_eq!(
         take_all(&world, 1),

@@ -1,7 +1,7 @@
 //! The turns of single interrupts: levels, edges, software activation, lanes that leave and return.
 
 use super::tools::*;
-use crate::vgic::{PHYSICAL_TIMER, SgiRegister, VIRTUAL_TIMER, lr};
+use crate::vgic::{Away, PHYSICAL_TIMER, SgiRegister, VIRTUAL_TIMER, lr};
 
 #[test]
 fn sgi_registers_reach_only_their_group() {
@@ -25,7 +25,7 @@ fn a_reset_releases_what_the_lane_had_taken() {
     let world = open(2);
     world.write(0, D, SET_PENDING + 4, 4, 0b11);
     assert_eq!(world.ack(0), Some(32));
-    world.with(0, |lane, vgic, port| lane.depart(vgic, port));
+    world.with(0, |lane, vgic, port| lane.depart(Away::On, vgic, port));
     world.with(0, |lane, vgic, port| lane.reset(vgic, port));
     assert_eq!(world.read(1, D, SET_ACTIVE + 4, 4), 0);
     assert_eq!(
@@ -153,7 +153,7 @@ fn notices_arrive_once_and_with_a_kick() {
 fn spis_wait_for_a_lane_that_is_away() {
     let world = open(2);
     world.write(0, D, 0x6108, 8, 1);
-    world.with(1, |lane, vgic, port| lane.depart(vgic, port));
+    world.with(1, |lane, vgic, port| lane.depart(Away::On, vgic, port));
     world.line(0, UART, true);
     world.sgi(0, 3 << 24 | 2);
     world.settle();
@@ -190,7 +190,7 @@ fn a_timer_left_pending_by_a_lane_that_moves_comes_back_only_with_its_line() {
         let fire = |high| world.cpu(0, |cpu| cpu.lines = if high { 1 << timer } else { 0 });
         fire(true);
         world.settle();
-        world.with(0, |lane, vgic, port| lane.depart(vgic, port));
+        world.with(0, |lane, vgic, port| lane.depart(Away::On, vgic, port));
         fire(false);
         world.with(0, |lane, vgic, port| lane.arrive(vgic, port));
         world.settle();
@@ -199,7 +199,7 @@ fn a_timer_left_pending_by_a_lane_that_moves_comes_back_only_with_its_line() {
         world.settle();
         assert_eq!(world.ack(0), Some(timer));
         // Active while it moves: the guest ends it later, without a physical interrupt behind it.
-        world.with(0, |lane, vgic, port| lane.depart(vgic, port));
+        world.with(0, |lane, vgic, port| lane.depart(Away::On, vgic, port));
         assert_eq!(world.cpu(0, |cpu| cpu.physically_active), 0);
         fire(false);
         world.with(0, |lane, vgic, port| lane.arrive(vgic, port));
@@ -207,4 +207,70 @@ fn a_timer_left_pending_by_a_lane_that_moves_comes_back_only_with_its_line() {
         world.eoi(0, timer);
         assert!(take_all(&world, 0).is_empty());
     }
+}
+
+#[test]
+fn a_lane_that_is_away_but_on_is_called_for_what_arrives() {
+    for (away, called) in [(Away::On, true), (Away::Off, false)] {
+        let world = open(2);
+        world.write(0, D, 0x6108, 8, 1);
+        world.with(1, |lane, vgic, port| lane.depart(away, vgic, port));
+        assert!(!world.vgic.has_mail(1));
+        let before = world.cpu(0, |cpu| cpu.sends);
+        world.line(0, UART, true);
+        assert_eq!(world.vgic.has_mail(1), called, "{away:?}");
+        let sent = world.cpu(0, |cpu| cpu.sends) - before;
+        assert_eq!(sent, usize::from(called), "{away:?}");
+    }
+}
+
+#[test]
+fn one_of_n_goes_to_a_lane_that_is_away_when_none_is_here() {
+    const ANY: u64 = 1 << 31;
+    let world = open(2);
+    world.write(0, D, 0x6108, 8, ANY);
+    world.with(0, |lane, vgic, port| lane.depart(Away::Off, vgic, port));
+    world.with(1, |lane, vgic, port| lane.depart(Away::On, vgic, port));
+    world.line(0, UART, true);
+    assert!(world.vgic.has_mail(1));
+}
+
+#[test]
+fn a_wait_ends_only_for_what_the_guest_would_take() {
+    let world = open(1);
+    let wakes = || world.with(0, |lane, _, port| lane.would_wake(port));
+    assert!(!wakes());
+    world.sgi(0, 3 << 24 | 1);
+    assert!(wakes());
+    let vmcr = world.cpu(0, |cpu| cpu.vmcr);
+    world.cpu(0, |cpu| cpu.vmcr = vmcr & !0xff00_0000);
+    assert!(!wakes(), "everything is masked by priority");
+    world.cpu(0, |cpu| cpu.vmcr = vmcr & !3);
+    assert!(!wakes(), "both groups are off");
+    world.cpu(0, |cpu| cpu.vmcr = vmcr);
+    assert_eq!(world.ack(0), Some(3));
+    assert!(!wakes(), "it is active, not pending");
+    world.eoi(0, 3);
+}
+
+#[test]
+fn a_controller_that_is_reset_knows_nothing_of_its_last_life() {
+    let world = open(2);
+    world.write(0, D, 0x6108, 8, 1);
+    world.sgi(0, 3 << 24 | 2);
+    for lane in 0..2 {
+        world.with(lane, |seat, vgic, port| seat.depart(Away::Off, vgic, port));
+    }
+    world.vgic.reset();
+    for lane in 0..2 {
+        world.with(lane, |seat, vgic, port| {
+            seat.reset(vgic, port);
+            seat.arrive(vgic, port);
+        });
+    }
+    world.settle();
+    assert_eq!(world.read(0, D, 0, 4) & 3, 0, "the distributor is off");
+    assert_eq!(world.read(0, D, 0x6108, 8), 0);
+    assert_eq!(world.read(0, r(1), PRIVATE + SET_PENDING, 4), 0);
+    assert_eq!(world.ack(1), None);
 }

@@ -7,7 +7,7 @@ use super::oracle::Oracle;
 use super::step::{Step, step};
 use super::world::World;
 use crate::vgic::fake::FakeCpu;
-use crate::vgic::{Frame, PHYSICAL_TIMER, VIRTUAL_TIMER};
+use crate::vgic::{Away, Frame, PHYSICAL_TIMER, VIRTUAL_TIMER};
 
 struct Run {
     world: World,
@@ -223,7 +223,7 @@ impl Run {
     /// The lane leaves its CPU to another VM for a while.
     fn migrate(&mut self, lane: usize) {
         self.world.with(lane, |seat, vgic, port| {
-            seat.depart(vgic, port);
+            seat.depart(Away::On, vgic, port);
             assert_eq!(
                 port.cpu.physically_active, 0,
                 "a physical interrupt stays active for a lane that left"

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use crate::vgic::fake::FakeCpu;
-use crate::vgic::{Frame, LaneGic, Vgic, VirtGic};
+use crate::vgic::{Away, Frame, LaneGic, Vgic, VirtGic};
 
 const LANES: usize = 4;
 const ROUNDS: u32 = 3000;
@@ -201,7 +201,7 @@ fn lanes_on_threads_exchange_interrupts_and_pull_each_other() {
         // Edge-triggered, so that each write counts once.
         boot.mmio_write(&shared.vgic, d, 0xc08, 4, 0xaaaa_aaaa, &mut port)
             .unwrap();
-        boot.depart(&shared.vgic, &mut port);
+        boot.depart(Away::On, &shared.vgic, &mut port);
     }
     let barrier = Arc::new(Barrier::new(LANES));
     let threads: Vec<_> = (0..LANES)

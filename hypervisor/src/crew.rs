@@ -1,0 +1,404 @@
+//! The lanes of one CPU, and whose turn it is.
+//!
+//! A crew is the CPU's alone: nobody else ever touches it, so nothing in it is locked. What others want of a lane they
+//! leave where they can reach it (its seat, its mail, its machine), then send this CPU the wake interrupt; the crew
+//! looks around ([`Crew::gather`]) and finds it.
+//!
+//! The world of the lane that ran last stays in the CPU until another lane needs the place. A lane that waits while
+//! nobody else wants to run is therefore woken by its own timer and its own kicks, without a switch.
+
+use arrayvec::ArrayVec;
+use configs_plan::MAX_GUESTS;
+use domain_hv::sched::{MAX_SLOTS, Scheduler, Slot};
+use domain_hv::{AdmissionError, Server};
+use hypervisor_arch::hardware::ThisCpu;
+use hypervisor_arch::world::{self, Place};
+use hypervisor_arch::{cpu, timer};
+use vcpu::lane::{Cause, Vcpu};
+use vcpu::psci::LastOut;
+use vcpu::serve::Wait;
+use vcpu::vgic::Away;
+
+use crate::house::House;
+use crate::report;
+use crate::vm::{Seat, Vm};
+
+/// A lane of this CPU.
+pub struct Member {
+    pub lane: &'static mut Vcpu<'static>,
+    pub vm: &'static Vm,
+    seat: &'static Seat,
+    slot: Slot,
+    place: Place,
+    stand: Stand,
+}
+
+/// How things stand with a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stand {
+    /// Off, and ready for its next life.
+    Off,
+    /// It wants to run.
+    Ready,
+    /// It waits for an interrupt, or until this count.
+    Waiting(u64),
+    /// Its machine has ended.
+    Gone,
+}
+
+/// Later than anything.
+const NEVER: u64 = u64::MAX;
+
+/// The lanes of one CPU.
+pub struct Crew {
+    members: ArrayVec<Member, MAX_SLOTS>,
+    scheduler: Scheduler,
+    /// Whose world is in the CPU.
+    loaded: Option<usize>,
+    /// Which lane of each machine was here last.
+    last: [Option<usize>; MAX_GUESTS],
+    /// What EL2's own timer is set to; [`NEVER`] when it is off.
+    alarm: u64,
+    /// When the whole run is over, on the CPU that sees to it.
+    deadline: u64,
+}
+
+/// What the CPU is to do now.
+#[derive(Clone, Copy, Debug)]
+pub enum Turn {
+    /// Run this member: its world is in the CPU.
+    Run(usize),
+    /// Wait for an interrupt.
+    Idle,
+}
+
+impl Crew {
+    /// A CPU without lanes.
+    pub const fn new() -> Self {
+        Self {
+            members: ArrayVec::new_const(),
+            scheduler: Scheduler::new(),
+            loaded: None,
+            last: [None; MAX_GUESTS],
+            alarm: NEVER,
+            deadline: NEVER,
+        }
+    }
+
+    /// Takes a lane in, switched off.
+    ///
+    /// # Errors
+    /// The CPU cannot promise it what it is to have.
+    pub fn admit(
+        &mut self,
+        lane: &'static mut Vcpu<'static>,
+        vm: &'static Vm,
+        seat: &'static Seat,
+        server: Server,
+        dedicated: bool,
+    ) -> Result<(), AdmissionError> {
+        let slot = self.scheduler.add(server)?;
+        let place = Place {
+            stage2: vm.stage2,
+            counter_offset: vm.clock.offset(),
+            dedicated,
+        };
+        let member = Member {
+            lane,
+            vm,
+            seat,
+            slot,
+            place,
+            stand: Stand::Off,
+        };
+        self.members
+            .try_push(member)
+            .map_err(|_| AdmissionError::Full)
+    }
+
+    /// Makes this crew the one that ends the run, at this count.
+    pub const fn end_run_at(&mut self, deadline: u64) {
+        self.deadline = deadline;
+    }
+
+    /// On the crew's own CPU, before anything else. A lane that is alone is put in place for its CPU_ON.
+    pub fn settle_in(&mut self) {
+        if self.is_single() {
+            self.load(0);
+        }
+    }
+
+    /// The member with this number.
+    pub fn member(&mut self, index: usize) -> Option<&mut Member> {
+        self.members.get_mut(index)
+    }
+
+    /// The lane whose world is in the CPU.
+    pub fn resident(&mut self) -> Option<&mut Vcpu<'static>> {
+        let member = self.members.get_mut(self.loaded?)?;
+        Some(member.lane)
+    }
+
+    /// Looks around, decides, and puts the lane whose turn it is into the CPU.
+    pub fn next(&mut self, house: &'static House) -> Turn {
+        if house.is_looking() {
+            self.look();
+        }
+        loop {
+            let now = timer::now();
+            if now >= self.deadline {
+                self.unload();
+                self.look();
+                report::deadline(house);
+            }
+            self.gather(now);
+            if self.is_single() {
+                return self.next_single();
+            }
+            let decision = self.scheduler.decide(now);
+            let Some(slot) = decision.run else {
+                self.arm(NEVER);
+                return Turn::Idle;
+            };
+            // A slot's number is its member's: both are in the order of admission.
+            let index = slot.index();
+            if self.loaded != Some(index) {
+                if self.unload() {
+                    // Something came for the lane that has just left: decide again.
+                    continue;
+                }
+                self.load(index);
+            }
+            self.arm(decision.until.unwrap_or(NEVER));
+            return Turn::Run(index);
+        }
+    }
+
+    /// Whether a lane has this CPU all to itself, so that there is nothing to schedule.
+    const fn is_single(&self) -> bool {
+        self.members.len() == 1
+    }
+
+    /// What the only lane of the CPU does: its world is always in place.
+    fn next_single(&mut self) -> Turn {
+        self.arm(NEVER);
+        match self.members.first().map(|member| member.stand) {
+            Some(Stand::Ready) => Turn::Run(0),
+            Some(Stand::Off | Stand::Waiting(_) | Stand::Gone) | None => Turn::Idle,
+        }
+    }
+
+    /// Finds out what has happened to the lanes.
+    fn gather(&mut self, now: u64) {
+        let single = self.is_single();
+        let mut ended = 0;
+        for (index, member) in self.members.iter_mut().enumerate() {
+            if member.vm.ended.is_claimed() {
+                ended |= member.slot.bit();
+            } else if member.wakes(self.loaded == Some(index), now) && !single {
+                self.scheduler.wake(member.slot, now);
+            }
+        }
+        for slot in Slot::each(ended) {
+            self.dismiss(slot.index(), now);
+        }
+    }
+
+    /// A lane has nothing to do. True when it goes on all the same.
+    pub fn wait(&mut self, index: usize, wait: Wait) -> bool {
+        let Some(member) = self.members.get_mut(index) else {
+            return false;
+        };
+        let now = timer::now();
+        if wait.for_event {
+            // Most likely it spins for a lock. Who holds it may be a sibling that has lost the CPU to this very lane.
+            let from = member.slot;
+            let sibling = self.sibling(index);
+            if let Some(sibling) = sibling {
+                self.scheduler.yield_to(from, sibling, now);
+            }
+            return sibling.is_none();
+        }
+        if member.lane.gic.would_wake(&mut ThisCpu) {
+            return true;
+        }
+        let until = wait
+            .until
+            .map_or(NEVER, |count| member.vm.clock.physical_count(count, now));
+        if until <= now {
+            return true;
+        }
+        member.stand = Stand::Waiting(until);
+        self.scheduler.block(member.slot, now);
+        false
+    }
+
+    /// A ready lane of the same machine on this CPU.
+    fn sibling(&self, index: usize) -> Option<Slot> {
+        let vm = self.members.get(index)?.vm.id;
+        let ready = |member: &&Member| {
+            member.vm.id == vm && member.stand == Stand::Ready && member.slot.index() != index
+        };
+        self.members.iter().find(ready).map(|member| member.slot)
+    }
+
+    /// A lane has switched itself off.
+    pub fn off(&mut self, house: &'static House, index: usize) {
+        let alone = self.is_single();
+        self.clear();
+        let Some(member) = self.members.get_mut(index) else {
+            return;
+        };
+        self.scheduler.block(member.slot, timer::now());
+        member.stand = Stand::Off;
+        // Everything that CPU_ON will find is put in place before it comes, not after.
+        let lane = member.lane.index();
+        let machine = &member.vm.machine;
+        member.lane.start(0, 0);
+        member.lane.gic.reset(&machine.vgic, &mut ThisCpu);
+        let vm = member.vm;
+        if alone {
+            self.load(index);
+        }
+        // Off to the other lanes only now: what they send or set from here on is for the lane's next life.
+        if vm.machine.power.turned_off(lane) == LastOut::NoneRemain {
+            report::end(house, vm, Cause::AllLanesOff, None);
+        }
+    }
+
+    /// Its machine has ended: a lane goes for good.
+    fn dismiss(&mut self, index: usize, now: u64) {
+        if self.loaded == Some(index) {
+            self.clear();
+        }
+        if let Some(member) = self.members.get_mut(index) {
+            self.scheduler.block(member.slot, now);
+            member.stand = Stand::Gone;
+        }
+    }
+
+    /// Puts a lane's world into the CPU. Nobody's is in it.
+    fn load(&mut self, index: usize) {
+        let Some(member) = self.members.get_mut(index) else {
+            return;
+        };
+        let (vm, lane) = (member.vm, &mut *member.lane);
+        world::load(lane, &member.place);
+        let was = self
+            .last
+            .get_mut(usize::from(vm.id.number()))
+            .and_then(|last| last.replace(index));
+        if was.is_some_and(|was| was != index) {
+            world::forget_sibling();
+        }
+        // The kick first, the mail then: see `Vgic::set_kick`.
+        let vgic = &vm.machine.vgic;
+        vgic.set_kick(lane.index(), member.seat.kick);
+        lane.gic.arrive(vgic, &mut ThisCpu);
+        cpu::note_vm(Some(u32::from(vm.id.number())));
+        self.loaded = Some(index);
+    }
+
+    /// Takes the world of the lane that is there out of the CPU, so that it can go on later. True when it waits no more.
+    fn unload(&mut self) -> bool {
+        let Some(index) = self.loaded.take() else {
+            return false;
+        };
+        let Some(member) = self.members.get_mut(index) else {
+            return false;
+        };
+        let (vm, lane) = (member.vm, &mut *member.lane);
+        let vgic = &vm.machine.vgic;
+        let away = match member.stand {
+            Stand::Ready | Stand::Waiting(_) => Away::On,
+            Stand::Off | Stand::Gone => Away::Off,
+        };
+        lane.gic.depart(away, vgic, &mut ThisCpu);
+        world::save(lane);
+        let Stand::Waiting(until) = member.stand else {
+            // It will be back without being called.
+            vgic.set_kick(lane.index(), 0);
+            return false;
+        };
+        vgic.set_kick(lane.index(), member.seat.wake);
+        let now = timer::now();
+        let event = lane.next_event(vm.clock, now).unwrap_or(NEVER);
+        member.stand = Stand::Waiting(until.min(event));
+        vgic.has_mail(lane.index()) || event <= now
+    }
+
+    /// Leaves nobody's world in the CPU: what was there is over.
+    fn clear(&mut self) {
+        if let Some(member) = self.loaded.take().and_then(|one| self.members.get_mut(one)) {
+            let vgic = &member.vm.machine.vgic;
+            vgic.set_kick(member.lane.index(), 0);
+            member.lane.gic.depart(Away::Off, vgic, &mut ThisCpu);
+        }
+        world::retire();
+        cpu::note_vm(None);
+    }
+
+    /// Sets EL2's own timer to the first thing that this CPU must not miss.
+    fn arm(&mut self, until: u64) {
+        let mut alarm = until.min(self.deadline);
+        for member in &self.members {
+            if let Stand::Waiting(until) = member.stand {
+                alarm = alarm.min(until);
+            }
+        }
+        if alarm != self.alarm {
+            self.alarm = alarm;
+            if alarm == NEVER {
+                timer::clear_deadline();
+            } else {
+                timer::set_deadline(alarm);
+            }
+        }
+    }
+
+    /// Notes where each lane is, for a report.
+    fn look(&mut self) {
+        for (index, member) in self.members.iter().enumerate() {
+            report::look(member.seat, member.lane, self.loaded == Some(index));
+        }
+    }
+}
+
+impl Member {
+    /// Whether it wants to run and did not before.
+    fn wakes(&mut self, resident: bool, now: u64) -> bool {
+        match self.stand {
+            Stand::Off if self.seat.has_order() => self.start(resident),
+            Stand::Waiting(until) => {
+                let called = if resident {
+                    self.lane.gic.would_wake(&mut ThisCpu)
+                } else {
+                    self.vm.machine.vgic.has_mail(self.lane.index())
+                };
+                if !called && now < until {
+                    return false;
+                }
+                self.stand = Stand::Ready;
+            }
+            Stand::Off | Stand::Ready | Stand::Gone => return false,
+        }
+        true
+    }
+
+    /// Begins a life, as CPU_ON says.
+    fn start(&mut self, resident: bool) {
+        let Some((entry, argument)) = self.seat.take_order() else {
+            return;
+        };
+        let machine = &self.vm.machine;
+        self.lane.context.elr = entry;
+        let [x0, ..] = &mut self.lane.context.x;
+        *x0 = argument;
+        // A kick stands for all the mail there is, and one of them may have been taken for the order's.
+        if resident && machine.vgic.has_mail(self.lane.index()) {
+            let _ = self.lane.gic.serve(&machine.vgic, &mut ThisCpu);
+        }
+        self.stand = Stand::Ready;
+        machine.power.started(self.lane.index());
+    }
+}
