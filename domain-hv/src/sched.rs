@@ -142,7 +142,9 @@ struct Gift {
 }
 
 /// One CPU's scheduler.
+// In this order: what every call reads is together, and the accounts come after.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Scheduler {
     /// Lanes that want to run.
     ready: u64,
@@ -210,6 +212,7 @@ impl Scheduler {
     /// A blocked lane wants to run. Decide afterwards.
     pub fn wake(&mut self, slot: Slot, now: u64) {
         let now = self.settle(now);
+        // Slots that were never given out, and lanes that are up already.
         if slot.index() >= self.lanes || self.is_ready(slot) {
             return;
         }
@@ -245,6 +248,7 @@ impl Scheduler {
     }
 
     /// Who runs from now on.
+    #[inline]
     pub fn decide(&mut self, now: u64) -> Decision {
         if self.mode == Mode::Alone {
             return Decision {
@@ -253,19 +257,28 @@ impl Scheduler {
             };
         }
         let now = self.settle(now);
-        let Some(first) = Slot::lowest(self.ready) else {
-            self.mode = Mode::Idle;
-            return Decision::IDLE;
-        };
+        match Slot::lowest(self.ready) {
+            None => {
+                self.mode = Mode::Idle;
+                Decision::IDLE
+            }
+            // It may be throttled, and its deadline may have come: attended to when it is not alone any more.
+            Some(only) if self.ready == only.bit() => {
+                self.run(only, Mode::Alone);
+                Decision {
+                    run: Some(only),
+                    until: None,
+                }
+            }
+            Some(_) => self.choose(now),
+        }
+    }
+
+    /// Who runs of several.
+    #[inline(never)]
+    fn choose(&mut self, now: u64) -> Decision {
         if now >= self.refill_at {
             self.refill(now);
-        }
-        if self.ready == first.bit() {
-            self.run(first, Mode::Alone);
-            return Decision {
-                run: Some(first),
-                until: None,
-            };
         }
         let end = match Slot::lowest(self.ready & self.funded) {
             Some(first) => self.pick_funded(first, now),
@@ -295,6 +308,7 @@ impl Scheduler {
     }
 
     /// Brings all accounts up to now, for who wants to read them. Returns the time that counts, which never goes back.
+    #[inline]
     pub fn settle(&mut self, now: u64) -> u64 {
         let Some(ticks) = now.checked_sub(self.since) else {
             if self.since == NEVER {
@@ -303,23 +317,27 @@ impl Scheduler {
             return self.since;
         };
         let since = core::mem::replace(&mut self.since, now);
-        if ticks == 0 {
-            return now;
-        }
         if self.mode == Mode::Idle {
             self.idle = self.idle.saturating_add(ticks);
-            return now;
+        } else if ticks > 0 {
+            self.charge(since, ticks, now);
         }
+        now
+    }
+
+    /// A lane ran.
+    #[inline(never)]
+    fn charge(&mut self, since: u64, ticks: u64, now: u64) {
         let runner = self.account_mut(self.runner);
         runner.ran = runner.ran.saturating_add(ticks);
         match self.mode {
-            Mode::Budget => self.charge_budget(ticks, now),
-            Mode::Turn => self.charge_turn(ticks),
             Mode::Alone => {
                 self.account_mut(self.payer).catch_up(since, now);
                 self.refill_at = NEVER;
-                self.note(self.payer);
+                return self.note(self.payer);
             }
+            Mode::Budget => self.charge_budget(ticks, now),
+            Mode::Turn => self.charge_turn(ticks),
             Mode::Idle | Mode::Spare => {}
         }
         if let Some(gift) = &mut self.gift
@@ -330,7 +348,6 @@ impl Scheduler {
                 self.gift = None;
             }
         }
-        now
     }
 
     /// Whether a lane wants to run.

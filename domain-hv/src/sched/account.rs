@@ -37,11 +37,10 @@ impl Account {
     /// could sleep until shortly before its deadline and then claim more than its share at once.
     pub(super) fn wake(&mut self, now: u64) {
         let Server { budget, period, .. } = self.server;
-        let kept = self.deadline.checked_sub(now).is_some_and(|window| {
-            window > 0
-                && u128::from(self.left) * u128::from(period)
-                    <= u128::from(window) * u128::from(budget)
-        });
+        let window = self.deadline.saturating_sub(now);
+        let kept = window > 0
+            && u128::from(self.left) * u128::from(period)
+                <= u128::from(window) * u128::from(budget);
         if !kept {
             self.begin(now);
         }
@@ -63,10 +62,12 @@ impl Account {
     }
 
     fn fill(&mut self, deadline: u64) {
-        // At least one tick, so that a lane with a budget is one that can use it.
-        let debt = self.debt.min(self.server.budget.saturating_sub(1));
-        self.left = self.server.budget.saturating_sub(debt);
-        self.debt = 0;
+        self.left = self.server.budget;
+        if self.debt > 0 {
+            // At least one tick is left, so that a lane with a budget is one that can use it.
+            self.left = self.left.saturating_sub(self.debt).max(1);
+            self.debt = 0;
+        }
         self.deadline = deadline;
     }
 
