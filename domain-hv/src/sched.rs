@@ -93,6 +93,15 @@ impl Slot {
         })
     }
 
+    /// The next one after this slot whose bit is set, around: who asks again and again from slot to slot comes to each.
+    #[must_use]
+    pub fn next(self, among: u64) -> Option<Self> {
+        let others = among & !self.bit();
+        // All bits above the slot's own.
+        let above = others & self.bit().wrapping_neg();
+        Self::lowest(above).or_else(|| Self::lowest(others))
+    }
+
     fn lowest(bits: u64) -> Option<Self> {
         if bits == 0 {
             None
@@ -299,11 +308,17 @@ impl Scheduler {
         if self.mode == Mode::Idle || self.runner != from || !self.is_ready(to) || from == to {
             return;
         }
-        // An heir that yields passes on what it was given; one that yields to its donor gives it back.
+        // An heir that yields passes on what is left of what it was given; one that yields to its donor gives it back.
+        let left = match self.gift {
+            Some(gift) if gift.donor == self.payer && gift.heir == from => gift.left,
+            // What it was given is used up.
+            Some(_) | None if from != self.payer => return,
+            Some(_) | None => self.turn.length(),
+        };
         self.gift = (to != self.payer).then_some(Gift {
             donor: self.payer,
             heir: to,
-            left: self.turn.length(),
+            left,
         });
     }
 

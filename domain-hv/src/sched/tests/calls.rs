@@ -82,6 +82,17 @@ fn slots_and_their_bits() {
 }
 
 #[test]
+fn the_next_slot_goes_around() {
+    let slot = |index| Slot::new(index).unwrap();
+    let among = 0x8000_0000_0000_0015;
+    for (from, to) in [(0, 2), (2, 4), (4, 63), (63, 0), (1, 2), (3, 4), (62, 63)] {
+        assert_eq!(slot(from).next(among), Some(slot(to)));
+    }
+    assert_eq!(slot(5).next(1 << 5), None);
+    assert_eq!(slot(63).next(0), None);
+}
+
+#[test]
 fn the_first_call_says_when_time_begins() {
     let mut cpu = Scheduler::new();
     assert_eq!(cpu.decide(1 << 60).run, None);

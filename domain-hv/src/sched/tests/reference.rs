@@ -81,8 +81,12 @@ impl Textbook {
     pub fn yield_to(&mut self, from: usize, to: usize) {
         let Some(choice) = self.choice else { return };
         if choice.runner == from && self.lanes[to].ready && from != to {
-            let length = self.turn_length();
-            self.gift = Some((choice.payer, to, length)).filter(|_| choice.payer != to);
+            let left = match self.gift {
+                Some((donor, heir, left)) if (donor, heir) == (choice.payer, from) => left,
+                _ if choice.payer != from => return,
+                _ => self.turn_length(),
+            };
+            self.gift = Some((choice.payer, to, left)).filter(|_| choice.payer != to);
         }
     }
 

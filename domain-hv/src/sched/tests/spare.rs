@@ -200,3 +200,49 @@ fn a_donor_that_sleeps_has_given_nothing_for_later() {
     cpu.wake(donor, 20);
     assert_eq!(cpu.decide(20).run, Some(donor));
 }
+
+/// Two lanes wait for a lock that a third holds, and no one knows which holds it.
+#[test]
+fn lanes_that_yield_around_come_to_the_one_that_holds_the_lock() {
+    let mut cpu = Scheduler::new();
+    let slots: [Slot; 3] = core::array::from_fn(|_| cpu.add(lane(0)).unwrap());
+    for slot in slots {
+        cpu.wake(slot, 0);
+    }
+    let mut now = 0;
+    for expected in slots {
+        let run = cpu.decide(now).run.unwrap();
+        assert_eq!(run, expected);
+        now += 10;
+        cpu.yield_to(run, run.next(cpu.ready()).unwrap(), now);
+    }
+    // Nobody else was to run, so the one that gave has its time back.
+    assert_eq!(cpu.decide(now).run, Some(slots[0]));
+    assert_eq!(cpu.decide(now).until, Some(1000));
+}
+
+#[test]
+fn a_gift_that_is_passed_on_does_not_grow() {
+    let mut cpu = Scheduler::new();
+    let most = Server {
+        budget: 8000,
+        period: 10_000,
+        priority: 0,
+    };
+    let donor = cpu.add(most).unwrap();
+    let [a, b] = core::array::from_fn(|_| cpu.add(lane(0)).unwrap());
+    cpu.wake(donor, 0);
+    cpu.wake(a, 1);
+    cpu.wake(b, 1);
+    assert_eq!(cpu.decide(1).run, Some(donor));
+    cpu.yield_to(donor, a, 1);
+    let mut now = 1;
+    let mut pair = [a, b];
+    while now < 2501 {
+        assert_eq!(cpu.decide(now).run, Some(pair[0]));
+        now += 100;
+        cpu.yield_to(pair[0], pair[1], now);
+        pair.reverse();
+    }
+    assert_eq!(cpu.decide(now).run, Some(donor));
+}
