@@ -19,7 +19,7 @@ use fixtures::build::{node, overlay, overlay_of_label, property};
 use fixtures::{Disk, Fixtures, SEEDS};
 use proptest::prelude::*;
 
-const LINUX: &str = include_str!("../../linux-hello.toml");
+const LINUX: &str = include_str!("../../../tests/configs/linux-hello.toml");
 const TWO: &str = include_str!("../../two-guests.toml");
 
 fn compiled(text: &str) -> Compiled {
