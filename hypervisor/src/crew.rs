@@ -233,13 +233,13 @@ impl Crew {
         false
     }
 
-    /// A ready lane of the same machine on this CPU.
+    /// The next ready lane of the same machine on this CPU, around: nobody knows which of them holds the lock.
     fn sibling(&self, index: usize) -> Option<Slot> {
-        let vm = self.members.get(index)?.vm.id;
-        let ready = |member: &&Member| {
-            member.vm.id == vm && member.stand == Stand::Ready && member.slot.index() != index
-        };
-        self.members.iter().find(ready).map(|member| member.slot)
+        let member = self.members.get(index)?;
+        let vm = member.vm.id;
+        let ready = |member: &&Member| member.vm.id == vm && member.stand == Stand::Ready;
+        let ready = self.members.iter().filter(ready);
+        member.slot.next(ready.fold(0, |bits, one| bits | one.slot.bit()))
     }
 
     /// A lane has switched itself off.
