@@ -239,7 +239,8 @@ impl Crew {
         let vm = member.vm.id;
         let ready = |member: &&Member| member.vm.id == vm && member.stand == Stand::Ready;
         let ready = self.members.iter().filter(ready);
-        member.slot.next(ready.fold(0, |bits, one| bits | one.slot.bit()))
+        let siblings = ready.fold(0, |bits, one| bits | one.slot.bit());
+        member.slot.next(siblings)
     }
 
     /// A lane has switched itself off.
