@@ -157,6 +157,39 @@ fn a_pause_is_not_life() {
 }
 
 #[test]
+fn what_was_lived_before_a_pause_counts() {
+    let mut machine = machine(OnCrash::Restart, &[Event::Built, Event::Reset, Event::Left]);
+    let half = STABLE_MS / 2;
+    machine.on(Event::Built, 0);
+    machine.on(Event::Operator(Command::Pause), half);
+    machine.on(Event::Operator(Command::Resume), 10 * half);
+    machine.on(Event::Reset, 11 * half);
+    assert_eq!(machine.on(Event::Left, 11 * half), Action::Build);
+}
+
+/// After a reset, a command and another reset: whether the restart waits.
+fn waits_after(command: Command) -> bool {
+    let mut machine = machine(
+        OnCrash::Restart,
+        &[Event::Built, Event::Reset, Event::Left, Event::Built],
+    );
+    let left = machine.on(Event::Operator(command), 1000) == Action::Leave;
+    if left {
+        machine.on(Event::Left, 1000);
+        machine.on(Event::Built, 1000);
+    }
+    machine.on(Event::Reset, 1000);
+    machine.on(Event::Left, 1000) != Action::Build
+}
+
+#[test]
+fn only_a_command_that_is_carried_out_forgives_a_loop() {
+    assert!(!waits_after(Command::Restart));
+    assert!(waits_after(Command::Start), "refused: it runs");
+    assert!(waits_after(Command::Pause));
+}
+
+#[test]
 fn an_operators_restart_is_no_loop() {
     let mut machine = machine(OnCrash::Stop, &[]);
     for now in 0..50 {
