@@ -7,6 +7,7 @@ use tests::matrix::{self, Point};
 use tests::transcript::Transcript;
 
 const TWO: &str = "configs/two-guests.toml";
+const DEDICATED: &str = "tests/configs/dedicated.toml";
 const ONE: &str = "configs/one-guest.toml";
 
 fn good(transcript: &Transcript, guests: &[&str]) -> anyhow::Result<()> {
@@ -44,10 +45,10 @@ fn what_two_guests_print_is_the_golden() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_machine_too_small_is_refused_with_lanes_and_cpus() -> anyhow::Result<()> {
+fn a_machine_too_small_for_dedicated_lanes_is_refused_with_lanes_and_cpus() -> anyhow::Result<()> {
     for cpus in [1, 2] {
-        let checked = Machine::of(TWO).smp(cpus).check()?;
-        let run = Machine::of(TWO).smp(cpus).run()?;
+        let checked = Machine::of(DEDICATED).smp(cpus).check()?;
+        let run = Machine::of(DEDICATED).smp(cpus).run()?;
         for transcript in [checked, run] {
             ensure!(
                 transcript.status() != 0,
@@ -64,6 +65,13 @@ fn a_machine_too_small_is_refused_with_lanes_and_cpus() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn dedicated_lanes_have_the_smallest_machine_that_fits() -> anyhow::Result<()> {
+    let transcript = Machine::of(DEDICATED).run()?;
+    good(&transcript, &["alpha", "beta"])?;
+    transcript.has("3 CPUs")
 }
 
 #[test]
