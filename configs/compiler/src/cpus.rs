@@ -9,10 +9,6 @@ use crate::place::{self, Part, Want};
 use crate::raw::{Field, RawGuest, RawMachine};
 use crate::{admission, shares};
 
-/// Whether EL2 lets lanes take turns on a CPU. Until it does, a machine of which nobody says how many CPUs it has gets
-/// one for each lane.
-const EL2_SCHEDULES: bool = false;
-
 /// How many CPUs there are, and who says so.
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
@@ -189,9 +185,6 @@ fn wants(guests: &[RawGuest]) -> Vec<Want> {
 fn comfortable(guests: &[RawGuest], wants: &[Want]) -> Option<u32> {
     let dedicated = wants.iter().filter(|want| want.part == Part::Dedicated);
     let dedicated = u32::try_from(dedicated.count()).unwrap_or(u32::MAX);
-    if !EL2_SCHEDULES {
-        return place::smallest(wants, u32::try_from(wants.len().max(1)).ok()?);
-    }
     let shared = guests.iter().filter(|guest| !guest.is_dedicated());
     let most = shared.filter_map(|guest| Some(guest.lanes.as_ref()?.value));
     place::smallest(

@@ -55,7 +55,7 @@ fn the_bundle_is_what_the_plan_says() {
         .guests()
         .map(|guest| guest.lanes().map(|lane| lane.cpu).collect())
         .collect();
-    assert_eq!(cpus, [vec![0, 1], vec![2]]);
+    assert_eq!(cpus, [vec![0, 1], vec![0]]);
     for segment in plan.guests().flat_map(|guest| guest.segments()) {
         let file = compiled
             .files()
@@ -211,7 +211,7 @@ fn a_machine_is_as_large_as_stated() {
         cpus: None,
         memory: Some(3 << 30),
     };
-    assert_eq!(sizes(TWO, &Fixtures::default()), (3, 256));
+    assert_eq!(sizes(TWO, &Fixtures::default()), (2, 256));
     assert_eq!(sizes(&stated, &Fixtures::default()), (4, 2048));
     assert_eq!(sizes(&stated, &more_cpus), (5, 2048));
     assert_eq!(sizes(&stated, &more_memory), (4, 3072));
