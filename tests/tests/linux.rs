@@ -8,6 +8,7 @@ use tests::transcript::Transcript;
 const ONE: &str = "configs/linux.toml";
 const PAIR: &str = "configs/linux-pair.toml";
 const MIXED: &str = "configs/mixed.toml";
+const FAILS: &str = "tests/configs/linux-fails.toml";
 
 /// Every Linux tested itself and everything ended well.
 fn good(transcript: &Transcript, linux: &[&str], others: &[&str]) -> anyhow::Result<()> {
@@ -80,6 +81,16 @@ fn linux_runs_beside_a_guest_of_ours() -> anyhow::Result<()> {
     good(&transcript, &["linux"], &["kernel"])?;
     ensure!(said(&transcript, "linux", "CPUs online")? == "2");
     Ok(())
+}
+
+/// A self-test that fails makes the run fail, though the guest powered off as it should.
+#[test]
+fn a_failed_self_test_fails_the_run() -> anyhow::Result<()> {
+    let transcript = machine(FAILS, "max", None).run()?;
+    transcript.no_panic()?;
+    transcript.well("linux")?;
+    transcript.has("error: guest linux: self-test: FAILED: CPUs online: 1 instead of 2")?;
+    transcript.ended(1)
 }
 
 /// With `XDV_MATRIX=full`: every config on every CPU model and emulator that is promised.

@@ -96,9 +96,10 @@ impl Debian {
         }
         fetched.with_context(|| {
             format!(
-                "Debian's arm64 kernel cannot be fetched here; put an arm64 Linux Image at {} and a static arm64 busybox at {}",
+                "Debian's arm64 kernel cannot be fetched here; put an arm64 Linux Image at {} and a static arm64 busybox at {} (Debian's packages for {} and {BUSYBOX} hold them: https://packages.debian.org)",
                 debian.kernel().display(),
-                debian.busybox().display()
+                debian.busybox().display(),
+                flavour.package()
             )
         })?;
         Ok(debian)

@@ -192,7 +192,7 @@ fn qemu_ten(project: &Project) -> Finding {
 }
 
 fn debian(project: &Project) -> Finding {
-    let what = "Debian's arm64 kernel (kernel = \"debian\")".to_owned();
+    let what = "Debian's arm64 kernel (configs/linux.toml)".to_owned();
     if Debian::is_cached(project) {
         Finding {
             what,
