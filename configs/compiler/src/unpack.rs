@@ -262,3 +262,23 @@ impl fmt::Display for NotUnpacked {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream without end is read to the bound and one byte on, not more: that byte tells that it is too large.
+    #[test]
+    fn no_more_is_unpacked_than_the_bound() {
+        let mut out = vec![1; 10];
+        let endless = io::repeat(0).take(1 << 20);
+        let refused = drain(endless, &mut out, Packing::Gzip, 1000);
+        assert_eq!(refused, Err(NotUnpacked::TooLarge(Packing::Gzip, 1000)));
+        assert_eq!(out.len(), 1001);
+
+        let mut out = vec![1; 10];
+        let exact = io::repeat(0).take(990);
+        assert_eq!(drain(exact, &mut out, Packing::Gzip, 1000), Ok(()));
+        assert_eq!(out.len(), 1000);
+    }
+}

@@ -126,6 +126,12 @@ fn an_elf_file_lies_where_it_was_linked() {
     assert_eq!((start, entry), (RAM_BASE, RAM_BASE));
     let asked = machine(&free.bytes(), 0, "load = 0x4220_0000\n").expect("it is a kernel");
     assert_eq!(kernel(&asked).2, 0x4220_0000);
+
+    // Position independent, but linked in RAM: there.
+    let mut there = Elf::at(0x4060_0000, 0x1000);
+    there.kind = 3;
+    let (start, _, entry) = kernel(&machine(&there.bytes(), 0, "").expect("it is a kernel"));
+    assert_eq!((start, entry), (0x4060_0000, 0x4060_0000));
 }
 
 #[test]
