@@ -104,7 +104,7 @@ impl Compiled {
         self.summary.memory()
     }
 
-    /// How many CPUs the machine needs.
+    /// How many CPUs the machine needs, as the lanes are placed.
     #[must_use]
     pub fn cpus_needed(&self) -> u32 {
         self.summary.cpus_needed
