@@ -25,8 +25,8 @@ pub(crate) fn read(vcpu: &mut Vcpu, ipa: Ipa, width: Width, hw: &mut impl Hardwa
     let frame = match device {
         Device::Distributor => Frame::Distributor,
         Device::Redistributor(lane) => Frame::Redistributor(lane),
-        Device::Pl011 => return Some(uart(vcpu, hw, |console| console.uart.read(offset, bytes))),
-        Device::Pl031 => return Some(rtc(vcpu, hw, |rtc, now| rtc.read(offset, bytes, now))),
+        Device::Pl011 => return Some(uart_read(vcpu, offset, bytes, hw)),
+        Device::Pl031 => return Some(rtc_read(vcpu, offset, bytes, hw)),
         Device::Virtio(_) => return Some(virtio::read_empty(offset, bytes)),
         // A fault in RAM is no device's: stage 2 maps all of it.
         Device::Ram => return None,
@@ -52,15 +52,11 @@ pub(crate) fn write(
         Device::Distributor => Frame::Distributor,
         Device::Redistributor(lane) => Frame::Redistributor(lane),
         Device::Pl011 => {
-            uart(vcpu, hw, |Console { uart, line }| {
-                if let Some(byte) = uart.write(offset, value) {
-                    line.push(byte, &mut |text: &str| lines.line(text));
-                }
-            });
+            uart_write(vcpu, offset, value, hw, lines);
             return Some(());
         }
         Device::Pl031 => {
-            rtc(vcpu, hw, |rtc, now| rtc.write(offset, bytes, value, now));
+            rtc_write(vcpu, offset, bytes, value, hw);
             return Some(());
         }
         Device::Virtio(_) => return Some(()),
@@ -86,27 +82,56 @@ pub fn tick(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
     }
 }
 
+// Out of line, so that what they need of the stack is not paid for by accesses to the interrupt controller.
+
+#[inline(never)]
+fn uart_read(vcpu: &mut Vcpu, offset: u64, bytes: u32, hw: &mut impl Hardware) -> u64 {
+    uart(vcpu, hw, |console| console.uart.read(offset, bytes))
+}
+
+#[inline(never)]
+fn uart_write(
+    vcpu: &mut Vcpu,
+    offset: u64,
+    value: u64,
+    hw: &mut impl Hardware,
+    lines: &mut impl Lines,
+) {
+    uart(vcpu, hw, |Console { uart, line }| {
+        if let Some(byte) = uart.write(offset, value) {
+            line.push(byte, &mut |text: &str| lines.line(text));
+        }
+    });
+}
+
+#[inline(never)]
+fn rtc_read(vcpu: &mut Vcpu, offset: u64, bytes: u32, hw: &mut impl Hardware) -> u64 {
+    rtc(vcpu, hw, |rtc, now| rtc.read(offset, bytes, now))
+}
+
+#[inline(never)]
+fn rtc_write(vcpu: &mut Vcpu, offset: u64, bytes: u32, value: u64, hw: &mut impl Hardware) {
+    rtc(vcpu, hw, |rtc, now| rtc.write(offset, bytes, value, now));
+}
+
 /// An access to the UART. Room that it made is filled at once, with what was typed ahead.
+#[inline(always)]
 fn uart<R>(vcpu: &mut Vcpu, hw: &mut impl Hardware, access: impl FnOnce(&mut Console) -> R) -> R {
     let machine = vcpu.machine;
     let (done, changed) = {
         let console = &mut *machine.console.lock();
         let before = console.uart.line();
         let done = access(console);
-        machine.refill(&mut console.uart);
-        let flags = u32::from(console.uart.flags());
-        machine.uart_flags.store(flags, Ordering::Relaxed);
-        let after = console.uart.line();
-        (done, (before != after).then_some(after))
+        (done, machine.settle_uart(&mut console.uart) != before)
     };
-    if let Some(level) = changed {
-        let level_now = |machine: &Machine| machine.console.lock().uart.line();
-        set_line(vcpu, PL011_SPI, level, level_now, hw);
+    if changed {
+        set_line(vcpu, PL011_SPI, hw);
     }
     done
 }
 
 /// An access to the real-time clock.
+#[inline(always)]
 fn rtc<R>(
     vcpu: &mut Vcpu,
     hw: &mut impl Hardware,
@@ -123,17 +148,10 @@ fn rtc<R>(
         let done = access(rtc, now);
         let alarm = rtc.alarm(now.frequency).unwrap_or(u64::MAX);
         machine.alarm.store(alarm, Ordering::Release);
-        let after = rtc.line();
-        (done, (before != after).then_some(after))
+        (done, rtc.line() != before)
     };
-    if let Some(level) = changed {
-        set_line(
-            vcpu,
-            PL031_SPI,
-            level,
-            |machine| machine.rtc.lock().line(),
-            hw,
-        );
+    if changed {
+        set_line(vcpu, PL031_SPI, hw);
     }
     done
 }
@@ -143,17 +161,13 @@ fn rtc<R>(
 const LINE_LOOKS: usize = 4;
 
 /// Tells the interrupt controller of a line that has changed, until it is what the controller was told.
-fn set_line(
-    vcpu: &mut Vcpu,
-    spi: u32,
-    mut level: bool,
-    level_now: impl Fn(&Machine) -> bool,
-    hw: &mut impl Hardware,
-) {
+#[inline(never)]
+fn set_line(vcpu: &mut Vcpu, spi: u32, hw: &mut impl Hardware) {
     let machine = vcpu.machine;
+    let mut level = machine.line(spi);
     for _ in 0..LINE_LOOKS {
         vcpu.gic.set_line(&machine.vgic, spi, level, hw);
-        let now = level_now(machine);
+        let now = machine.line(spi);
         if now == level {
             break;
         }
@@ -168,10 +182,28 @@ impl Machine {
         (offset == pl011::FR).then(|| self.uart_flags.load(Ordering::Relaxed))
     }
 
-    fn refill(&self, uart: &mut Pl011) {
-        if uart.room() == 0 || self.typed_ahead.load(Ordering::Acquire) == 0 {
-            return;
+    /// The level of a device's line.
+    fn line(&self, spi: u32) -> bool {
+        if spi == PL031_SPI {
+            self.rtc.lock().line()
+        } else {
+            self.console.lock().uart.line()
         }
+    }
+
+    /// After each access to the UART: room is filled, and the flags are copied for the hot path. The line's level.
+    #[inline(never)]
+    fn settle_uart(&self, uart: &mut Pl011) -> bool {
+        if uart.room() != 0 && self.typed_ahead.load(Ordering::Acquire) != 0 {
+            self.refill(uart);
+        }
+        let flags = u32::from(uart.flags());
+        self.uart_flags.store(flags, Ordering::Relaxed);
+        uart.line()
+    }
+
+    #[cold]
+    fn refill(&self, uart: &mut Pl011) {
         let mut typed = self.typed.lock();
         while uart.room() != 0
             && let Some(byte) = typed.pop()

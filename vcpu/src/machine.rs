@@ -8,7 +8,7 @@ use vcpu_board::console::LineBuffer;
 use vcpu_board::pl011::{self, Pl011};
 use vcpu_board::pl031::Pl031;
 use vcpu_board::ring::Ring;
-use vcpu_board::{Board, Device, RAM_BASE};
+use vcpu_board::{Board, RAM_BASE};
 
 use crate::idregs::IdRegs;
 use crate::inject::Features;
@@ -143,9 +143,7 @@ impl Machine {
     /// Whether an address is in the machine's RAM.
     #[must_use]
     pub fn is_ram(&self, ipa: Ipa) -> bool {
-        self.board
-            .find(ipa)
-            .is_some_and(|place| place.device == Device::Ram)
+        self.board.is_ram(ipa)
     }
 }
 

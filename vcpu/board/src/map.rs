@@ -136,6 +136,13 @@ impl Board {
         None
     }
 
+    /// Whether `ipa` is in RAM: what [`find`](Self::find) says, sooner.
+    #[inline]
+    #[must_use]
+    pub const fn is_ram(&self, ipa: Ipa) -> bool {
+        ipa.raw().wrapping_sub(self.ram.raw()) < self.ram_size
+    }
+
     /// How many redistributor frames there are.
     #[must_use]
     pub const fn lanes(&self) -> usize {
@@ -240,6 +247,8 @@ mod tests {
         fn a_place_leads_back_to_its_address(ipa in any::<u64>(), near in 0u64..0x8000_0000, lanes in 1usize..9) {
             let board = board(lanes);
             for ipa in [ipa, near] {
+                let ram = board.find(Ipa::new(ipa)).is_some_and(|place| place.device == Device::Ram);
+                prop_assert_eq!(ram, board.is_ram(Ipa::new(ipa)));
                 if let Some(Place { device, offset }) = board.find(Ipa::new(ipa)) {
                     let base = match device {
                         Device::Distributor => GICD_BASE,
