@@ -16,8 +16,6 @@ pub enum Ending {
 /// Why EL2 ended a machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StopReason {
-    /// The guest asked for a reset, which this machine's policy does not grant.
-    ResetRefused,
     /// Every lane is off: nothing can ever run again.
     AllLanesOff,
     /// An SError that no lane of the guest can be told about.
@@ -61,9 +59,6 @@ impl fmt::Display for Ending {
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::ResetRefused => {
-                f.write_str("it asked for a reset, and resets are not granted yet")
-            }
             Self::AllLanesOff => f.write_str("it switched off its last lane"),
             Self::SystemError => f.write_str("a system error (SError) of the machine"),
             Self::Operator => f.write_str("by its operator"),
@@ -90,7 +85,6 @@ mod tests {
             "stopped: it switched off its last lane"
         );
         for reason in [
-            StopReason::ResetRefused,
             StopReason::SystemError,
             StopReason::Operator,
             StopReason::Hung { ms: 10_000 },

@@ -173,6 +173,16 @@ impl Lifecycle {
         self.state
     }
 
+    /// What comes after a machine that is leaving has left: built (perhaps after a wait), held or stopped.
+    #[must_use]
+    pub const fn follows(&self) -> MachineState {
+        match self.next {
+            Next::Build { .. } => MachineState::Building,
+            Next::Hold => MachineState::Held,
+            Next::Stop => MachineState::Stopped,
+        }
+    }
+
     /// How often it began anew, for whatever reason.
     #[must_use]
     pub const fn restarts(&self) -> u32 {

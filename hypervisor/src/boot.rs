@@ -16,6 +16,7 @@ use vcpu::lane::Vcpu;
 use crate::build::{self, Builder};
 use crate::crew::Crew;
 use crate::house::{self, House};
+use crate::life;
 use crate::run;
 use crate::vm::Vm;
 
@@ -89,19 +90,14 @@ pub fn main(boot: Boot) -> ! {
     });
     name_machines(&mut arena, vms);
     start_cpus(&boot, house, &mut arena, boot_index);
-    for vm in vms {
-        if let Some(seat) = vm.seats.first() {
-            // As CPU_ON would: claimed, then ordered. A machine that is being built has no lane that is on.
-            let _ = vm.machine.power.turn_on(0);
-            seat.order(vm.entry, vm.dtb);
-        }
-    }
     let taken = timer::now().saturating_sub(boot.entered_at);
     say!(
         "boot: {} ticks to the first guest instruction, and {memory_ticks} for the guests' memory",
         taken.saturating_sub(memory_ticks)
     );
-    house.wake_all();
+    for vm in vms {
+        life::begin(house, vm);
+    }
     run::cpu(boot_index)
 }
 

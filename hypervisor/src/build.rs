@@ -1,7 +1,7 @@
 //! Builds the machines of a plan: RAM, tables, interrupt controller, kernel in place.
 
 use configs_plan::{Bundle, GuestPlan};
-use domain_hv::roster::Once;
+use domain_hv::lifecycle::OnCrash;
 use domain_hv::{Owner, VmId};
 use hypervisor_arch::fdt::Machine as Host;
 use hypervisor_arch::hardware::id_register;
@@ -22,7 +22,9 @@ use vcpu_board::RAM_BASE;
 
 use crate::boot::{sgi_to, vm_id};
 use crate::crew::Crew;
-use crate::vm::{Seat, Vm};
+use crate::fill::Fill;
+use crate::life::Life;
+use crate::vm::{File, Seat, Vm};
 
 /// The IPA space of a guest: 40 bits, or what the CPU has if that is less.
 const IPA_BITS: u32 = 40;
@@ -100,6 +102,7 @@ pub struct Builder<'a, 'b> {
 struct Memory {
     ram: GuestRam,
     tables: GuestTables,
+    files: &'static [File],
 }
 
 impl<'a, 'b> Builder<'a, 'b> {
@@ -174,9 +177,9 @@ impl<'a, 'b> Builder<'a, 'b> {
         let mut vmids = VmidAllocator::<CPUS>::new(width);
         let mut memories = PerGuest::new();
         for guest in guests {
-            let mut memory = self.memory(guest);
+            let mut memory = self.memory(bundle, guest);
             let started = timer::now();
-            load(bundle, guest, &memory.ram);
+            fill(guest, &memory);
             let took = timer::now().saturating_sub(started);
             self.memory_ticks = self.memory_ticks.saturating_add(took);
             tag(&mut vmids, guest, &mut memory.tables);
@@ -198,7 +201,7 @@ impl<'a, 'b> Builder<'a, 'b> {
     }
 
     /// Frames and tables of a guest.
-    fn memory(&mut self, guest: &GuestPlan) -> Memory {
+    fn memory(&mut self, bundle: &Bundle<'static>, guest: &GuestPlan) -> Memory {
         let name = guest.name();
         let plan = guest.ram();
         let ram = self.frames(guest);
@@ -212,7 +215,31 @@ impl<'a, 'b> Builder<'a, 'b> {
                 "guest {name}: its RAM cannot be mapped: {error}"
             ));
         }
-        Memory { ram, tables }
+        let files = self.files(bundle, guest);
+        Memory { ram, tables, files }
+    }
+
+    /// What a guest is loaded from, for the first time and every time that it begins anew.
+    fn files(&mut self, bundle: &Bundle<'static>, guest: &GuestPlan) -> &'static [File] {
+        let files: arrayvec::ArrayVec<File, { configs_plan::MAX_SEGMENTS }> = guest
+            .segments()
+            .map(|segment| File {
+                offset: segment.ipa.saturating_sub(RAM_BASE),
+                bytes: bundle.segment(&segment).unwrap_or(&[]),
+            })
+            .collect();
+        let nothing = File {
+            offset: 0,
+            bytes: &[],
+        };
+        let copy = |index: usize| files.get(index).copied().unwrap_or(nothing);
+        match self.arena.alloc_slice(files.len(), copy) {
+            Some(files) => files,
+            None => fault::refuse(format_args!(
+                "guest {}: EL2's arena is too small for its files",
+                guest.name()
+            )),
+        }
     }
 
     /// A guest's frames: those that [`claim_pinned`] has claimed for it, or any.
@@ -283,7 +310,8 @@ impl Common {
             entry: guest.entry(),
             dtb: guest.dtb(),
             seats,
-            ended: Once::new(),
+            files: memory.files,
+            life: Life::new(on_crash(guest.on_crash())),
         }
     }
 }
@@ -296,24 +324,27 @@ fn host_id(crm: u16, op2: u16) -> u64 {
     }
 }
 
-/// Scrubs a guest's RAM, puts its files in place and makes memory itself hold them.
-fn load(bundle: &Bundle, guest: &GuestPlan, ram: &GuestRam) {
-    ram.scrub();
-    for segment in guest.segments() {
-        let bytes = bundle.segment(&segment).unwrap_or(&[]);
-        let placed = segment
-            .ipa
-            .checked_sub(RAM_BASE)
-            .and_then(|offset| ram.write(offset, bytes));
-        if placed.is_none() {
-            fault::refuse(format_args!(
-                "guest {}: {} is outside its RAM",
-                guest.name(),
-                segment.file
-            ));
-        }
+/// The plan's word for it in ours.
+const fn on_crash(plan: configs_plan::OnCrash) -> OnCrash {
+    match plan {
+        configs_plan::OnCrash::Stop => OnCrash::Stop,
+        configs_plan::OnCrash::Restart => OnCrash::Restart,
+        configs_plan::OnCrash::Hold => OnCrash::Hold,
     }
-    ram.hand_over();
+}
+
+/// Puts a guest's memory into the state it starts in.
+fn fill(guest: &GuestPlan, memory: &Memory) {
+    let mut fill = Fill::START;
+    while fill != Fill::Done {
+        fill = match fill.step(&memory.ram, memory.files, u64::MAX & !0xFFF) {
+            Some(next) => next,
+            None => fault::refuse(format_args!(
+                "guest {}: a file of it is outside its RAM",
+                guest.name()
+            )),
+        };
+    }
 }
 
 /// Gives a guest its VMID, on every CPU that will run it.

@@ -10,7 +10,7 @@ use vcpu::smccc::Results;
 use vcpu::vgic::VirtGic;
 
 use crate::house::House;
-use crate::report;
+use crate::life;
 use crate::vm::Vm;
 
 /// Bytes copied out of a guest at a time, so that a long text costs no more stack than a short one.
@@ -67,7 +67,7 @@ pub fn out(
         Task::Wait(wait) => return Next::Wait(wait),
         Task::Off => return Next::Off,
         Task::Stop(cause) => {
-            report::end(house, vm, cause, Some(lane));
+            life::end(house, vm, cause, Some(lane));
             return Next::Look;
         }
     }

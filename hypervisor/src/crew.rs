@@ -16,10 +16,12 @@ use hypervisor_arch::world::{self, Place};
 use hypervisor_arch::{cpu, timer};
 use vcpu::lane::{Cause, Vcpu};
 use vcpu::psci::LastOut;
-use vcpu::serve::Wait;
+use vcpu::serve::{self, Wait};
 use vcpu::vgic::Away;
 
+use crate::fill::Fill;
 use crate::house::House;
+use crate::life::{self, Phase};
 use crate::report;
 use crate::vm::{Seat, Vm};
 
@@ -31,6 +33,8 @@ pub struct Member {
     slot: Slot,
     place: Place,
     stand: Stand,
+    /// Its machine is paused: it does not run, however things stand.
+    paused: bool,
 }
 
 /// How things stand with a lane.
@@ -42,10 +46,14 @@ enum Stand {
     Ready,
     /// It waits for an interrupt, or until this count.
     Waiting(u64),
-    /// Its machine has ended.
+    /// Its machine is not running, and it has left.
     Gone,
+    /// Its machine is being built, on its time: it is lane 0.
+    Building(Fill),
 }
 
+/// Bytes of a machine's memory that are put in order at a time: how long an interrupt may have to wait for it.
+const PIECE: u64 = 64 << 10;
 /// Later than anything.
 const NEVER: u64 = u64::MAX;
 
@@ -68,6 +76,8 @@ pub struct Crew {
 pub enum Turn {
     /// Run this member: its world is in the CPU.
     Run(usize),
+    /// Build this member's machine.
+    Build(usize),
     /// Wait for an interrupt.
     Idle,
 }
@@ -110,6 +120,7 @@ impl Crew {
             slot,
             place,
             stand: Stand::Off,
+            paused: false,
         };
         self.members
             .try_push(member)
@@ -126,6 +137,13 @@ impl Crew {
         if self.is_single() {
             self.load(0);
         }
+    }
+
+    /// Whether a machine's clock has to be looked at sooner than this CPU would look. Lane 0's CPU does.
+    pub fn must_rearm(&self, index: usize) -> bool {
+        let alarm = |member: &Member| member.vm.machine.next_alarm().unwrap_or(NEVER);
+        let member = self.members.get(index);
+        member.is_some_and(|member| member.lane.index() == 0 && alarm(member) < self.alarm)
     }
 
     /// The member with this number.
@@ -151,7 +169,7 @@ impl Crew {
                 self.look();
                 report::deadline(house);
             }
-            self.gather(now);
+            self.gather(house, now);
             if self.is_single() {
                 return self.next_single();
             }
@@ -162,6 +180,10 @@ impl Crew {
             };
             // A slot's number is its member's: both are in the order of admission.
             let index = slot.index();
+            if self.is_building(index) {
+                self.arm(decision.until.unwrap_or(NEVER));
+                return Turn::Build(index);
+            }
             if self.loaded != Some(index) {
                 if self.unload() {
                     // Something came for the lane that has just left: decide again.
@@ -183,25 +205,130 @@ impl Crew {
     fn next_single(&mut self) -> Turn {
         self.arm(NEVER);
         match self.members.first().map(|member| member.stand) {
-            Some(Stand::Ready) => Turn::Run(0),
-            Some(Stand::Off | Stand::Waiting(_) | Stand::Gone) | None => Turn::Idle,
+            Some(Stand::Ready) if !self.is_paused(0) => {
+                if self.loaded.is_none() {
+                    self.load(0);
+                }
+                Turn::Run(0)
+            }
+            Some(Stand::Building(_)) => Turn::Build(0),
+            Some(Stand::Ready | Stand::Off | Stand::Waiting(_) | Stand::Gone) | None => Turn::Idle,
         }
     }
 
-    /// Finds out what has happened to the lanes.
-    fn gather(&mut self, now: u64) {
-        let single = self.is_single();
-        let mut ended = 0;
-        for (index, member) in self.members.iter_mut().enumerate() {
-            if member.vm.ended.is_claimed() {
-                ended |= member.slot.bit();
-            } else if member.wakes(self.loaded == Some(index), now) && !single {
-                self.scheduler.wake(member.slot, now);
+    fn is_building(&self, index: usize) -> bool {
+        let member = self.members.get(index);
+        member.is_some_and(|member| matches!(member.stand, Stand::Building(_)))
+    }
+
+    fn is_paused(&self, index: usize) -> bool {
+        self.members.get(index).is_some_and(|member| member.paused)
+    }
+
+    /// Finds out what has happened to the lanes and their machines.
+    fn gather(&mut self, house: &'static House, now: u64) {
+        for index in 0..self.members.len() {
+            let Some(member) = self.members.get_mut(index) else {
+                return;
+            };
+            let phase = member.vm.life.phase();
+            if phase == Phase::Running && !member.paused && member.stand != Stand::Gone {
+                if member.lane.index() == 0 {
+                    member.tend_devices();
+                }
+                if member.wakes(self.loaded == Some(index), now) {
+                    self.ready(index, now);
+                }
+            } else {
+                self.follow(house, index, phase, now);
             }
         }
-        for slot in Slot::each(ended) {
-            self.dismiss(slot.index(), now);
+    }
+
+    /// A lane whose machine is not simply running does its share of what is.
+    #[cold]
+    fn follow(&mut self, house: &'static House, index: usize, phase: Phase, now: u64) {
+        let Some(member) = self.members.get_mut(index) else {
+            return;
+        };
+        let (vm, lane, stand) = (member.vm, member.lane.index(), member.stand);
+        match phase {
+            Phase::Running if stand == Stand::Gone => {
+                self.prepare(index);
+                self.wake_if(index, now);
+            }
+            Phase::Running => {
+                member.paused = false;
+                if stand == Stand::Ready {
+                    self.ready(index, now);
+                } else {
+                    self.wake_if(index, now);
+                }
+            }
+            Phase::Paused if member.paused => {}
+            Phase::Paused => {
+                member.paused = true;
+                let slot = member.slot;
+                self.scheduler.block(slot, now);
+                if self.loaded == Some(index) {
+                    self.unload();
+                }
+            }
+            Phase::Out if stand == Stand::Gone => {
+                if lane == 0 {
+                    life::look(house, vm, now);
+                }
+            }
+            Phase::Out => {
+                self.dismiss(index, now);
+                life::left(house, vm, lane);
+            }
+            Phase::Building if lane == 0 && stand == Stand::Gone => {
+                member.stand = Stand::Building(Fill::START);
+                self.ready(index, now);
+            }
+            Phase::Building => {}
         }
+    }
+
+    fn wake_if(&mut self, index: usize, now: u64) {
+        let resident = self.loaded == Some(index);
+        if let Some(member) = self.members.get_mut(index)
+            && member.wakes(resident, now)
+        {
+            self.ready(index, now);
+        }
+    }
+
+    /// A lane wants the CPU.
+    fn ready(&mut self, index: usize, now: u64) {
+        if !self.is_single()
+            && let Some(member) = self.members.get(index)
+        {
+            self.scheduler.wake(member.slot, now);
+        }
+    }
+
+    /// Does a piece of building a machine. When it is done, the machine runs.
+    pub fn build(&mut self, house: &'static House, index: usize) {
+        let Some(member) = self.members.get_mut(index) else {
+            return;
+        };
+        let Stand::Building(fill) = member.stand else {
+            return;
+        };
+        let vm = member.vm;
+        // A file that does not fit has been refused at boot.
+        let next = fill.step(&vm.ram, vm.files, PIECE).unwrap_or(Fill::Done);
+        member.stand = Stand::Building(next);
+        if next != Fill::Done {
+            return;
+        }
+        let slot = member.slot;
+        member.stand = Stand::Gone;
+        self.scheduler.block(slot, timer::now());
+        vm.reset();
+        life::begin(house, vm);
     }
 
     /// A lane has nothing to do. True when it goes on all the same.
@@ -245,25 +372,35 @@ impl Crew {
 
     /// A lane has switched itself off.
     pub fn off(&mut self, house: &'static House, index: usize) {
-        let alone = self.is_single();
         self.clear();
         let Some(member) = self.members.get_mut(index) else {
             return;
         };
+        let (vm, lane) = (member.vm, member.lane.index());
         self.scheduler.block(member.slot, timer::now());
-        member.stand = Stand::Off;
         // Everything that CPU_ON will find is put in place before it comes, not after.
-        let lane = member.lane.index();
-        let machine = &member.vm.machine;
-        member.lane.start(0, 0);
-        member.lane.gic.reset(&machine.vgic, &mut ThisCpu);
-        let vm = member.vm;
-        if alone {
-            self.load(index);
-        }
+        self.prepare(index);
         // Off to the other lanes only now: what they send or set from here on is for the lane's next life.
         if vm.machine.power.turned_off(lane) == LastOut::NoneRemain {
-            report::end(house, vm, Cause::AllLanesOff, None);
+            life::end(house, vm, Cause::AllLanesOff, None);
+        }
+    }
+
+    /// Readies a lane whose world is nowhere for its next CPU_ON.
+    fn prepare(&mut self, index: usize) {
+        if let Some(member) = self.members.get_mut(index) {
+            member.stand = Stand::Off;
+            member.paused = false;
+            member.lane.start(0, 0);
+            let machine = &member.vm.machine;
+            member.lane.gic.reset(&machine.vgic, &mut ThisCpu);
+            // Nothing of another life may be left in the CPU either.
+            if let Some(last) = self.last.get_mut(usize::from(member.vm.id.number())) {
+                *last = None;
+            }
+        }
+        if self.is_single() {
+            self.load(index);
         }
     }
 
@@ -289,7 +426,7 @@ impl Crew {
             .last
             .get_mut(usize::from(vm.id.number()))
             .and_then(|last| last.replace(index));
-        if was.is_some_and(|was| was != index) {
+        if was != Some(index) {
             world::forget_sibling();
         }
         // The kick first, the mail then: see `Vgic::set_kick`.
@@ -312,7 +449,7 @@ impl Crew {
         let vgic = &vm.machine.vgic;
         let away = match member.stand {
             Stand::Ready | Stand::Waiting(_) => Away::On,
-            Stand::Off | Stand::Gone => Away::Off,
+            Stand::Off | Stand::Gone | Stand::Building(_) => Away::Off,
         };
         lane.gic.depart(away, vgic, &mut ThisCpu);
         world::save(lane);
@@ -343,8 +480,14 @@ impl Crew {
     fn arm(&mut self, until: u64) {
         let mut alarm = until.min(self.deadline);
         for member in &self.members {
-            if let Stand::Waiting(until) = member.stand {
-                alarm = alarm.min(until);
+            if member.lane.index() == 0 {
+                alarm = alarm.min(member.vm.machine.next_alarm().unwrap_or(NEVER));
+            }
+            match member.stand {
+                Stand::Waiting(until) if !member.paused => alarm = alarm.min(until),
+                Stand::Gone if member.lane.index() == 0 => alarm = alarm.min(member.vm.life.due()),
+                Stand::Waiting(_) | Stand::Gone => {}
+                Stand::Off | Stand::Ready | Stand::Building(_) => {}
             }
         }
         if alarm != self.alarm {
@@ -381,9 +524,17 @@ impl Member {
                 }
                 self.stand = Stand::Ready;
             }
-            Stand::Off | Stand::Ready | Stand::Gone => return false,
+            Stand::Off | Stand::Ready | Stand::Gone | Stand::Building(_) => return false,
         }
         true
+    }
+
+    /// Does what the machine's devices have to do by themselves. Lane 0 does, on or off.
+    fn tend_devices(&mut self) {
+        if self.vm.machine.has_input() {
+            serve::console_input(self.lane, &mut ThisCpu);
+        }
+        serve::tick(self.lane, &mut ThisCpu);
     }
 
     /// Begins a life, as CPU_ON says.

@@ -52,7 +52,7 @@ impl House {
     }
 
     /// Makes every CPU look around.
-    pub fn wake_all(&self) {
+    fn wake_all(&self) {
         for wake in self.wakes {
             ThisCpu.send_sgi(*wake);
         }

@@ -3,11 +3,11 @@
 use core::fmt::{self, Write};
 
 use arrayvec::ArrayString;
-use domain_hv::{Ending, StopReason};
+use domain_hv::lifecycle::MachineState;
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::{power, say, timer};
 use vcpu::inject::El1Regs;
-use vcpu::lane::{Cause, Vcpu};
+use vcpu::lane::Vcpu;
 use vcpu::psci::State;
 
 use crate::house::House;
@@ -22,33 +22,8 @@ const SHOWN: usize = 8;
 /// The longest report of one machine's lanes.
 type Words = ArrayString<400>;
 
-/// Ends a machine: says so once, brings its other lanes out, and switches the computer off after the last one. `lane`
-/// is the one whose exit was the end; where that was not the guest's own wish, its last exits are shown.
-pub fn end(house: &'static House, vm: &'static Vm, cause: Cause, lane: Option<&Vcpu<'static>>) {
-    if !vm.ended.claim() {
-        return;
-    }
-    let ending = match cause {
-        Cause::Exit(code) => Ending::from_code(code),
-        Cause::Reset => Ending::Stopped(StopReason::ResetRefused),
-        Cause::AllLanesOff => Ending::Stopped(StopReason::AllLanesOff),
-        Cause::SystemError => Ending::Stopped(StopReason::SystemError),
-        Cause::Unanswerable { esr } => Ending::Stopped(StopReason::Unanswerable { esr }),
-    };
-    vm.flush();
-    say!("guest {}: {ending}", vm.name);
-    if let (Some(lane), Ending::Stopped(_)) = (lane, ending) {
-        last_exits(lane);
-    }
-    house.wake_all();
-    if house.roster.leave() {
-        say!("all guests ended");
-        power::off();
-    }
-}
-
 /// Shows a lane's last exits, oldest first.
-fn last_exits(lane: &Vcpu<'static>) {
+pub fn last_exits(lane: &Vcpu<'static>) {
     let trace = &lane.trace;
     let skip = trace.iter().count().saturating_sub(SHOWN);
     say!(
@@ -76,7 +51,7 @@ pub fn look(seat: &Seat, lane: &Vcpu<'static>, resident: bool) {
 
 /// The run is over: says what every machine that still runs is doing, and switches off.
 pub fn deadline(house: &'static House) -> ! {
-    let running = || house.vms.iter().filter(|vm| !vm.ended.is_claimed());
+    let running = || house.vms.iter().filter(|vm| !vm.life.state().is_over());
     house.look_around();
     let until = timer::now().saturating_add(timer::frequency() / PATIENCE);
     let answered = || {
@@ -89,9 +64,15 @@ pub fn deadline(house: &'static House) -> ! {
     for vm in running() {
         vm.flush();
         let mut words = Words::new();
+        let state = vm.life.state();
+        if state != MachineState::Running {
+            let _ = write!(words, "{state}");
+        }
         for lane in 0..vm.seats.len() {
-            // Too many words are cut, not fatal.
-            let _ = describe(&mut words, vm, lane);
+            if matches!(state, MachineState::Running | MachineState::Paused) {
+                // Too many words are cut, not fatal.
+                let _ = describe(&mut words, vm, lane);
+            }
         }
         say!(
             "guest {}: still running after {} ms: {words}",

@@ -30,7 +30,16 @@ pub fn cpu(index: usize) -> ! {
     loop {
         match crew.next(house) {
             Turn::Run(member) => run(house, crew, member),
-            Turn::Idle => idle(crew),
+            Turn::Build(member) => {
+                crew.build(house, member);
+                if cpu::is_interrupted() {
+                    attend(crew);
+                }
+            }
+            Turn::Idle => {
+                cpu::wait_for_interrupt();
+                attend(crew);
+            }
         }
     }
 }
@@ -45,6 +54,7 @@ fn run(house: &'static House, crew: &mut Crew, index: usize) {
         let exit = enter(member.lane);
         let task = serve::answer(member.lane, exit, &mut hw, &mut member.vm.port());
         match carry::out(house, member.vm, member.lane, task, &mut hw) {
+            Next::Enter if crew.must_rearm(index) => return,
             Next::Enter => {}
             Next::Wait(wait) if crew.wait(index, wait) => {}
             Next::Wait(_) | Next::Look => return,
@@ -53,10 +63,9 @@ fn run(house: &'static House, crew: &mut Crew, index: usize) {
     }
 }
 
-/// Waits for an interrupt. What it means for the lane whose world is still here is done; the rest is for the crew to
-/// find out.
-fn idle(crew: &mut Crew) {
-    cpu::wait_for_interrupt();
+/// Takes an interrupt. What it means for the lane whose world is still here is done; the rest is for the crew to find
+/// out.
+fn attend(crew: &mut Crew) {
     let hw = &mut ThisCpu;
     match crew.resident() {
         Some(lane) => {

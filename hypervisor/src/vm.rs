@@ -3,7 +3,6 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use domain_hv::VmId;
-use domain_hv::roster::Once;
 use hypervisor_arch::console;
 use hypervisor_arch::memory::GuestRam;
 use hypervisor_arch::world::Stage2Registers;
@@ -12,6 +11,8 @@ use vcpu::machine::Machine;
 use vcpu::serve::Lines;
 use vcpu::timer::VmClock;
 use vcpu_board::RAM_BASE;
+
+use crate::life::Life;
 
 /// A machine.
 pub struct Vm {
@@ -33,8 +34,19 @@ pub struct Vm {
     pub dtb: u64,
     /// Its lanes, as other CPUs see them.
     pub seats: &'static [Seat],
-    /// Whether it has ended.
-    pub ended: Once,
+    /// What it is loaded from.
+    pub files: &'static [File],
+    /// Its life.
+    pub life: Life,
+}
+
+/// Bytes that a machine starts with.
+#[derive(Clone, Copy, Debug)]
+pub struct File {
+    /// Where they go, from the start of its RAM.
+    pub offset: u64,
+    /// They themselves, in the boot bundle.
+    pub bytes: &'static [u8],
 }
 
 /// A lane, as other CPUs see it: what CPU_ON gives it to start with, and what it last said of itself.
@@ -84,6 +96,11 @@ impl Seat {
         self.entry.store(entry, Ordering::Release);
     }
 
+    /// Forgets an order of a life that is over.
+    pub fn forget(&self) {
+        self.entry.store(0, Ordering::Release);
+    }
+
     /// Whether there is one.
     pub fn has_order(&self) -> bool {
         self.entry.load(Ordering::Acquire) != 0
@@ -126,6 +143,16 @@ impl Vm {
     /// Copies bytes of the machine's memory out; `None` when some are not its own.
     pub fn read(&self, ipa: Ipa, into: &mut [u8]) -> Option<()> {
         self.ram.read(ipa.raw().checked_sub(RAM_BASE)?, into)
+    }
+
+    /// Everything but memory as after power-on. None of its lanes is on, and none is on a CPU.
+    pub fn reset(&self) {
+        self.machine.vgic.reset();
+        self.machine.power.reset();
+        self.machine.reset_devices();
+        for seat in self.seats {
+            seat.forget();
+        }
     }
 
     /// Prints what the machine wrote without ending the line.

@@ -108,6 +108,13 @@ impl Machine {
         taken
     }
 
+    /// Whether something was typed that is not in the UART yet.
+    #[inline]
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        self.typed_ahead.load(Ordering::Acquire) != 0
+    }
+
     /// How many bytes [`input`](Self::input) had to refuse so far.
     #[must_use]
     pub fn input_lost(&self) -> u64 {

@@ -6,6 +6,7 @@ use aarch64_cpu::registers::{MPIDR_EL1, Readable, TPIDR_EL2};
 
 use crate::mmu;
 use crate::power::{self, PowerError};
+use crate::registers;
 
 /// What a CPU owns for itself. `TPIDR_EL2` points at it from the CPU's first instructions on; it is
 /// only ever shared (all fields are atomics), so no two references to it can conflict.
@@ -124,6 +125,12 @@ pub fn start(affinity: u64, start: &'static CpuStart) -> Result<(), PowerError> 
     let start = core::ptr::from_ref(start).addr() as u64;
     crate::cache::clean_to_memory(start, size_of::<CpuStart>() as u64);
     power::cpu_on(affinity, crate::image::secondary_entry(), start)
+}
+
+/// Whether a physical interrupt is pending (ISR_EL1.I, Arm ARM D19.2.64; at EL2 it is the physical one).
+#[must_use]
+pub fn is_interrupted() -> bool {
+    registers::read_isr_el1() & 1 << 7 != 0
 }
 
 /// Waits until an interrupt is pending, whether masked or not.

@@ -209,9 +209,12 @@ impl GuestRam {
         Some(())
     }
 
-    /// Zeroes all of it, by the cache line where the CPU can (DC ZVA).
-    pub fn scrub(&self) {
-        let (base, len) = raw_parts(self.region);
+    /// Zeroes `len` bytes at `offset`, by the cache line where the CPU can (DC ZVA). `None`, with nothing done, when they
+    /// are not whole pages of it. While the machine does not run.
+    pub fn scrub(&self, offset: u64, len: u64) -> Option<()> {
+        let whole = (offset | len).is_multiple_of(PAGE_SIZE);
+        let len = usize::try_from(len).ok().filter(|_| whole)?;
+        let base = self.at(offset, len)?;
         let dczid: u64;
         // SAFETY: readable at EL2.
         unsafe {
@@ -220,26 +223,30 @@ impl GuestRam {
         if dczid & (1 << 4) != 0 {
             // SAFETY: granted RAM that no Rust reference covers.
             unsafe { ptr::write_bytes(base, 0, len) };
-            return;
+            return Some(());
         }
         let block = 4usize << (dczid & 0xF);
         let (first, end) = (base.addr(), base.addr() + len);
-        // SAFETY: as above; a region is whole pages, hence whole blocks (at most 2 KiB).
+        // SAFETY: as above; whole pages are whole blocks (at most 2 KiB).
         unsafe {
             asm!(
+                "b 3f",
                 "2: dc zva, {at}",
                 "add {at}, {at}, {block}",
-                "cmp {at}, {end}",
+                "3: cmp {at}, {end}",
                 "b.lo 2b",
                 at = inout(reg) first => _, block = in(reg) block, end = in(reg) end,
                 options(nostack),
             );
         }
+        Some(())
     }
 
-    /// Makes memory itself hold what EL2 wrote, and drops stale instructions: the machine starts with
-    /// its caches off, and nothing older may come back from one.
-    pub fn hand_over(&self) {
-        cache::hand_over(self.region.base().raw(), self.region.bytes());
+    /// Makes memory itself hold what EL2 wrote into `len` bytes at `offset`, and drops stale instructions: the machine
+    /// starts with its caches off, and nothing older may come back from one. `None` when some are outside.
+    pub fn hand_over(&self, offset: u64, len: u64) -> Option<()> {
+        let base = self.at(offset, usize::try_from(len).ok()?)?;
+        cache::hand_over(base.addr() as u64, len);
+        Some(())
     }
 }

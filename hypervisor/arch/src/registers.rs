@@ -59,6 +59,7 @@ system_registers! {
     "s3_4_c12_c1_1": / write_vdisr_el2;
     "s3_4_c5_c2_3": read_vsesr_el2 / write_vsesr_el2;
     "oslar_el1": / write_oslar_el1;
+    "isr_el1": read_isr_el1 /;
     "cntpct_el0": read_cntpct_el0 /;
     // CNTHP_CVAL_EL2.
     "s3_4_c14_c2_2": / write_cnthp_cval_el2;

@@ -124,6 +124,11 @@ impl Power {
         }
     }
 
+    /// All lanes off, for a machine none of whose lanes runs.
+    pub fn reset(&self) {
+        self.word.store(0, Ordering::Release);
+    }
+
     fn set(&self, lane: usize, state: State) -> u32 {
         if lane >= self.lanes {
             return self.word.load(Ordering::Acquire);

@@ -1,0 +1,229 @@
+//! A machine's life, carried out: who may run, how it ends, and how it begins again.
+//!
+//! `domain-hv` decides ([`Lifecycle`]); each CPU's crew looks at the [`Phase`] and does its lanes' share. The last lane
+//! that leaves says so, and the CPU of lane 0 builds the machine anew, a piece at a time, as if that were what lane 0
+//! runs: it costs the machine's own share of the CPU and nobody else's.
+
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use domain_hv::lifecycle::{Action, Command, Event, Lifecycle, MachineState, OnCrash, Refusal};
+use domain_hv::{Ending, StopReason};
+use hypervisor_arch::hardware::ThisCpu;
+use hypervisor_arch::{power, say, timer};
+use spin::Mutex;
+use vcpu::lane::{Cause, Vcpu};
+use vcpu::vgic::VirtGic;
+
+use crate::house::House;
+use crate::report;
+use crate::vm::Vm;
+
+/// What a machine's lanes may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Live.
+    Running,
+    /// Stand still.
+    Paused,
+    /// Leave, and stay away.
+    Out,
+    /// The same, but that lane 0's CPU builds the machine.
+    Building,
+}
+
+/// A machine's life, as its lanes see it.
+#[derive(Debug)]
+pub struct Life {
+    cycle: Mutex<Lifecycle>,
+    phase: AtomicU8,
+    /// The lanes that have not left yet, as bits.
+    inside: AtomicU32,
+    /// When a machine that waits for its restart is built, as a count; [`NEVER`] if none is due.
+    due: AtomicU64,
+}
+
+/// Later than anything.
+const NEVER: u64 = u64::MAX;
+
+impl Life {
+    /// A machine that is being built, which boot does.
+    pub const fn new(on_crash: OnCrash) -> Self {
+        Self {
+            cycle: Mutex::new(Lifecycle::new(on_crash)),
+            phase: AtomicU8::new(Phase::Building as u8),
+            inside: AtomicU32::new(0),
+            due: AtomicU64::new(NEVER),
+        }
+    }
+
+    /// What the lanes may do.
+    pub fn phase(&self) -> Phase {
+        const RUNNING: u8 = Phase::Running as u8;
+        const PAUSED: u8 = Phase::Paused as u8;
+        const BUILDING: u8 = Phase::Building as u8;
+        match self.phase.load(Ordering::Acquire) {
+            RUNNING => Phase::Running,
+            PAUSED => Phase::Paused,
+            BUILDING => Phase::Building,
+            _ => Phase::Out,
+        }
+    }
+
+    fn set(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Where the machine is in its life.
+    pub fn state(&self) -> MachineState {
+        self.cycle.lock().state()
+    }
+
+    /// How often it began anew.
+    pub fn restarts(&self) -> u32 {
+        self.cycle.lock().restarts()
+    }
+
+    /// When somebody must look at this machine again, as a count.
+    pub fn due(&self) -> u64 {
+        self.due.load(Ordering::Acquire)
+    }
+
+    fn on(&self, event: Event) -> Action {
+        self.cycle.lock().on(event, now_ms())
+    }
+}
+
+fn now_ms() -> u64 {
+    let (now, hz) = (u128::from(timer::now()), u128::from(timer::frequency()));
+    u64::try_from(now * 1000 / hz.max(1)).unwrap_or(NEVER)
+}
+
+fn count_at(ms: u64) -> u64 {
+    let ticks = u128::from(ms) * u128::from(timer::frequency()) / 1000;
+    u64::try_from(ticks).unwrap_or(NEVER)
+}
+
+/// The machine is built: its first lane is switched on, as CPU_ON would.
+pub fn begin(house: &'static House, vm: &'static Vm) {
+    let action = vm.life.on(Event::Built);
+    act(house, vm, action);
+}
+
+/// A lane's exit, or its going off, ended the machine. The first of several counts; `lane` is shown where the end was
+/// not the guest's own wish.
+pub fn end(house: &'static House, vm: &'static Vm, cause: Cause, lane: Option<&Vcpu<'static>>) {
+    let ending = match cause {
+        Cause::Exit(code) => Some(Ending::from_code(code)),
+        Cause::Reset => None,
+        Cause::AllLanesOff => Some(Ending::Stopped(StopReason::AllLanesOff)),
+        Cause::SystemError => Some(Ending::Stopped(StopReason::SystemError)),
+        Cause::Unanswerable { esr } => Some(Ending::Stopped(StopReason::Unanswerable { esr })),
+    };
+    let action = vm.life.on(ending.map_or(Event::Reset, Event::Ended));
+    if action != Action::Leave {
+        return;
+    }
+    vm.flush();
+    let name = vm.name;
+    let follows = vm.life.cycle.lock().follows();
+    match (follows, ending) {
+        (MachineState::Building, None) => say!("guest {name}: restarting: it asked for a reset"),
+        (MachineState::Building, Some(ending)) => say!("guest {name}: restarting: {ending}"),
+        (MachineState::Held, Some(ending)) => say!("guest {name}: held: {ending}"),
+        (_, Some(ending)) => say!("guest {name}: {ending}"),
+        (_, None) => say!("guest {name}: reset"),
+    }
+    if let (Some(lane), Some(Ending::Stopped(_))) = (lane, ending) {
+        report::last_exits(lane);
+    }
+    act(house, vm, action);
+}
+
+/// What an operator wants of a machine.
+///
+/// # Errors
+/// It makes no sense in the state that the machine is in.
+pub fn command(house: &'static House, vm: &'static Vm, command: Command) -> Result<(), Refusal> {
+    let before = vm.life.state();
+    let action = vm.life.on(Event::Operator(command));
+    if let Action::Refuse(refusal) = action {
+        return Err(refusal);
+    }
+    if before == MachineState::Stopped && !house.roster.rejoin() {
+        return Ok(());
+    }
+    if action == Action::Leave && command == Command::Stop {
+        vm.flush();
+        say!(
+            "guest {}: {}",
+            vm.name,
+            Ending::Stopped(StopReason::Operator)
+        );
+    }
+    act(house, vm, action);
+    Ok(())
+}
+
+/// A lane has left for good.
+pub fn left(house: &'static House, vm: &'static Vm, lane: usize) {
+    let bit = 1u32
+        .checked_shl(u32::try_from(lane).unwrap_or(32))
+        .unwrap_or(0);
+    if vm.life.inside.fetch_and(!bit, Ordering::AcqRel) == bit {
+        let action = vm.life.on(Event::Left);
+        act(house, vm, action);
+    }
+}
+
+/// Looks whether a machine's wait for its restart is over.
+pub fn look(house: &'static House, vm: &'static Vm, now: u64) {
+    if now >= vm.life.due() {
+        vm.life.due.store(NEVER, Ordering::Release);
+        let action = vm.life.on(Event::Due);
+        act(house, vm, action);
+    }
+}
+
+fn act(house: &'static House, vm: &'static Vm, action: Action) {
+    match action {
+        Action::Nothing | Action::Refuse(_) | Action::Hold => return,
+        Action::Build => {
+            vm.life.due.store(NEVER, Ordering::Release);
+            vm.life.set(Phase::Building);
+        }
+        Action::Run => {
+            if let Some(seat) = vm.seats.first() {
+                // Claimed, then ordered. A machine that has just been built has no lane that is on.
+                let _ = vm.machine.power.turn_on(0);
+                seat.order(vm.entry, vm.dtb);
+            }
+            vm.life.set(Phase::Running);
+        }
+        Action::Pause => vm.life.set(Phase::Paused),
+        Action::Resume => vm.life.set(Phase::Running),
+        Action::Leave => {
+            let lanes = u32::try_from(vm.seats.len()).unwrap_or(32);
+            let all = 1u32.checked_shl(lanes).map_or(u32::MAX, |bit| bit - 1);
+            vm.life.inside.store(all, Ordering::Release);
+            vm.life.set(Phase::Out);
+        }
+        Action::Wait { until_ms } => {
+            say!(
+                "guest {}: restarts {} ms from now",
+                vm.name,
+                until_ms.saturating_sub(now_ms())
+            );
+            vm.life.due.store(count_at(until_ms), Ordering::Release);
+        }
+        Action::Stop => {
+            vm.life.due.store(NEVER, Ordering::Release);
+            if house.roster.leave() {
+                say!("all guests ended");
+                power::off();
+            }
+        }
+    }
+    for seat in vm.seats {
+        ThisCpu.send_sgi(seat.wake);
+    }
+}
