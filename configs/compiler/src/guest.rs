@@ -61,14 +61,13 @@ pub(crate) fn load(
     if memory > RAM_LIMIT.saturating_sub(RAM_BASE) {
         return None;
     }
-    let length = |bytes: &Rc<Vec<u8>>| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let tree = Tree::draft(guest, memory, files.seeds(guest), overlay, found)?;
     let load = Load {
         memory,
         kernel: kernel.footprint,
         address: guest.load.as_ref().map(|load| load.value),
         dtb: tree.length(),
-        initrd: initrd.as_ref().map(length),
+        initrd: initrd.as_ref().map(|bytes| length(bytes)),
     };
     match load.place() {
         Ok(layout) => Some(Loaded {
@@ -96,7 +95,6 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
         initrd,
     } = loaded;
     let initrd = layout.initrd.zip(initrd);
-    let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let place = initrd
         .as_ref()
         .map(|(start, bytes)| (*start, length(bytes)));
@@ -130,20 +128,7 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
             .unwrap_or_default(),
         regions: regions(&load, &kernel, &parts, lanes.len()),
     };
-    let file = |part: &str| format!("{name}/{part}");
-    let segments = parts.iter().map(|(part, ipa, data)| SegmentSpec {
-        file: file(part),
-        ipa: *ipa,
-        len: length(data),
-    });
-    let segments = segments.collect();
-    let files = parts
-        .into_iter()
-        .map(|(part, _, data)| BundleFile {
-            name: file(part),
-            data,
-        })
-        .collect();
+    let (segments, files) = packed(&name, parts);
     let ram = RamPlan {
         ipa: RAM_BASE,
         size: load.memory,
@@ -164,6 +149,24 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
         files,
         summary,
     })
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// What the plan says of each part of a guest's memory, and what goes into the bundle.
+fn packed(name: &str, parts: Vec<(&str, u64, Vec<u8>)>) -> (Vec<SegmentSpec>, Vec<BundleFile>) {
+    let pack = |(part, ipa, data): (&str, u64, Vec<u8>)| {
+        let file = format!("{name}/{part}");
+        let segment = SegmentSpec {
+            file: file.clone(),
+            ipa,
+            len: length(&data),
+        };
+        (segment, BundleFile { name: file, data })
+    };
+    parts.into_iter().map(pack).unzip()
 }
 
 /// The guest's address space, lowest address first.

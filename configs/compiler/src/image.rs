@@ -103,8 +103,7 @@ impl Image {
 
 /// What a file is by its first bytes, when it is a kernel in a format that does not boot here, or none at all.
 fn foreign(file: &[u8]) -> Option<(&'static str, &'static str)> {
-    const UNPACK: &str =
-        "XDV unpacks gzip and zstd: unpack it, and name the arm64 `Image` in it";
+    const UNPACK: &str = "XDV unpacks gzip and zstd: unpack it, and name the arm64 `Image` in it";
     const BUILD: &str = "name the kernel's `arch/arm64/boot/Image`";
     if file.get(0x202..0x206) == Some(b"HdrS") {
         return Some((

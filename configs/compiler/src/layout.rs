@@ -231,6 +231,24 @@ mod tests {
         );
     }
 
+    /// An initrd that has no room low lies no farther from the kernel than a kernel looks.
+    #[test]
+    fn the_initrd_lies_in_the_kernel_s_window() {
+        const GIB: u64 = 1 << 30;
+        for (address, end) in [
+            (None, 33 * GIB),
+            (Some(RAM_BASE + 3 * GIB + 2 * MIB), 36 * GIB),
+        ] {
+            let load = Load {
+                initrd: Some(600 * MIB),
+                address,
+                ..load(200 * GIB, MIB, 0)
+            };
+            let initrd = load.place().map(|place| place.initrd);
+            assert_eq!(initrd, Ok(Some(end - 600 * MIB)));
+        }
+    }
+
     #[test]
     fn what_has_no_room_is_named() {
         assert_eq!(

@@ -69,6 +69,20 @@ fn what_was_packed_is_what_lies_in_memory() {
     }
 }
 
+/// Kernels before Linux 5.10 lie `text_offset` above a boundary.
+#[test]
+fn an_image_lies_where_its_header_says() {
+    let old = Header {
+        text_offset: 0x8_0000,
+        ..SMALL
+    };
+    for (lines, place) in [("", 0x4008_0000), ("load = 0x4128_0000\n", 0x4128_0000)] {
+        let compiled = machine(&gzip(&old.image()), 0, lines).expect("it is a kernel");
+        let (start, _, entry) = kernel(&compiled);
+        assert_eq!((start, entry), (place, place));
+    }
+}
+
 #[test]
 fn an_image_in_an_elf_file_is_an_image() {
     let image = SMALL.image();

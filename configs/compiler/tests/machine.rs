@@ -168,7 +168,13 @@ fn host_files_are_found_and_refused() {
     assert_eq!((files.cpus(), files.memory()), (None, None));
     let files = files.with_cpus(Some(2)).with_memory(Some(1 << 30));
     assert_eq!((files.cpus(), files.memory()), (Some(2), Some(1 << 30)));
+}
 
+#[test]
+fn host_files_make_a_machine_of_stated_size() {
+    let folder = Folder::new("machine");
+    std::fs::write(folder.0.join("kernel.img"), SMALL.image()).expect("a file can be written");
+    let files = HostFiles::new(&folder.0).with_cpus(Some(2));
     let dedicated = |n: u32| format!("lanes = {{ count = {n}, dedicated = true }}");
     let text = TWO
         .replace("guest-kernel", "kernel.img")
