@@ -8,6 +8,7 @@ use tests::transcript::Transcript;
 
 const TWO: &str = "configs/two-guests.toml";
 const DEDICATED: &str = "tests/configs/dedicated.toml";
+const SHARED: &str = "tests/configs/shared.toml";
 const ONE: &str = "configs/one-guest.toml";
 
 fn good(transcript: &Transcript, guests: &[&str]) -> anyhow::Result<()> {
@@ -72,6 +73,20 @@ fn dedicated_lanes_have_the_smallest_machine_that_fits() -> anyhow::Result<()> {
     let transcript = Machine::of(DEDICATED).run()?;
     good(&transcript, &["alpha", "beta"])?;
     transcript.has("3 CPUs")
+}
+
+/// Four guests with budgets, periods and priorities of their own do their work on two CPUs.
+#[test]
+fn shared_lanes_take_turns_on_few_cpus() -> anyhow::Result<()> {
+    for point in matrix::points(&[Point::of("max"), Point::of("cortex-a57")]) {
+        for cpus in [1, 2] {
+            let transcript = point.machine(TWO).smp(cpus).run()?;
+            good(&transcript, &["alpha", "beta"])?;
+        }
+        let transcript = point.machine(SHARED).smp(2).run()?;
+        good(&transcript, &["tenths", "rest", "first", "alone"])?;
+    }
+    Ok(())
 }
 
 #[test]

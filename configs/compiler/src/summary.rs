@@ -138,12 +138,11 @@ impl Summary {
     fn lanes_by_cpu(&self) -> Vec<[String; 2]> {
         let mut rows = vec![["CPU", "LANES"].map(str::to_owned)];
         for cpu in 0..self.cpus_needed {
-            let lanes = self.guests.iter().flat_map(|guest| {
-                let numbered = guest.lanes.iter().enumerate();
-                let here = numbered.filter(move |(_, lane)| lane.cpu == cpu);
-                here.map(|(nth, lane)| format!("{} lane {nth}: {}", guest.name, part(lane.share)))
-            });
-            let lanes: Vec<String> = lanes.collect();
+            let lanes: Vec<String> = self
+                .guests
+                .iter()
+                .filter_map(|guest| guest.lanes_on(cpu))
+                .collect();
             if !lanes.is_empty() {
                 rows.push([cpu.to_string(), lanes.join(", ")]);
             }
@@ -152,7 +151,7 @@ impl Summary {
     }
 }
 
-/// "all", "30 %", "33.33 %": what a lane is sure of, rounded down.
+/// "all", "30 %", "7.5 %", "33.33 %": what a lane is sure of, rounded down.
 fn part(share: Share) -> String {
     match share {
         Share::Dedicated => "all".to_owned(),
@@ -167,6 +166,7 @@ fn part(share: Share) -> String {
                 .unwrap_or(0);
             match hundredths % 100 {
                 0 => format!("{} %", hundredths / 100),
+                tenths if tenths % 10 == 0 => format!("{}.{} %", hundredths / 100, tenths / 10),
                 rest => format!("{}.{rest:02} %", hundredths / 100),
             }
         }
@@ -185,6 +185,25 @@ impl GuestSummary {
             self.sure_of(),
             self.cmdline.clone(),
         ]
+    }
+
+    /// Its lanes on one CPU: "alpha lane 0: 30 %", "alpha lanes 0 2: 30 % each". On one CPU they all have the same.
+    fn lanes_on(&self, cpu: u32) -> Option<String> {
+        let numbered = || self.lanes.iter().enumerate();
+        let (_, first) = numbered().find(|(_, lane)| lane.cpu == cpu)?;
+        let here = numbered().filter(|(_, lane)| lane.cpu == cpu);
+        let numbers: Vec<String> = here.map(|(nth, _)| nth.to_string()).collect();
+        let (plural, each) = if numbers.len() == 1 {
+            ("", "")
+        } else {
+            ("s", " each")
+        };
+        Some(format!(
+            "{} lane{plural} {}: {}{each}",
+            self.name,
+            numbers.join(" "),
+            part(first.share)
+        ))
     }
 
     /// What each lane is sure of: "a whole CPU", "30 % of each 10 ms", "25 % to 50 % of each 10 ms".

@@ -121,6 +121,29 @@ fn an_unknown_thing_to_do_on_a_crash_is_refused() {
     }
 }
 
+/// A lane's numbers have more bits in the plan than in memory: what does not fit is refused, not cut.
+#[test]
+fn a_priority_of_more_than_eight_bits_is_refused() {
+    let blob = encode(&three()).expect("it is valid");
+    let sections = support::sections(&blob);
+    let n = count(sections.len());
+    let lanes = sections.iter().find(|s| s.0 == format::KIND_LANES);
+    let at = lanes.expect("there is one").2 + format::SECTION_HEADER + 12;
+    for priority in [5u32, 0x100, 0x102, u32::MAX] {
+        assert!(
+            matches!(
+                sealed(changed(&blob, at, &priority.to_le_bytes()), n),
+                Err(PlanError::Guest {
+                    guest: 0,
+                    error: GuestError::Share(_)
+                })
+            ),
+            "{priority:#x}"
+        );
+    }
+    assert!(sealed(changed(&blob, at, &4u32.to_le_bytes()), n).is_ok());
+}
+
 #[test]
 fn unknown_sections_are_skipped_only_if_optional() {
     let blob = encode(&two()).expect("it is valid");
