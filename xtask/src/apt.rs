@@ -121,8 +121,12 @@ impl Apt {
         debs_in(&self.folder.join("deb"))
     }
 
-    /// Fetches what installing a package on this machine would fetch, from the given release.
-    pub fn download_install(&self, package: &str, release: &str) -> anyhow::Result<Vec<PathBuf>> {
+    /// Fetches what installing packages would fetch, from the given release.
+    pub fn download_install(
+        &self,
+        packages: &[&str],
+        release: &str,
+    ) -> anyhow::Result<Vec<PathBuf>> {
         let mut command = self.tool("apt-get");
         command.args([
             "-q",
@@ -134,9 +138,10 @@ impl Apt {
             "-t",
             release,
             "install",
-            package,
         ]);
-        process::under_step(&format!("fetching {package} of {release}"), &mut command)?;
+        command.args(packages);
+        let title = format!("fetching {} of {release}", packages.join(" and "));
+        process::under_step(&title, &mut command)?;
         debs_in(&self.folder.join("cache/archives"))
     }
 }

@@ -33,16 +33,13 @@ const CPU: &str = "cortex-a57,cntfrq=1000000000";
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// The guest that measures.
-const BENCH: &str =
-    "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"64M\"\nlanes = { count = 2, dedicated = true }\n";
+const BENCH: &str = "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"64M\"\nlanes = { count = 2, dedicated = true }\n";
 /// The same on one lane: QEMU before 10 never leaves a spin of one CPU for another under icount.
-const BENCH_ONE_LANE: &str =
-    "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"64M\"\nlanes = { count = 1, dedicated = true }\n";
+const BENCH_ONE_LANE: &str = "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"64M\"\nlanes = { count = 1, dedicated = true }\n";
 /// The memory of [`BOOT`].
 const BOOT_MIB: u64 = 4;
 /// The machine of the row `el2_entry_to_first_guest`.
-const BOOT: &str =
-    "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"4M\"\nlanes = { count = 1, dedicated = true }\n";
+const BOOT: &str = "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"4M\"\nlanes = { count = 1, dedicated = true }\n";
 
 /// Measures, shows, and judges.
 pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {

@@ -1,8 +1,10 @@
 //! Debian's own arm64 kernels, and what a guest boots them with: what `kernel = "debian"` and its kin mean.
 
 mod modules;
+mod programs;
 pub mod ramdisk;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,12 @@ use crate::say;
 
 /// A busybox that needs no library.
 const BUSYBOX: &str = "busybox-static";
+
+/// What loads a guest, and the packages they are in.
+const LOADERS: [&str; 2] = ["stress-ng", "cyclictest"];
+const LOADER_PACKAGES: [&str; 2] = ["stress-ng", "rt-tests"];
+/// What a machine file calls the initrd with them.
+pub const LOAD: &str = "debian-load";
 
 /// Which of Debian's kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +147,25 @@ impl Debian {
 
     /// The initramfs with a shell, or the one that tests itself and powers off.
     pub fn shell(&self, selftest: bool) -> anyhow::Result<PathBuf> {
+        let name = if selftest {
+            "selftest.cpio"
+        } else {
+            "shell.cpio"
+        };
+        self.ramdisk(name, selftest, BTreeMap::new())
+    }
+
+    /// The same with what loads a machine; what it tests is that it bears that.
+    pub fn load(&self, project: &Project, selftest: bool) -> anyhow::Result<PathBuf> {
+        self.ramdisk("load.cpio", selftest, loaders(project)?)
+    }
+
+    fn ramdisk(
+        &self,
+        name: &str,
+        selftest: bool,
+        programs: BTreeMap<String, Vec<u8>>,
+    ) -> anyhow::Result<PathBuf> {
         let modules = self.folder.join("modules");
         let contents = Contents {
             version: fs::read_to_string(self.folder.join("release")).unwrap_or_default(),
@@ -147,14 +174,10 @@ impl Debian {
             } else {
                 Vec::new()
             },
+            programs,
             selftest,
         };
         let archive = ramdisk::shell(&fs::read(self.busybox())?, &contents)?;
-        let name = if selftest {
-            "selftest.cpio"
-        } else {
-            "shell.cpio"
-        };
         self.place(name, &archive)
     }
 
@@ -163,6 +186,40 @@ impl Debian {
         files::write_whole(&path, bytes)?;
         Ok(path)
     }
+}
+
+/// stress-ng, cyclictest and their libraries, from the cache or fetched.
+fn loaders(project: &Project) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    let folder = project.cache.join("debian-arm64-load");
+    let _held = Hold::on(&project.cache)?;
+    if !folder.is_dir() {
+        let state = project.cache.join("apt-arm64");
+        let apt = Apt::set_up(project, &state, For::Arm64Guest { suite: None })?;
+        let debs = apt.download_install(&LOADER_PACKAGES, apt.suite())?;
+        let unpacked = project.cache.join("debian-arm64-load.part");
+        let _ = fs::remove_dir_all(&unpacked);
+        apt::unpack(&debs, &unpacked)?;
+        for deb in debs {
+            let _ = fs::remove_file(deb);
+        }
+        let kept = unpacked.join("kept");
+        for (place, bytes) in programs::gather(&unpacked, &LOADERS)? {
+            let path = kept.join(place);
+            fs::create_dir_all(path.parent().unwrap_or(&kept))?;
+            fs::write(path, bytes)?;
+        }
+        fs::rename(&kept, &folder)?;
+        let _ = fs::remove_dir_all(&unpacked);
+    }
+    let mut files = BTreeMap::new();
+    for part in ["bin", "lib"] {
+        for entry in fs::read_dir(folder.join(part))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            files.insert(format!("{part}/{name}"), fs::read(&path)?);
+        }
+    }
+    Ok(files)
 }
 
 fn fetch(project: &Project, flavour: Flavour, folder: &Path) -> anyhow::Result<()> {

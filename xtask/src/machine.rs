@@ -9,7 +9,7 @@ use std::rc::Rc;
 use configs_compiler::{FileKind, HostFiles, RunOptions, Summary};
 
 use crate::build::{self, Profile};
-use crate::debian::{Debian, Flavour};
+use crate::debian::{self, Debian, Flavour};
 use crate::project::Project;
 use crate::{Refused, say};
 
@@ -131,10 +131,11 @@ impl Machine {
             .div_ceil(1 << 20)
             .next_multiple_of(GRAIN_MIB);
         let tests_itself = |initrd: &Option<String>| {
+            let names = Flavour::ALL.map(Flavour::name);
             self.selftest
-                && Flavour::ALL
-                    .iter()
-                    .any(|flavour| initrd.as_deref() == Some(flavour.name()))
+                && initrd
+                    .as_deref()
+                    .is_some_and(|initrd| initrd == debian::LOAD || names.contains(&initrd))
         };
         Ok(Compiled {
             selftests: compiled
@@ -200,6 +201,13 @@ impl Machine {
             });
             files = files.with_companion(name, name);
         }
+        files = self.provide(
+            files,
+            trouble,
+            FileKind::Initrd,
+            debian::LOAD,
+            move |project| Debian::ensure(project, Flavour::Cloud)?.load(project, selftest),
+        );
         let hello = |project: &Project| Debian::ensure(project, Flavour::Cloud)?.hello();
         self.provide(files, trouble, FileKind::Initrd, "debian-hello", hello)
     }

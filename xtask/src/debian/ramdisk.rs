@@ -1,5 +1,7 @@
 //! The initramfs that comes with Debian's kernels: busybox, the modules a guest may need, and a shell or a self-test.
 
+use std::collections::BTreeMap;
+
 use crate::initramfs::Initramfs;
 
 use super::modules::{self, Module};
@@ -8,6 +10,7 @@ const HELLO: &str = include_str!("hello.sh");
 const INITTAB: &str = include_str!("inittab");
 const RC: &str = include_str!("rc.sh");
 const PROFILE: &str = include_str!("profile.sh");
+const LOAD: &str = include_str!("load.sh");
 const SELFTEST: &str = include_str!("selftest.sh");
 /// What the last line of a self-test that found nothing is.
 pub const SELFTEST_OK: &str = "selftest: ok";
@@ -33,6 +36,8 @@ pub struct Contents {
     pub version: String,
     /// The modules, each after what it needs.
     pub modules: Vec<Module>,
+    /// Further programs and their libraries, by path. With any, what it tests is that it bears load.
+    pub programs: BTreeMap<String, Vec<u8>>,
     /// Whether it tests itself and powers off instead of opening a shell.
     pub selftest: bool,
 }
@@ -58,6 +63,12 @@ pub fn shell(busybox: &[u8], contents: &Contents) -> anyhow::Result<Vec<u8>> {
         .file("etc/passwd", b"root::0:0:root:/root:/bin/sh\n")?
         .file("etc/group", b"root:x:0:\n")?
         .program("bin/selftest", SELFTEST.as_bytes())?;
+    for (path, bytes) in &contents.programs {
+        archive.program(path, bytes)?;
+    }
+    if !contents.programs.is_empty() {
+        archive.program("bin/load", LOAD.as_bytes())?;
+    }
     if contents.selftest {
         archive.file("etc/selftest", b"")?;
     }
@@ -114,6 +125,8 @@ mod tests {
         assert!(RC.contains(USER_SPACE) && RC.contains("/etc/selftest"));
         assert!(SELFTEST.contains(&format!("echo \"{SELFTEST_OK}\"")));
         assert!(SELFTEST.contains(SELFTEST_FAILED));
+        assert!(LOAD.contains(&format!("echo \"{SELFTEST_OK}\"")));
+        assert!(LOAD.contains(SELFTEST_FAILED));
     }
 
     #[test]
@@ -139,6 +152,7 @@ mod tests {
         let contents = Contents {
             version: "6.1.0-1".to_owned(),
             modules: vec![module("virtio", &[]), module("virtio_net", &["virtio"])],
+            programs: BTreeMap::from([("bin/cyclictest".to_owned(), b"elf".to_vec())]),
             selftest: false,
         };
         let archive = shell(b"x", &contents).unwrap();
@@ -146,6 +160,8 @@ mod tests {
             "6.1.0-1",
             "lib/modules/virtio_net.ko\0",
             "virtio_net.ko: virtio.ko\n",
+            "bin/cyclictest\0",
+            "bin/load\0",
         ] {
             assert!(holds(&archive, text), "{text}");
         }

@@ -18,7 +18,7 @@ pub fn root(project: &Project) -> PathBuf {
 pub fn ten(project: &Project) -> anyhow::Result<()> {
     let state = project.cache.join("apt-host");
     let fetched = Apt::set_up(project, &state, For::ThisMachine).and_then(|apt| {
-        apt.download_install("qemu-system-arm", &format!("{}-backports", apt.suite()))
+        apt.download_install(&["qemu-system-arm"], &format!("{}-backports", apt.suite()))
     });
     let debs = fetched.context("QEMU 10.x cannot be fetched here; install QEMU 10 yourself and pass --qemu PATH (or set XDV_QEMU)")?;
     let unfinished = project.cache.join("qemu-10.part");
