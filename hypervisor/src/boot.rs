@@ -15,6 +15,7 @@ use vcpu::lane::Vcpu;
 
 use crate::build::{self, Builder};
 use crate::crew::Crew;
+use crate::entropy;
 use crate::house::{self, House};
 use crate::life;
 use crate::run;
@@ -46,6 +47,7 @@ pub fn main(boot: Boot) -> ! {
     let bundle = open_bundle(&boot, &mut ledger);
     let boot_index = boot_cpu(&boot);
     check_timers(&boot);
+    entropy::seed(boot.machine.seed);
     say!(
         "XDV {}, {} CPUs, {} MiB RAM, EL2 at {:#x}..{:#x}",
         env!("CARGO_PKG_VERSION"),

@@ -20,6 +20,7 @@ use vcpu::smccc::Workarounds;
 use vcpu::timer::VmClock;
 use vcpu_board::RAM_BASE;
 
+use crate::alike;
 use crate::boot::{sgi_to, vm_id};
 use crate::crew::Crew;
 use crate::fill::Fill;
@@ -150,12 +151,13 @@ impl<'a, 'b> Builder<'a, 'b> {
         let common = Common {
             vtcr: self.geometry.vtcr(width),
             ids: IdRegs::sanitise(
-                &|crm, op2| host_id(crm, op2),
+                &alike::id,
                 Limits {
                     pa_range: self.pa_range,
                 },
             ),
             features: Features::of_host(id_register(7, 1), id_register(4, 1)),
+            workarounds: alike::workarounds(),
         };
         self.arena.alloc_slice(guests.len(), |index| {
             let memory = memories.get_mut(index).and_then(Option::take);
@@ -283,13 +285,14 @@ struct Common {
     vtcr: u64,
     ids: IdRegs,
     features: Features,
+    workarounds: Workarounds,
 }
 
 impl Common {
     /// Puts a machine together and says that it has started.
     fn vm(&self, guest: &GuestPlan<'static>, memory: Memory, seats: &'static [Seat]) -> Vm {
         let size = guest.ram().size;
-        let (ids, workarounds) = (self.ids.clone(), Workarounds::default());
+        let (ids, workarounds) = (self.ids.clone(), self.workarounds);
         let machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
         say!(
             "guest {}: started, {} lanes, {} MiB",
@@ -313,14 +316,6 @@ impl Common {
             files: memory.files,
             life: Life::new(on_crash(guest.on_crash())),
         }
-    }
-}
-
-/// An ID register of this computer, by the numbers of its encoding.
-fn host_id(crm: u16, op2: u16) -> u64 {
-    match (u8::try_from(crm), u8::try_from(op2)) {
-        (Ok(crm), Ok(op2)) => id_register(crm, op2),
-        _ => 0,
     }
 }
 

@@ -9,6 +9,7 @@ use vcpu::serve::{self, Lines, Task, Wait};
 use vcpu::smccc::Results;
 use vcpu::vgic::VirtGic;
 
+use crate::entropy;
 use crate::house::House;
 use crate::life;
 use crate::vm::Vm;
@@ -52,6 +53,10 @@ pub fn out(
         Task::ConsoleWrite(write) => {
             let (status, taken) = console_write(vm, write);
             Results::Two([status.to_register(), taken]).apply(&mut lane.context.x);
+        }
+        Task::Random(wanted) => {
+            let results = wanted.answer(&mut entropy::Shared);
+            results.apply(&mut lane.context.x);
         }
         Task::PowerOn {
             lane: target,

@@ -7,10 +7,12 @@
 #![no_main]
 #![forbid(unsafe_code)]
 
+mod alike;
 mod boot;
 mod build;
 mod carry;
 mod crew;
+mod entropy;
 mod fill;
 mod house;
 mod life;

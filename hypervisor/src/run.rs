@@ -6,6 +6,7 @@ use hypervisor_arch::{cpu, fault, gic, power, say, world};
 use vcpu::hot;
 use vcpu::serve::{self, Interrupted};
 
+use crate::alike;
 use crate::carry::{self, Next};
 use crate::crew::{Crew, Turn};
 use crate::house::{self, House};
@@ -23,6 +24,9 @@ pub fn cpu(index: usize) -> ! {
         say!("{why}");
     }
     world::configure();
+    if house.has_lanes(index) {
+        alike::judge(house, index);
+    }
     let Some(crew) = house.crew(index) else {
         power::off()
     };

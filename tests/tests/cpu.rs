@@ -22,3 +22,11 @@ fn a_guest_debugs_itself() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_guest_s_cpu_is_what_it_says() -> anyhow::Result<()> {
+    for point in matrix::points(&[Point::of("cortex-a57"), Point::of("max")]) {
+        pair(&point.machine("tests/configs/cpu.toml"), 5)?;
+    }
+    Ok(())
+}

@@ -249,11 +249,11 @@ impl Kind {
     /// How many a CPU with this ID_AA64DFR0_EL1 has: BRPs, bits 15:12, and WRPs, bits 23:20, are one less.
     #[must_use]
     pub const fn count(self, dfr0: u64) -> usize {
-        let field = match self {
-            Self::Breakpoint => (dfr0 >> 12) & 0xf,
-            Self::Watchpoint => (dfr0 >> 20) & 0xf,
+        let shift = match self {
+            Self::Breakpoint => 12,
+            Self::Watchpoint => 20,
         };
-        field as usize + 1
+        ((dfr0 >> shift) & 0xf) as usize + 1
     }
 }
 

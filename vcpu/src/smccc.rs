@@ -4,6 +4,11 @@
 //! NOT_SUPPORTED. No call is ever passed on to the firmware. Only the registers that a result is returned in change:
 //! X4 to X17 always survive, which version 1.1 demands, and X1 to X3 survive a call that returns one value.
 
+pub mod trng;
+mod workarounds;
+
+pub use workarounds::{Cpu, Workaround, Workarounds};
+
 use ::smccc::arch::{self, error as arch_error};
 use ::smccc::psci::PSCI_VERSION;
 use dustlib_k_abi::{ConsoleWrite, ExitCode, Features, Status, hvc, version};
@@ -15,27 +20,6 @@ pub const VERSION: arch::Version = arch::Version { major: 1, minor: 2 };
 
 /// NOT_SUPPORTED, sign-extended over the whole register.
 pub const NOT_SUPPORTED: u64 = u64::MAX;
-
-/// What a guest is told of a firmware mitigation. It must be true of every CPU the guest can run on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Workaround {
-    /// Nothing is known: a cautious guest reports itself vulnerable.
-    #[default]
-    Unknown,
-    /// No CPU needs it; calling it does nothing.
-    NotRequired,
-}
-
-/// What the machine's CPUs need.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Workarounds {
-    /// SMCCC_ARCH_WORKAROUND_1, branch target injection (CVE-2017-5715).
-    pub w1: Workaround,
-    /// SMCCC_ARCH_WORKAROUND_2, speculative store bypass (CVE-2018-3639).
-    pub w2: Workaround,
-    /// SMCCC_ARCH_WORKAROUND_3, branch history (CVE-2022-23960).
-    pub w3: Workaround,
-}
 
 /// The results of a call, from X0 up. Registers beyond them keep their values.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -58,6 +42,8 @@ pub enum Request {
     Psci(psci::Call),
     /// Text for the console. The length is checked, the address is not: it is for EL2 to prove that it is the guest's.
     ConsoleWrite(ConsoleWrite),
+    /// Random bits.
+    Random(trng::Wanted),
     /// The guest ends.
     Exit(ExitCode),
 }
@@ -113,6 +99,9 @@ impl Call {
         }
         if let Some(call) = psci::Call::parse(function, [x1, x2, x3]) {
             return Request::Psci(call);
+        }
+        if let Some(request) = trng::parse(function, x1) {
+            return request;
         }
         match function {
             arch::SMCCC_VERSION => one((VERSION.major as u64) << 16 | VERSION.minor as u64),

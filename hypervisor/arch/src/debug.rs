@@ -37,6 +37,9 @@ bank!(write_breakpoint_control: 5);
 bank!(write_watchpoint_value: 6);
 bank!(write_watchpoint_control: 7);
 
+/// Writes the register of this number.
+type Write = fn(usize, u64);
+
 /// Whether this CPU has the point: an access to any other is undefined.
 fn exists(point: Point) -> bool {
     point.index < point.kind.count(id_register(5, 0))
@@ -49,7 +52,7 @@ pub fn update(debug: &DebugState, point: Point) {
         return;
     }
     let pair = debug.hardware(point);
-    let (value, control): (fn(usize, u64), fn(usize, u64)) = match point.kind {
+    let (value, control): (Write, Write) = match point.kind {
         Kind::Breakpoint => (write_breakpoint_value, write_breakpoint_control),
         Kind::Watchpoint => (write_watchpoint_value, write_watchpoint_control),
     };

@@ -58,6 +58,8 @@ pub struct Machine {
     pub uart: HostRegion,
     /// The boot bundle: what a loader calls the initial RAM disk. It lies in RAM.
     pub bundle: Option<HostRange>,
+    /// Unpredictable bits that the loader left for whoever it starts.
+    pub seed: Option<[u8; 32]>,
     /// How PSCI is called.
     pub psci: PsciConduit,
     /// The interrupts of the generic timer.

@@ -254,6 +254,12 @@ el1_registers! {
     write set_far: "far_el1";
 }
 
+/// MIDR_EL1: who made this CPU, and which it is.
+#[must_use]
+pub fn main_id() -> u64 {
+    aarch64_cpu::registers::Readable::get(&aarch64_cpu::registers::MIDR_EL1)
+}
+
 /// The host's ID register of op0 = 3, op1 = 0, CRn = 0 with this CRm (1 to 7) and op2 (0 to 7).
 /// Unallocated ones read as zero (Arm ARM D23.3.1).
 #[must_use]

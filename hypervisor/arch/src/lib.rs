@@ -38,6 +38,8 @@ mod optional;
 #[cfg(target_os = "none")]
 pub mod power;
 #[cfg(target_os = "none")]
+pub mod random;
+#[cfg(target_os = "none")]
 mod registers;
 #[cfg(target_os = "none")]
 pub mod tables;

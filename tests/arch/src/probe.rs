@@ -75,6 +75,12 @@ global_asm!(
     "tests_el0_slot:",
     "nop",
     "svc #0x77",
+    // Four words of EL0 in AArch32.
+    ".global tests_el0_words",
+    "tests_el0_words:",
+    ".rept {slots}",
+    "nop",
+    ".endr",
     slots = const SLOTS,
 );
 
@@ -87,6 +93,7 @@ unsafe extern "C" {
     fn tests_el0(entry: u64, x0: u64, pstate: u64) -> u64;
     static tests_run_slot: [u32; SLOTS];
     static tests_el0_slot: u32;
+    static tests_el0_words: [u32; SLOTS];
 }
 
 /// Writes an instruction into a slot and makes the instruction stream see it (DDI 0487 B2.4.4).
@@ -147,6 +154,26 @@ pub fn run_el0_in(word: u32, x0: u64, pstate: u64) -> (Fault, u64) {
     // SAFETY: as for `run_words`; EL0 comes back by SVC or by its own exception, to the saved frame.
     let value = unsafe { tests_el0(memory::address_of(slot), x0, pstate) };
     (lane::current().last_fault(), value)
+}
+
+/// EL0 in AArch32, A32 instructions, interrupts masked.
+pub const A32: u64 = 0x1d0;
+/// The same with T32 instructions.
+pub const T32: u64 = A32 | 1 << 5;
+
+/// Runs words of A32 or T32 at EL0, of which one must take an exception; the exception, as an offset behind the first
+/// word, and R0. MMU off only.
+#[must_use]
+pub fn run_el0_words(words: [u32; SLOTS], r0: u64, pstate: u64) -> (Fault, u64, u64) {
+    let slot = (&raw const tests_el0_words).cast::<u32>();
+    for (index, word) in words.into_iter().enumerate() {
+        patch(slot, index, word);
+    }
+    let entry = memory::address_of(slot);
+    // SAFETY: as for `run_el0`.
+    let value = unsafe { tests_el0(entry, r0, pstate) };
+    let fault = lane::current().last_fault();
+    (fault, fault.elr.wrapping_sub(entry), value)
 }
 
 /// True when the EL0 instruction ran to its end.

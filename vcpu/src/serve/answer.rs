@@ -13,6 +13,7 @@ use crate::insn::StackPointer;
 use crate::lane::{Cause, Vcpu, Verdict};
 use crate::psci::{self, Outcome};
 use crate::serve::{self, Effect, Interrupted, Lines, Wait};
+use crate::smccc::trng::Wanted;
 use crate::smccc::{Request, Results};
 
 /// What an exit leaves to do. The lane's registers are as the guest is to find them, but for what a task still says.
@@ -35,6 +36,8 @@ pub enum Task {
     SError(VirtualSError),
     /// Print this, then put the results into X0 and X1.
     ConsoleWrite(ConsoleWrite),
+    /// Draw random bits and put the results into X0 to X3.
+    Random(Wanted),
     /// Start a lane that has been claimed ([`Outcome::PowerOn`]).
     PowerOn {
         /// The lane.
@@ -180,6 +183,7 @@ fn call(lane: &mut Vcpu<'_>, imm: u16) -> Task {
     let (results, task) = match serve::call(lane, imm) {
         Request::Return(results) => (results, Task::Enter),
         Request::ConsoleWrite(write) => return Task::ConsoleWrite(write),
+        Request::Random(wanted) => return Task::Random(wanted),
         Request::Exit(code) => return Task::Stop(Cause::Exit(code.0)),
         Request::Psci(call) => {
             match psci::serve(call, &machine.power, |entry| machine.is_ram(entry)) {

@@ -173,6 +173,7 @@ fn every_function_identifier_of_every_range_has_an_answer() {
     let known = |function: u32| {
         psci::Call::parse(function, [0; 3]).is_some()
             || hvc::ALL.contains(&function)
+            || matches!(function, 0x8400_0050..=0x8400_0053 | 0xc400_0053)
             || [
                 arch::SMCCC_VERSION,
                 arch::SMCCC_ARCH_FEATURES,

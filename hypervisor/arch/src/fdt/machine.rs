@@ -52,6 +52,7 @@ pub(super) fn read<'dt>(blob: &Blob<'dt>, tree: &dyn Tree<'dt>) -> Result<Machin
         reserved: found.reserved,
         cpus: found.cpus,
         bundle: found.bundle,
+        seed: found.seed,
         uart,
     };
     disjoint(&machine)?;
@@ -84,6 +85,7 @@ struct Found<'dt> {
     uart: FirstPort<'dt>,
     bundle: Option<HostRange>,
     stdout: Option<&'dt [u8]>,
+    seed: Option<[u8; 32]>,
     once: Once,
 }
 
@@ -116,6 +118,7 @@ impl<'dt> Found<'dt> {
             once(&mut self.once.chosen, node, "chosen")?;
             self.bundle = bundle(node)?;
             self.stdout = node.string(Prop::StdoutPath)?;
+            self.seed = node.get(Prop::RngSeed).and_then(seed);
         } else if node.is_top("cpus") {
             once(&mut self.once.cpus, node, "cpus")?;
         } else if node.is_top("reserved-memory") {
@@ -204,6 +207,19 @@ fn within(reg: Reg) -> Option<HostRegion> {
     let from = HostPhys::new(pages.bytes()?);
     let to = HostPhys::new(reg.base.checked_add(reg.size)?).page_floor();
     HostRegion::between(from, to).ok()
+}
+
+/// 256 bits of the loader's seed (bindings/chosen.yaml: rng-seed), which is uniform, so that what is longer may be
+/// folded. None of a shorter one.
+fn seed(bytes: &[u8]) -> Option<[u8; 32]> {
+    let (first, rest) = bytes.split_first_chunk::<32>()?;
+    let mut seed = *first;
+    for chunk in rest.chunks(32) {
+        for (byte, more) in seed.iter_mut().zip(chunk) {
+            *byte ^= more;
+        }
+    }
+    Some(seed)
 }
 
 /// The boot bundle that `/chosen` names.

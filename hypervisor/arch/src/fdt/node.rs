@@ -78,6 +78,7 @@ properties! {
     RedistributorRegions = "#redistributor-regions",
     RedistributorStride = "redistributor-stride",
     Reg = "reg",
+    RngSeed = "rng-seed",
     Status = "status",
     StdoutPath = "stdout-path",
 }

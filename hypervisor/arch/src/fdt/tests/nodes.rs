@@ -307,3 +307,20 @@ fn reserved_memory() {
             .contains("more entries than the 32")
     );
 }
+
+#[test]
+fn a_seed_counts_when_it_is_long_enough() {
+    let seed = |bytes: &[u8]| {
+        let tree = good().edit("chosen", |n| n.raw("rng-seed", bytes));
+        tree.read().unwrap().seed
+    };
+    assert_eq!(good().read().unwrap().seed, None);
+    assert_eq!(seed(&[]), None);
+    assert_eq!(seed(&[1; 31]), None);
+    assert_eq!(seed(&[1; 32]), Some([1; 32]));
+    let mut folded = [3; 32];
+    folded[31] = 1;
+    let mut long = [1; 63];
+    long[32..].fill(2);
+    assert_eq!(seed(&long), Some(folded));
+}
