@@ -136,13 +136,14 @@ fn every_format_boots() -> anyhow::Result<()> {
         guest(
             "raw",
             &keep("kernel.bin", &printing("as it is\n"))?,
-            "4M",
+            "2M",
             "format = \"raw\"\n",
         ),
     ];
     let file = keep("kernels.toml", machine.concat().as_bytes())?;
 
     let transcript = Machine::of(&file.display().to_string())
+        .smp(2)
         .seconds(120)
         .run()?;
     transcript.no_panic()?;
