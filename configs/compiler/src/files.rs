@@ -180,7 +180,7 @@ impl<'e> Files<'e> {
                 Diagnostic::new(format!("the {kind} `{word}` is too large"))
                     .at(here(), format!("`{}` has {}", path.display(), size(*bytes)))
                     .help(format!(
-                        "a {kind} has at most {}; was a disk image meant?",
+                        "no {kind} may have more than {}; was a disk image meant?",
                         size(crate::MAX_FILE)
                     ))
             }
