@@ -20,6 +20,11 @@ fn a_guest_debugs_itself() -> anyhow::Result<()> {
     for point in matrix::points(&[Point::of("cortex-a57"), Point::of("max")]) {
         pair(&point.machine("tests/configs/debug.toml"), 6)?;
     }
+    // All lanes on one CPU: each has its own breakpoints whenever it is back.
+    pair(
+        &Machine::of("tests/configs/debug.toml").cpu("max").smp(1),
+        6,
+    )?;
     Ok(())
 }
 
