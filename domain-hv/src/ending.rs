@@ -22,7 +22,7 @@ pub enum StopReason {
     SystemError,
     /// Its operator wanted it.
     Operator,
-    /// Its watchdog was not fed for this long.
+    /// It gave no sign of life for this long.
     Hung {
         /// How long, in milliseconds.
         ms: u64,
@@ -62,7 +62,7 @@ impl fmt::Display for StopReason {
             Self::AllLanesOff => f.write_str("it switched off its last lane"),
             Self::SystemError => f.write_str("a system error (SError) of the machine"),
             Self::Operator => f.write_str("by its operator"),
-            Self::Hung { ms } => write!(f, "its watchdog was not fed for {ms} ms"),
+            Self::Hung { ms } => write!(f, "no sign of life for {ms} ms"),
             Self::Unanswerable { esr } => {
                 write!(f, "an exit that has no answer (ESR_EL2 {esr:#x})")
             }

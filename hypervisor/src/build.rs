@@ -26,6 +26,7 @@ use crate::crew::Crew;
 use crate::fill::Fill;
 use crate::life::Life;
 use crate::vm::{File, Seat, Vm};
+use crate::watch::Watchdog;
 
 /// The IPA space of a guest: 40 bits, or what the CPU has if that is less.
 const IPA_BITS: u32 = 40;
@@ -315,8 +316,14 @@ impl Common {
             seats,
             files: memory.files,
             life: Life::new(on_crash(guest.on_crash())),
+            watchdog: Watchdog::new(guest.watchdog_ms().map(ticks)),
         }
     }
+}
+
+/// Milliseconds in ticks.
+fn ticks(ms: u32) -> u64 {
+    timer::frequency().saturating_mul(u64::from(ms)) / 1000
 }
 
 /// The plan's word for it in ours.

@@ -7,6 +7,9 @@
 //! The world of the lane that ran last stays in the CPU until another lane needs the place. A lane that waits while
 //! nobody else wants to run is therefore woken by its own timer and its own kicks, without a switch.
 
+mod follow;
+mod member;
+
 use arrayvec::ArrayVec;
 use configs_plan::MAX_GUESTS;
 use domain_hv::sched::{MAX_SLOTS, Scheduler, Slot};
@@ -16,44 +19,16 @@ use hypervisor_arch::world::{self, Place};
 use hypervisor_arch::{cpu, timer};
 use vcpu::lane::{Cause, Vcpu};
 use vcpu::psci::LastOut;
-use vcpu::serve::{self, Wait};
+use vcpu::serve::Wait;
 use vcpu::vgic::Away;
 
-use crate::fill::Fill;
 use crate::house::House;
 use crate::life::{self, Phase};
 use crate::report;
 use crate::vm::{Seat, Vm};
+use crate::watch::Signs;
+use member::{Member, Stand};
 
-/// A lane of this CPU.
-pub struct Member {
-    pub lane: &'static mut Vcpu<'static>,
-    pub vm: &'static Vm,
-    seat: &'static Seat,
-    slot: Slot,
-    place: Place,
-    stand: Stand,
-    /// Its machine is paused: it does not run, however things stand.
-    paused: bool,
-}
-
-/// How things stand with a lane.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stand {
-    /// Off, and ready for its next life.
-    Off,
-    /// It wants to run.
-    Ready,
-    /// It waits for an interrupt, or until this count.
-    Waiting(u64),
-    /// Its machine is not running, and it has left.
-    Gone,
-    /// Its machine is being built, on its time: it is lane 0.
-    Building(Fill),
-}
-
-/// Bytes of a machine's memory that are put in order at a time: how long an interrupt may have to wait for it.
-const PIECE: u64 = 64 << 10;
 /// Later than anything.
 const NEVER: u64 = u64::MAX;
 
@@ -121,6 +96,8 @@ impl Crew {
             place,
             stand: Stand::Off,
             paused: false,
+            foreign: 0,
+            signs: Signs::NONE,
         };
         self.members
             .try_push(member)
@@ -236,67 +213,18 @@ impl Crew {
                 if member.lane.index() == 0 {
                     member.tend_devices();
                 }
+                if member.vm.watchdog.is_on() {
+                    self.watch(house, index, now);
+                }
+                let Some(member) = self.members.get_mut(index) else {
+                    return;
+                };
                 if member.wakes(self.loaded == Some(index), now) {
                     self.ready(index, now);
                 }
             } else {
                 self.follow(house, index, phase, now);
             }
-        }
-    }
-
-    /// A lane whose machine is not simply running does its share of what is.
-    #[cold]
-    fn follow(&mut self, house: &'static House, index: usize, phase: Phase, now: u64) {
-        let Some(member) = self.members.get_mut(index) else {
-            return;
-        };
-        let (vm, lane, stand) = (member.vm, member.lane.index(), member.stand);
-        match phase {
-            Phase::Running if stand == Stand::Gone => {
-                self.prepare(index);
-                self.wake_if(index, now);
-            }
-            Phase::Running => {
-                member.paused = false;
-                if stand == Stand::Ready {
-                    self.ready(index, now);
-                } else {
-                    self.wake_if(index, now);
-                }
-            }
-            Phase::Paused if member.paused => {}
-            Phase::Paused => {
-                member.paused = true;
-                let slot = member.slot;
-                self.scheduler.block(slot, now);
-                if self.loaded == Some(index) {
-                    self.unload();
-                }
-            }
-            Phase::Out if stand == Stand::Gone => {
-                if lane == 0 {
-                    life::look(house, vm, now);
-                }
-            }
-            Phase::Out => {
-                self.dismiss(index, now);
-                life::left(house, vm, lane);
-            }
-            Phase::Building if lane == 0 && stand == Stand::Gone => {
-                member.stand = Stand::Building(Fill::START);
-                self.ready(index, now);
-            }
-            Phase::Building => {}
-        }
-    }
-
-    fn wake_if(&mut self, index: usize, now: u64) {
-        let resident = self.loaded == Some(index);
-        if let Some(member) = self.members.get_mut(index)
-            && member.wakes(resident, now)
-        {
-            self.ready(index, now);
         }
     }
 
@@ -307,28 +235,6 @@ impl Crew {
         {
             self.scheduler.wake(member.slot, now);
         }
-    }
-
-    /// Does a piece of building a machine. When it is done, the machine runs.
-    pub fn build(&mut self, house: &'static House, index: usize) {
-        let Some(member) = self.members.get_mut(index) else {
-            return;
-        };
-        let Stand::Building(fill) = member.stand else {
-            return;
-        };
-        let vm = member.vm;
-        // A file that does not fit has been refused at boot.
-        let next = fill.step(&vm.ram, vm.files, PIECE).unwrap_or(Fill::Done);
-        member.stand = Stand::Building(next);
-        if next != Fill::Done {
-            return;
-        }
-        let slot = member.slot;
-        member.stand = Stand::Gone;
-        self.scheduler.block(slot, timer::now());
-        vm.reset();
-        life::begin(house, vm);
     }
 
     /// A lane has nothing to do. True when it goes on all the same.
@@ -483,6 +389,9 @@ impl Crew {
             if member.lane.index() == 0 {
                 alarm = alarm.min(member.vm.machine.next_alarm().unwrap_or(NEVER));
             }
+            if member.vm.watchdog.is_on() && !member.paused && member.stand != Stand::Gone {
+                alarm = alarm.min(member.signs.look_at());
+            }
             match member.stand {
                 Stand::Waiting(until) if !member.paused => alarm = alarm.min(until),
                 Stand::Gone if member.lane.index() == 0 => alarm = alarm.min(member.vm.life.due()),
@@ -505,52 +414,5 @@ impl Crew {
         for (index, member) in self.members.iter().enumerate() {
             report::look(member.seat, member.lane, self.loaded == Some(index));
         }
-    }
-}
-
-impl Member {
-    /// Whether it wants to run and did not before.
-    fn wakes(&mut self, resident: bool, now: u64) -> bool {
-        match self.stand {
-            Stand::Off if self.seat.has_order() => self.start(resident),
-            Stand::Waiting(until) => {
-                let called = if resident {
-                    self.lane.gic.would_wake(&mut ThisCpu)
-                } else {
-                    self.vm.machine.vgic.has_mail(self.lane.index())
-                };
-                if !called && now < until {
-                    return false;
-                }
-                self.stand = Stand::Ready;
-            }
-            Stand::Off | Stand::Ready | Stand::Gone | Stand::Building(_) => return false,
-        }
-        true
-    }
-
-    /// Does what the machine's devices have to do by themselves. Lane 0 does, on or off.
-    fn tend_devices(&mut self) {
-        if self.vm.machine.has_input() {
-            serve::console_input(self.lane, &mut ThisCpu);
-        }
-        serve::tick(self.lane, &mut ThisCpu);
-    }
-
-    /// Begins a life, as CPU_ON says.
-    fn start(&mut self, resident: bool) {
-        let Some((entry, argument)) = self.seat.take_order() else {
-            return;
-        };
-        let machine = &self.vm.machine;
-        self.lane.context.elr = entry;
-        let [x0, ..] = &mut self.lane.context.x;
-        *x0 = argument;
-        // A kick stands for all the mail there is, and one of them may have been taken for the order's.
-        if resident && machine.vgic.has_mail(self.lane.index()) {
-            let _ = self.lane.gic.serve(&machine.vgic, &mut ThisCpu);
-        }
-        self.stand = Stand::Ready;
-        machine.power.started(self.lane.index());
     }
 }

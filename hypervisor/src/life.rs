@@ -119,9 +119,25 @@ pub fn end(house: &'static House, vm: &'static Vm, cause: Cause, lane: Option<&V
         Cause::SystemError => Some(Ending::Stopped(StopReason::SystemError)),
         Cause::Unanswerable { esr } => Some(Ending::Stopped(StopReason::Unanswerable { esr })),
     };
+    if announce(house, vm, ending)
+        && let (Some(lane), Some(Ending::Stopped(_))) = (lane, ending)
+    {
+        report::last_exits(lane);
+    }
+}
+
+/// The machine has given no sign of life for so long.
+pub fn hang(house: &'static House, vm: &'static Vm, ms: u64) {
+    if announce(house, vm, Some(Ending::Stopped(StopReason::Hung { ms }))) {
+        report::lanes(vm);
+    }
+}
+
+/// Says how a machine ended (`None`: it wants to begin anew) and has its lanes leave; false if it was ending already.
+fn announce(house: &'static House, vm: &'static Vm, ending: Option<Ending>) -> bool {
     let action = vm.life.on(ending.map_or(Event::Reset, Event::Ended));
     if action != Action::Leave {
-        return;
+        return false;
     }
     vm.flush();
     let name = vm.name;
@@ -133,10 +149,8 @@ pub fn end(house: &'static House, vm: &'static Vm, cause: Cause, lane: Option<&V
         (_, Some(ending)) => say!("guest {name}: {ending}"),
         (_, None) => say!("guest {name}: reset"),
     }
-    if let (Some(lane), Some(Ending::Stopped(_))) = (lane, ending) {
-        report::last_exits(lane);
-    }
     act(house, vm, action);
+    true
 }
 
 /// What an operator wants of a machine.
@@ -197,10 +211,14 @@ fn act(house: &'static House, vm: &'static Vm, action: Action) {
                 let _ = vm.machine.power.turn_on(0);
                 seat.order(vm.entry, vm.dtb);
             }
+            vm.watchdog.begin(timer::now());
             vm.life.set(Phase::Running);
         }
         Action::Pause => vm.life.set(Phase::Paused),
-        Action::Resume => vm.life.set(Phase::Running),
+        Action::Resume => {
+            vm.watchdog.begin(timer::now());
+            vm.life.set(Phase::Running);
+        }
         Action::Leave => {
             let lanes = u32::try_from(vm.seats.len()).unwrap_or(32);
             let all = 1u32.checked_shl(lanes).map_or(u32::MAX, |bit| bit - 1);

@@ -19,5 +19,6 @@ mod life;
 mod report;
 mod run;
 mod vm;
+mod watch;
 
 hypervisor_arch::entry!(boot::main);

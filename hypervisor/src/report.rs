@@ -39,6 +39,21 @@ pub fn last_exits(lane: &Vcpu<'static>) {
     }
 }
 
+/// Says where a machine's lanes were when their CPUs last looked.
+pub fn lanes(vm: &Vm) {
+    let words = describe_all(vm);
+    say!("  {words}");
+}
+
+fn describe_all(vm: &Vm) -> Words {
+    let mut words = Words::new();
+    for lane in 0..vm.seats.len() {
+        // Too many words are cut, not fatal.
+        let _ = describe(&mut words, vm, lane);
+    }
+    words
+}
+
 /// Notes where a lane is, whose world is in this CPU or not.
 pub fn look(seat: &Seat, lane: &Vcpu<'static>, resident: bool) {
     let vbar = if resident {
@@ -63,17 +78,20 @@ pub fn deadline(house: &'static House) -> ! {
     }
     for vm in running() {
         vm.flush();
-        let mut words = Words::new();
         let state = vm.life.state();
-        if state != MachineState::Running {
-            let _ = write!(words, "{state}");
-        }
-        for lane in 0..vm.seats.len() {
-            if matches!(state, MachineState::Running | MachineState::Paused) {
-                // Too many words are cut, not fatal.
-                let _ = describe(&mut words, vm, lane);
+        let words = match state {
+            MachineState::Running => describe_all(vm),
+            MachineState::Building
+            | MachineState::Paused
+            | MachineState::Leaving
+            | MachineState::Waiting
+            | MachineState::Held
+            | MachineState::Stopped => {
+                let mut words = Words::new();
+                let _ = write!(words, "{state}");
+                words
             }
-        }
+        };
         say!(
             "guest {}: still running after {} ms: {words}",
             vm.name,

@@ -13,6 +13,7 @@ use vcpu::timer::VmClock;
 use vcpu_board::RAM_BASE;
 
 use crate::life::Life;
+use crate::watch::Watchdog;
 
 /// A machine.
 pub struct Vm {
@@ -38,6 +39,8 @@ pub struct Vm {
     pub files: &'static [File],
     /// Its life.
     pub life: Life,
+    /// Who watches over it.
+    pub watchdog: Watchdog,
 }
 
 /// Bytes that a machine starts with.

@@ -1,0 +1,139 @@
+//! What a crew does about its lanes' machines: it pauses, leaves, builds and watches as their lives demand.
+
+use hypervisor_arch::{timer, world};
+use stage2_addr::Ipa;
+use vcpu::lane::Vcpu;
+
+use super::Crew;
+use super::member::Stand;
+use crate::fill::Fill;
+use crate::house::House;
+use crate::life::{self, Phase};
+use crate::report;
+use crate::vm::Vm;
+
+/// Bytes of a machine's memory that are put in order at a time: how long an interrupt may have to wait for it.
+const PIECE: u64 = 64 << 10;
+impl Crew {
+    /// A lane whose machine is not simply running does its share of what is.
+    #[cold]
+    pub(super) fn follow(&mut self, house: &'static House, index: usize, phase: Phase, now: u64) {
+        let Some(member) = self.members.get_mut(index) else {
+            return;
+        };
+        let (vm, lane, stand) = (member.vm, member.lane.index(), member.stand);
+        match phase {
+            Phase::Running if stand == Stand::Gone => {
+                self.prepare(index);
+                self.wake_if(index, now);
+            }
+            Phase::Running => {
+                member.paused = false;
+                if stand == Stand::Ready {
+                    self.ready(index, now);
+                } else {
+                    self.wake_if(index, now);
+                }
+            }
+            Phase::Paused if member.paused => {}
+            Phase::Paused => {
+                member.paused = true;
+                let slot = member.slot;
+                self.scheduler.block(slot, now);
+                if self.loaded == Some(index) {
+                    self.unload();
+                }
+            }
+            Phase::Out if stand == Stand::Gone => {
+                if lane == 0 {
+                    life::look(house, vm, now);
+                }
+            }
+            Phase::Out => {
+                self.dismiss(index, now);
+                life::left(house, vm, lane);
+            }
+            Phase::Building if lane == 0 && stand == Stand::Gone => {
+                member.stand = Stand::Building(Fill::START);
+                self.ready(index, now);
+            }
+            Phase::Building => {}
+        }
+    }
+
+    /// Looks for a sign of life.
+    #[cold]
+    pub(super) fn watch(&mut self, house: &'static House, index: usize, now: u64) {
+        let single = self.is_single();
+        let Some(member) = self.members.get_mut(index) else {
+            return;
+        };
+        let vm = member.vm;
+        let ran = if single {
+            now
+        } else {
+            self.scheduler.settle(now);
+            self.scheduler.ran(member.slot)
+        };
+        let exits = member.lane.trace.count().wrapping_sub(member.foreign);
+        let busy = member.stand == Stand::Ready && !(single && in_wait(vm, member.lane));
+        member.signs.look(&vm.watchdog, exits, ran, busy, now);
+        let resident = self.loaded == Some(index);
+        report::look(member.seat, member.lane, resident);
+        if member.lane.index() == 0
+            && let Some(ticks) = vm.watchdog.hangs(now)
+        {
+            let ms = ticks.saturating_mul(1000) / timer::frequency().max(1);
+            life::hang(house, vm, ms);
+        }
+    }
+
+    fn wake_if(&mut self, index: usize, now: u64) {
+        let resident = self.loaded == Some(index);
+        if let Some(member) = self.members.get_mut(index)
+            && member.wakes(resident, now)
+        {
+            self.ready(index, now);
+        }
+    }
+
+    /// Does a piece of building a machine. When it is done, the machine runs.
+    pub fn build(&mut self, house: &'static House, index: usize) {
+        let Some(member) = self.members.get_mut(index) else {
+            return;
+        };
+        let Stand::Building(fill) = member.stand else {
+            return;
+        };
+        let vm = member.vm;
+        // A file that does not fit has been refused at boot.
+        let next = fill.step(&vm.ram, vm.files, PIECE).unwrap_or(Fill::Done);
+        member.stand = Stand::Building(next);
+        if next != Fill::Done {
+            return;
+        }
+        let slot = member.slot;
+        member.stand = Stand::Gone;
+        self.scheduler.block(slot, timer::now());
+        vm.reset();
+        life::begin(house, vm);
+    }
+
+    /// An exit of a lane was EL2's own business, and no sign of its life.
+    pub fn not_a_sign(&mut self, index: usize) {
+        if let Some(member) = self.members.get_mut(index) {
+            member.foreign = member.foreign.wrapping_add(1);
+        }
+    }
+}
+
+/// Whether a lane whose waits do not trap stands in one: EL2 has just interrupted it.
+fn in_wait(vm: &Vm, lane: &Vcpu<'static>) -> bool {
+    const WFI: u32 = 0xd503_207f;
+    let pc = lane.context.pc();
+    let mut word = [0; 4];
+    let before = pc.elr.wrapping_sub(4);
+    world::fetch_address(before, pc.is_el0())
+        .and_then(|ipa| vm.read(Ipa::new(ipa), &mut word))
+        .is_some_and(|()| u32::from_le_bytes(word) == WFI)
+}

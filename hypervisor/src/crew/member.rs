@@ -1,0 +1,88 @@
+//! One lane of a CPU, and how things stand with it.
+
+use domain_hv::Slot;
+use hypervisor_arch::hardware::ThisCpu;
+use hypervisor_arch::world::Place;
+use vcpu::lane::Vcpu;
+use vcpu::serve;
+
+use crate::fill::Fill;
+use crate::vm::{Seat, Vm};
+use crate::watch::Signs;
+
+/// A lane of this CPU.
+pub struct Member {
+    pub lane: &'static mut Vcpu<'static>,
+    pub vm: &'static Vm,
+    pub(super) seat: &'static Seat,
+    pub(super) slot: Slot,
+    pub(super) place: Place,
+    pub(super) stand: Stand,
+    /// Its machine is paused: it does not run, however things stand.
+    pub(super) paused: bool,
+    /// Exits that were EL2's business and no sign of its life.
+    pub(super) foreign: u64,
+    pub(super) signs: Signs,
+}
+
+/// How things stand with a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stand {
+    /// Off, and ready for its next life.
+    Off,
+    /// It wants to run.
+    Ready,
+    /// It waits for an interrupt, or until this count.
+    Waiting(u64),
+    /// Its machine is not running, and it has left.
+    Gone,
+    /// Its machine is being built, on its time: it is lane 0.
+    Building(Fill),
+}
+
+impl Member {
+    /// Whether it wants to run and did not before.
+    pub(super) fn wakes(&mut self, resident: bool, now: u64) -> bool {
+        match self.stand {
+            Stand::Off if self.seat.has_order() => self.start(resident),
+            Stand::Waiting(until) => {
+                let called = if resident {
+                    self.lane.gic.would_wake(&mut ThisCpu)
+                } else {
+                    self.vm.machine.vgic.has_mail(self.lane.index())
+                };
+                if !called && now < until {
+                    return false;
+                }
+                self.stand = Stand::Ready;
+            }
+            Stand::Off | Stand::Ready | Stand::Gone | Stand::Building(_) => return false,
+        }
+        true
+    }
+
+    /// Does what the machine's devices have to do by themselves. Lane 0 does, on or off.
+    pub(super) fn tend_devices(&mut self) {
+        if self.vm.machine.has_input() {
+            serve::console_input(self.lane, &mut ThisCpu);
+        }
+        serve::tick(self.lane, &mut ThisCpu);
+    }
+
+    /// Begins a life, as CPU_ON says.
+    fn start(&mut self, resident: bool) {
+        let Some((entry, argument)) = self.seat.take_order() else {
+            return;
+        };
+        let machine = &self.vm.machine;
+        self.lane.context.elr = entry;
+        let [x0, ..] = &mut self.lane.context.x;
+        *x0 = argument;
+        // A kick stands for all the mail there is, and one of them may have been taken for the order's.
+        if resident && machine.vgic.has_mail(self.lane.index()) {
+            let _ = self.lane.gic.serve(&machine.vgic, &mut ThisCpu);
+        }
+        self.stand = Stand::Ready;
+        machine.power.started(self.lane.index());
+    }
+}
