@@ -339,7 +339,7 @@ const fn on_crash(plan: configs_plan::OnCrash) -> OnCrash {
 fn fill(guest: &GuestPlan, memory: &Memory) {
     let mut fill = Fill::START;
     while fill != Fill::Done {
-        fill = match fill.step(&memory.ram, memory.files, u64::MAX & !0xFFF) {
+        fill = match fill.step(&memory.ram, memory.files, !0xFFF) {
             Some(next) => next,
             None => fault::refuse(format_args!(
                 "guest {}: a file of it is outside its RAM",

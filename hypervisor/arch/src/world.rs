@@ -253,7 +253,7 @@ pub fn load(lane: &Vcpu<'_>, place: &Place) {
         hcr = hcr + HCR_EL2::TWI::SET + HCR_EL2::TWE::SET;
     }
     if let Some(vsesr) = lane.serror {
-        hcr = hcr + HCR_EL2::VSE::SET;
+        hcr += HCR_EL2::VSE::SET;
         set_vsesr(vsesr);
     }
     HCR_EL2.write(hcr);

@@ -1,9 +1,10 @@
-//! The ways a guest can end badly. Command line: `mode=exit code=<n>`, `mode=panic`, `mode=vector`, `mode=masked`, `mode=jump`, `mode=abort`, `mode=sleep`, `mode=off`.
+//! The ways a guest can end badly. Command line: `mode=exit code=<n>`, `mode=panic`, `mode=vector`, `mode=masked`, `mode=jump`, `mode=abort`, `mode=sleep`, `mode=off`, `mode=reset`.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
 
-use tests_arch::{call, println, probe, sys};
+use tests_arch::memory::{self, SpareRam};
+use tests_arch::{call, gic, println, probe, sys};
 use tests_guests::tree;
 
 tests_arch::entry!(main);
@@ -37,6 +38,8 @@ fn main(fdt: &'static [u8]) -> u32 {
         }
         // The last lane turns itself off without a word (SR-26).
         "off" => call::cpu_off(),
+        // Begins anew again and again, and looks each time whether anything is left of the last life.
+        "reset" => reset(),
         // A fault that nobody expected: the runtime reports it and exits with 102.
         "abort" => tests_arch::gic::read32(NOWHERE),
         // A Rust panic: reported, exit code 101.
@@ -46,6 +49,33 @@ fn main(fdt: &'static [u8]) -> u32 {
             .and_then(|code| u32::try_from(code).ok())
             .unwrap_or(1),
     }
+}
+
+/// GICD_CTLR and GICD_ISENABLER1.
+const GICD_CTLR: u64 = 0x0800_0000;
+const GICD_ISENABLER1: u64 = GICD_CTLR + 0x104;
+/// PSCI SYSTEM_RESET.
+const SYSTEM_RESET: u64 = 0x8400_0009;
+
+/// 78 or 79: something of the last life is left.
+fn reset() -> u32 {
+    let Some(ram) = SpareRam::behind_image(memory::image_end() + (4 << 20)) else {
+        return 1;
+    };
+    if (0..ram.words()).any(|word| ram.get(word) != 0) {
+        return 78;
+    }
+    if gic::read32(GICD_CTLR) & 3 != 0 || gic::read32(GICD_ISENABLER1) != 0 {
+        return 79;
+    }
+    println!("bad nothing is left");
+    for word in 0..ram.words() {
+        ram.set(word, !word);
+    }
+    gic::write32(GICD_CTLR, 3);
+    gic::write32(GICD_ISENABLER1, u32::MAX);
+    let _ = call::hvc([SYSTEM_RESET, 0, 0, 0]);
+    80
 }
 
 #[expect(clippy::panic, reason = "panicking is what this guest is for")]

@@ -1,0 +1,71 @@
+//! A guest that crashes, resets or hangs begins anew, is held or stopped, and its neighbour on the same CPU works on.
+
+use anyhow::ensure;
+use tests::matrix::{self, Point};
+use tests::transcript::Transcript;
+
+/// Long enough for the victim, which runs for a second and a half.
+const DEADLINE: u64 = 4;
+
+fn beside(what: &str, cpus: u32) -> anyhow::Result<Vec<Transcript>> {
+    let mut seen = Vec::new();
+    for point in matrix::points(&[Point::of("cortex-a57")]) {
+        let transcript = point
+            .machine(&format!("tests/configs/lifecycle-{what}.toml"))
+            .smp(cpus)
+            .seconds(DEADLINE)
+            .run()?;
+        transcript.no_panic()?;
+        transcript.unharmed("victim")?;
+        seen.push(transcript);
+    }
+    Ok(seen)
+}
+
+fn times(transcript: &Transcript, guest: &str, line: &str) -> usize {
+    transcript
+        .lines_of(guest)
+        .filter(|seen| *seen == line)
+        .count()
+}
+
+#[test]
+fn a_guest_that_crashes_begins_anew_later_and_later() -> anyhow::Result<()> {
+    for transcript in beside("restart", 1)? {
+        let lives = times(&transcript, "bad", "bad mode exit");
+        ensure!(
+            (4..=8).contains(&lives),
+            "{lives} lives:\n{}",
+            transcript.text()
+        );
+        transcript.has("xdv | guest bad: restarting: ended with code 3")?;
+        transcript.has("xdv | guest bad: restarts 100 ms from now")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_resets_finds_nothing_of_its_last_life() -> anyhow::Result<()> {
+    for transcript in beside("reset", 1)? {
+        let lives = times(&transcript, "bad", "bad nothing is left");
+        ensure!(lives >= 3, "{lives} lives:\n{}", transcript.text());
+        transcript.has("xdv | guest bad: restarting: it asked for a reset")?;
+        ensure!(
+            !transcript.says("xdv | guest bad: ended"),
+            "something was left:\n{}",
+            transcript.text()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_hangs_is_noticed_and_one_that_sleeps_is_not() -> anyhow::Result<()> {
+    for transcript in beside("watchdog", 3)? {
+        transcript.has("xdv | guest bad: stopped: no sign of life for")?;
+        transcript.has("xdv | guest lone: held: stopped: no sign of life for")?;
+        transcript.has("with interrupts masked")?;
+        transcript.has("xdv | guest sleeper: still running after")?;
+    }
+    Ok(())
+}
