@@ -42,6 +42,7 @@ mod lane;
 pub mod lr;
 mod mmio;
 pub mod port;
+mod recall;
 mod refill;
 mod sgi;
 mod state;

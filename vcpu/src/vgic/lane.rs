@@ -6,6 +6,7 @@ use spin::MutexGuard;
 
 use super::bits::{Ones, at, at_mut, lane_bit, low8, low32};
 use super::port::{HCR_EN, HCR_EOICOUNT_SHIFT, VMCR_VENG0, VMCR_VENG1, VMCR_VEOIM};
+use super::recall;
 use super::state::{Snapshot, State};
 use super::{
     FREEZE_DONE, FREEZE_NONE, FREEZE_REQUESTED, LINKED_PPIS, MAIL_ATTENTION, MAIL_NOTICE,
@@ -60,7 +61,7 @@ pub struct LaneGic {
     /// The list registers were exported and await a refill.
     pub(super) emptied: bool,
     /// `ICH_VMCR`, `ICH_AP0R<n>`, `ICH_AP1R<n>` while the lane is away.
-    saved: (u64, [u64; 4], [u64; 4]),
+    pub(super) saved: (u64, [u64; 4], [u64; 4]),
 }
 
 impl LaneGic {
@@ -121,7 +122,7 @@ impl LaneGic {
     /// Takes the lane off this CPU. Its state moves into software; no physical interrupt stays active for it.
     ///
     /// A lane that leaves while it is [`Away::On`] is still told of what arrives for it, by the kick that
-    /// [`Vgic::set_kick`] names; one that is off is not.
+    /// [`Vgic::set_kick`] names; one that is off is not. What has arrived already and would end its wait is in its mail.
     #[cold]
     pub fn depart(&mut self, away: Away, vgic: &Vgic, hw: &mut impl VirtGic) {
         let mut state = self.open(vgic, hw);
@@ -150,6 +151,7 @@ impl LaneGic {
             *at_mut(&mut self.saved.2, index) = hw.read_ap1r(index);
         }
         hw.write_hcr(0);
+        self.recall(vgic, &state);
         Self::publish(vgic, &state);
         self.announce(vgic, &mut state, hw);
     }
@@ -418,10 +420,8 @@ impl LaneGic {
         }
         // A lane that does not run has everything in software but its mail.
         for lane in Ones(wanted & !state.resident & vgic.all_lanes()) {
-            let mail = at(&vgic.shared, lane as usize)
-                .mail
-                .fetch_and(!MAIL_SGIS, Ordering::AcqRel);
-            state.bank_mut(lane as usize).latch |= mail & MAIL_SGIS;
+            let lane = lane as usize;
+            state.bank_mut(lane).latch |= recall::take_sgis(vgic, state, lane);
         }
         frozen
     }
@@ -437,6 +437,8 @@ impl LaneGic {
         Self::publish(vgic, &state);
         if state.resident & lane_bit(self.id) != 0 {
             self.refill(vgic, &mut state, hw);
+        } else {
+            self.recall(vgic, &state);
         }
         self.announce(vgic, &mut state, hw);
         for lane in Ones(frozen) {

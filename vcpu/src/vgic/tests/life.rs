@@ -224,6 +224,55 @@ fn a_lane_that_is_away_but_on_is_called_for_what_arrives() {
     }
 }
 
+/// Mail that nobody has answered yet is taken by a lane that leaves, by its CPU and by a sibling that asks: each time
+/// word of it stays.
+#[test]
+fn what_came_before_a_lane_left_is_still_word_for_it() {
+    let world = open(2);
+    let depart = || world.with(1, |lane, vgic, port| lane.depart(Away::On, vgic, port));
+    let arrive = || world.with(1, |lane, vgic, port| lane.arrive(vgic, port));
+    world.sgi(0, 3 << 24 | 2);
+    depart();
+    assert!(world.vgic.has_mail(1), "it came while the lane was leaving");
+    arrive();
+    assert!(!world.vgic.has_mail(1));
+    assert_eq!(take_all(&world, 1), [3]);
+
+    depart();
+    assert!(!world.vgic.has_mail(1));
+    world.sgi(0, 4 << 24 | 2);
+    assert_eq!(world.read(0, r(1), PRIVATE + SET_PENDING, 4), 1 << 4);
+    assert!(world.vgic.has_mail(1), "a sibling has looked at it");
+    world.line(1, UART, true);
+    assert!(world.vgic.has_mail(1), "its own CPU has touched a device");
+    arrive();
+    world.line(1, UART, false);
+    assert_eq!(take_all(&world, 1), [4]);
+
+    // What would not end its wait is no word: priorities masked, and both groups off.
+    let vmcr = world.cpu(1, |cpu| cpu.vmcr);
+    for masked in [vmcr & !0xff00_0000, vmcr & !3] {
+        world.cpu(1, |cpu| cpu.vmcr = masked);
+        world.sgi(0, 3 << 24 | 2);
+        depart();
+        assert!(!world.vgic.has_mail(1), "{masked:#x}");
+        arrive();
+        world.cpu(1, |cpu| cpu.vmcr = vmcr);
+        assert_eq!(take_all(&world, 1), [3]);
+    }
+}
+
+/// A device whose interrupt goes to the lane that tends it, which waits away from its CPU.
+#[test]
+fn a_lane_that_is_away_has_word_of_its_own_device() {
+    let world = open(1);
+    world.with(0, |lane, vgic, port| lane.depart(Away::On, vgic, port));
+    world.line(0, UART, true);
+    assert!(world.vgic.has_mail(0));
+    world.with(0, |lane, vgic, port| lane.arrive(vgic, port));
+    assert_eq!(world.ack(0), Some(UART));
+}
+
 #[test]
 fn one_of_n_goes_to_a_lane_that_is_away_when_none_is_here() {
     const ANY: u64 = 1 << 31;
