@@ -20,6 +20,8 @@ pub enum End {
     Code(u64),
     /// It was stopped.
     Stopped(String),
+    /// It ended badly and is kept as it was.
+    Held(String),
     /// It ended well, and its self-test did not.
     SelfTest(String),
     /// The deadline found it running.
@@ -33,6 +35,7 @@ impl fmt::Display for End {
             Self::Unknown => f.write_str("had not ended when the machine went down"),
             Self::Well => f.write_str("ended well"),
             Self::Code(code) => write!(f, "ended with code {code}"),
+            Self::Held(reason) => write!(f, "held: {reason}"),
             Self::SelfTest(what) => write!(f, "self-test: {what}"),
             Self::Stopped(reason) => write!(f, "stopped: {reason}"),
             Self::StillRunning(state) => write!(f, "still running {state}"),
@@ -193,7 +196,7 @@ impl Outcome {
 fn end_of(what: &str) -> Option<End> {
     if what == "ended well" {
         Some(End::Well)
-    } else if what.starts_with("started") {
+    } else if what.starts_with("started") || what.starts_with("restarting: ") {
         Some(End::Unknown)
     } else if let Some(code) = what.strip_prefix("ended with code ") {
         // A code that does not read as a number is still a failure.
@@ -204,6 +207,8 @@ fn end_of(what: &str) -> Option<End> {
         )
     } else if let Some(reason) = what.strip_prefix("stopped: ") {
         Some(End::Stopped(reason.to_owned()))
+    } else if let Some(reason) = what.strip_prefix("held: ") {
+        Some(End::Held(reason.to_owned()))
     } else {
         what.strip_prefix("still running ")
             .map(|state| End::StillRunning(state.to_owned()))
@@ -300,6 +305,29 @@ mod tests {
         );
         let outcome = after(&["alpha | xdv | refused: me"]);
         assert!(!outcome.is_over() && !outcome.spoke());
+    }
+
+    #[test]
+    fn a_guest_that_begins_anew_counts_by_how_it_ends_at_last() {
+        let mut lines = STARTED.to_vec();
+        lines.extend([
+            "xdv | guest alpha: restarting: it asked for a reset",
+            "xdv | guest beta: restarting: ended with code 3",
+            "xdv | guest beta: restarts 100 ms from now",
+        ]);
+        assert!(
+            after(&lines)
+                .guests()
+                .iter()
+                .all(|(_, end)| *end == End::Unknown)
+        );
+        lines.push("xdv | guest alpha: ended well");
+        lines.push("xdv | guest beta: held: ended with code 3");
+        let outcome = after(&lines);
+        assert_eq!(outcome.guests()[0].1, End::Well);
+        assert_eq!(outcome.guests()[1].1.to_string(), "held: ended with code 3");
+        lines.push("xdv | all guests ended");
+        assert!(!after(&lines).is_success());
     }
 
     #[test]
