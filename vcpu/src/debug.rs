@@ -257,6 +257,13 @@ impl Kind {
     }
 }
 
+/// DBGDIDR, the AArch32 view of ID_AA64DFR0_EL1: WRPs, BRPs, CTX_CMPs and the version, Armv8 (Arm ARM G8.3.16).
+#[must_use]
+pub(crate) const fn dbgdidr(dfr0: u64) -> u64 {
+    let (brps, wrps, contexts) = (dfr0 >> 12 & 0xf, dfr0 >> 20 & 0xf, dfr0 >> 28 & 0xf);
+    wrps << 28 | brps << 24 | contexts << 20 | 6 << 16
+}
+
 /// Whom a point may match: EL1 or EL0 of this guest. HMC and SSC, which name higher levels and the other security
 /// state, never get through.
 const fn concerns_the_guest(control: u64) -> bool {

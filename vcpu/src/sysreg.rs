@@ -4,6 +4,7 @@
 //! anything else is UNDEF into the guest. Identification registers are one contiguous range of the encoding, so the
 //! commonest trapped read is an index into [`IdRegs`].
 
+pub mod cp14;
 mod emulate;
 mod table;
 

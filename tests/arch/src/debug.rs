@@ -17,13 +17,17 @@ global_asm!(
     "nop",
     "nop",
     "ret",
-    // What is stepped over at EL1: plain, trapped register, calls of both kinds, plain.
+    // What is stepped over at EL1: plain, trapped register, calls of both kinds, an emulated device (a register the hot
+    // path knows, one it does not, and a pair, which the hardware does not describe), plain.
     ".global tests_step_code",
     "tests_step_code:",
     "nop",
     "mrs x1, id_aa64isar0_el1",
     "hvc #0",
     "smc #0",
+    "ldr w1, [x2, #4]",
+    "ldr w1, [x2, #8]",
+    "ldp w1, w3, [x2]",
     "add x1, x1, #1",
     "b .",
     // tests_step(entry): one instruction at EL1h with debug exceptions open and PSTATE.SS set; the exception resumes at
@@ -34,8 +38,9 @@ global_asm!(
     "movz x1, #0x01c5",
     "movk x1, #0x0020, lsl #16",
     "msr spsr_el1, x1",
-    // PSCI_VERSION, for the calls.
+    // PSCI_VERSION, for the calls; the GIC's distributor, for the loads.
     "movz w0, #0x8400, lsl #16",
+    "movz x2, #0x0800, lsl #16",
     "eret",
     ".global tests_stepped",
     "tests_stepped:",
@@ -43,7 +48,7 @@ global_asm!(
 );
 
 /// Instructions that [`step`] can step over.
-pub const STEPS: u64 = 5;
+pub const STEPS: u64 = 8;
 
 unsafe extern "C" {
     fn tests_debug_code();

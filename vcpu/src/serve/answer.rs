@@ -6,7 +6,9 @@
 use dustlib_k_abi::ConsoleWrite;
 
 use crate::debug::Point;
-use crate::exit::{DataAbortKind, Exit, ExitReason, SError, Severity, Syndrome, Wfx, decode};
+use crate::exit::{
+    DataAbortKind, Exit, ExitReason, SError, Severity, Syndrome, TrappedInsn32, Wfx, decode,
+};
 use crate::hot::Hardware;
 use crate::inject::{El1Regs, Exception, VirtualSError};
 use crate::insn::StackPointer;
@@ -15,6 +17,7 @@ use crate::psci::{self, Outcome};
 use crate::serve::{self, Effect, Interrupted, Lines, Wait};
 use crate::smccc::trng::Wanted;
 use crate::smccc::{Request, Results};
+use crate::sysreg::cp14;
 
 /// What an exit leaves to do. The lane's registers are as the guest is to find them, but for what a task still says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +129,14 @@ fn judge(
         | ExitReason::Undefined { .. }
         | ExitReason::SupervisorCall { .. } => Verdict::Inject(Exception::Undefined),
         ExitReason::AArch32(trap) if !trap.passes => Verdict::Complete,
+        ExitReason::AArch32(trap) if trap.kind == TrappedInsn32::Cp14 => {
+            let ids = &lane.machine.ids;
+            if cp14::access(syndrome.iss(), ids, &mut lane.context) {
+                Verdict::Complete
+            } else {
+                Verdict::Inject(Exception::Undefined)
+            }
+        }
         ExitReason::AArch32(_) => Verdict::Inject(Exception::Undefined),
         ExitReason::Debug(_) => Verdict::Inject(Exception::reflect(syndrome)),
         ExitReason::GuestException(exception) => Verdict::Inject(Exception::own(exception)),

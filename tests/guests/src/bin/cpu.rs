@@ -101,13 +101,20 @@ fn aarch32(score: &mut Score) {
             format_args!("{name}: {fault:x?} {r0:#x}"),
         );
     }
-    // Debug registers that user mode may read: trapped by EL2, so they must answer or be undefined, nothing else.
-    for word in [0xee10_0e11, 0xee10_0e10, 0xee11_0e10, 0xee10_0e15] {
-        let (fault, at, _) = probe::run_el0_words([word, SVC_A32, 0, 0], 0, A32);
-        let (answered, undefined) = (fault.class() == SVC32, fault.class() == UNKNOWN && at == 0);
+    // Debug registers that user mode may read while TDCC is clear, which EL2 answers: DBGDIDR, DBGDRAR. (DBGDSCRint, c0
+    // c1, is undefined in emulators.) And DBGDIDR after `it eq` in T32: cmp r0, r0; it eq; mrceq; svc.
+    let dfr0 = id(5, 0);
+    let (wrps, brps, contexts) = (dfr0 >> 20 & 0xf, dfr0 >> 12 & 0xf, dfr0 >> 28 & 0xf);
+    let didr = wrps << 28 | brps << 24 | contexts << 20 | 6 << 16;
+    for (words, state, end, value) in [
+        ([0xee10_0e10, SVC_A32, 0, 0], A32, 8, didr),
+        ([0xee11_0e10, SVC_A32, 0, 0], A32, 8, 0),
+        ([0xbf08_4280, 0x0e10_ee10, SVC_T32, 0], T32, 10, didr),
+    ] {
+        let (fault, at, r0) = probe::run_el0_words(words, 9, state);
         case.check(
-            answered || undefined,
-            format_args!("{word:#010x}: {fault:x?}"),
+            (fault.class(), at, r0) == (SVC32, end, value),
+            format_args!("{words:x?}: {fault:x?} {r0:#x}"),
         );
     }
     // mrcne p14, 0, r0, c0, c1, 0 after cmp r0, r0: its condition fails, and nothing happens.
