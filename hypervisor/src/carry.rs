@@ -25,6 +25,8 @@ pub enum Next {
     Enter,
     /// It has nothing to do for now.
     Wait(Wait),
+    /// It lends its turn to this lane of its machine.
+    YieldTo(usize),
     /// The CPU's run loop has to look around.
     Look,
     /// It is off.
@@ -69,6 +71,7 @@ pub fn out(
             }
         }
         Task::Fetch => fetch(vm, lane, hw),
+        Task::YieldTo(other) => return Next::YieldTo(other),
         Task::Wait(wait) => return Next::Wait(wait),
         Task::Off => return Next::Off,
         Task::Stop(cause) => {

@@ -266,6 +266,22 @@ impl Crew {
         false
     }
 
+    /// A lane lends its turn to another lane of its machine. False when that one could not run here now.
+    pub fn yield_to(&mut self, index: usize, other: usize) -> bool {
+        let Some(member) = self.members.get(index) else {
+            return false;
+        };
+        let (from, vm) = (member.slot, member.vm.id);
+        let heir = self.members.iter().find(|member| {
+            member.vm.id == vm && member.lane.index() == other && member.stand == Stand::Ready
+        });
+        let Some(to) = heir.map(|member| member.slot).filter(|to| *to != from) else {
+            return false;
+        };
+        self.scheduler.yield_to(from, to, timer::now());
+        true
+    }
+
     /// The next ready lane of the same machine on this CPU, around: nobody knows which of them holds the lock.
     fn sibling(&self, index: usize) -> Option<Slot> {
         let member = self.members.get(index)?;

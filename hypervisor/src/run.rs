@@ -61,7 +61,8 @@ fn run(house: &'static House, crew: &mut Crew, index: usize) {
             Next::Enter if crew.must_rearm(index) => return,
             Next::Enter => {}
             Next::Wait(wait) if crew.wait(index, wait) => {}
-            Next::Wait(_) => return,
+            Next::YieldTo(other) if !crew.yield_to(index, other) => {}
+            Next::Wait(_) | Next::YieldTo(_) => return,
             Next::Look => return crew.not_a_sign(index),
             Next::Off => return crew.off(house, index),
         }

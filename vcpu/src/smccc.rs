@@ -46,6 +46,8 @@ pub enum Request {
     Random(trng::Wanted),
     /// The guest ends.
     Exit(ExitCode),
+    /// Lend the lane's turn to the lane with this number, if the machine has one.
+    YieldTo(u64),
 }
 
 /// A call as the guest made it: an allegation.
@@ -136,6 +138,7 @@ const fn vendor(function: u32, x1: u64, x2: u64) -> Request {
             Err(status) => console_result(status, 0),
         },
         Some(dustlib_k_abi::Call::Exit) => Request::Exit(ExitCode::from_register(x1)),
+        Some(dustlib_k_abi::Call::YieldTo) => Request::YieldTo(x1),
     }
 }
 

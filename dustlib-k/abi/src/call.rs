@@ -18,19 +18,22 @@ pub enum Call {
     ConsoleWrite = hvc::CONSOLE_WRITE,
     /// [`hvc::EXIT`]
     Exit = hvc::EXIT,
+    /// [`hvc::YIELD_TO`]
+    YieldTo = hvc::YIELD_TO,
 }
 
 const _: () = assert!(size_of::<Call>() == 4);
 
 impl Call {
     /// Every call, in the order of [`hvc::ALL`].
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::CallCount,
         Self::Uid,
         Self::Revision,
         Self::Version,
         Self::ConsoleWrite,
         Self::Exit,
+        Self::YieldTo,
     ];
 
     /// The function identifier.
@@ -43,6 +46,7 @@ impl Call {
             Self::Version => hvc::VERSION,
             Self::ConsoleWrite => hvc::CONSOLE_WRITE,
             Self::Exit => hvc::EXIT,
+            Self::YieldTo => hvc::YIELD_TO,
         }
     }
 
@@ -58,6 +62,7 @@ impl Call {
             hvc::VERSION => Some(Self::Version),
             hvc::CONSOLE_WRITE => Some(Self::ConsoleWrite),
             hvc::EXIT => Some(Self::Exit),
+            hvc::YIELD_TO => Some(Self::YieldTo),
             _ => None,
         }
     }

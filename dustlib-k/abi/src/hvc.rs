@@ -17,6 +17,11 @@ pub const CONSOLE_WRITE: u32 = 0xC600_0140;
 /// See [`ExitCode`](crate::ExitCode).
 pub const EXIT: u32 = 0xC600_0141;
 
+/// Lends the calling lane's turn to the machine's lane `x1`, which most likely holds a lock that the caller waits for.
+/// `x0` = [`Status`](crate::Status): `InvalidParameters` when the machine has no such lane. Success says nothing about
+/// whether the other lane ran: it may be running already, wait itself, or share no CPU with the caller.
+pub const YIELD_TO: u32 = 0xC600_0142;
+
 /// How many calls the vendor specific hypervisor range offers (DEN0028, "General service queries").
 pub const CALL_COUNT: u32 = 0x8600_FF00;
 
@@ -31,16 +36,24 @@ pub const REVISION: u32 = 0x8600_FF03;
 pub const UID_WORDS: [u32; 4] = [0x931A_09B1, 0x404C_56ED, 0x291B_0187, 0x1873_E8E5];
 
 /// Every function of the range, in ascending order.
-pub const ALL: [u32; 6] = [CALL_COUNT, UID, REVISION, VERSION, CONSOLE_WRITE, EXIT];
+pub const ALL: [u32; 7] = [
+    CALL_COUNT,
+    UID,
+    REVISION,
+    VERSION,
+    CONSOLE_WRITE,
+    EXIT,
+    YIELD_TO,
+];
 
 /// What [`CALL_COUNT`] answers.
-pub const CALL_COUNT_VALUE: u32 = 6;
+pub const CALL_COUNT_VALUE: u32 = 7;
 
 /// What [`REVISION`] answers: major, minor.
-pub const REVISION_WORDS: [u32; 2] = [0, 1];
+pub const REVISION_WORDS: [u32; 2] = [0, 2];
 
 const _: () = {
-    assert!(ALL.len() == 6 && CALL_COUNT_VALUE == 6);
+    assert!(ALL.len() == 7 && CALL_COUNT_VALUE == 7);
     let mut rest: &[u32] = &ALL;
     while let [function, tail @ ..] = rest {
         assert!(*function >> 31 == 1, "every call is fast");
@@ -65,6 +78,7 @@ mod tests {
         assert_eq!(VERSION, 0xC600_0100);
         assert_eq!(CONSOLE_WRITE, 0xC600_0140);
         assert_eq!(EXIT, 0xC600_0141);
+        assert_eq!(YIELD_TO, 0xC600_0142);
         assert_eq!(
             [CALL_COUNT, UID, REVISION],
             [0x8600_FF00, 0x8600_FF01, 0x8600_FF03]

@@ -3,7 +3,7 @@
 use core::fmt;
 
 /// The version that this crate describes.
-pub const CURRENT: Version = Version { major: 1, minor: 0 };
+pub const CURRENT: Version = Version { major: 1, minor: 1 };
 
 /// [`CURRENT`] as `x0` of the version call carries it.
 pub const CURRENT_WORD: u32 = CURRENT.to_word();
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn the_current_version_is_pinned() {
-        assert_eq!(CURRENT_WORD, 0x0001_0000);
-        assert_eq!(CURRENT.to_string(), "1.0");
+        assert_eq!(CURRENT_WORD, 0x0001_0001);
+        assert_eq!(CURRENT.to_string(), "1.1");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! All that an exit means for the lane and its machine is done here, by one exhaustive match that the hypervisor and
 //! the tests share. What is left needs the computer, other lanes or a clock, and is returned as a [`Task`].
 
-use dustlib_k_abi::ConsoleWrite;
+use dustlib_k_abi::{ConsoleWrite, Status};
 
 use crate::debug::Point;
 use crate::exit::{
@@ -52,6 +52,8 @@ pub enum Task {
     },
     /// A load or store that the hardware has not described: fetch the instruction and call [`undescribed`].
     Fetch,
+    /// Lend the lane's turn to this lane of its machine.
+    YieldTo(usize),
     /// The lane has nothing to do for now.
     Wait(Wait),
     /// The lane is off.
@@ -188,6 +190,17 @@ fn waiting(lane: &Vcpu<'_>, wait: &Wfx) -> Task {
     }
 }
 
+/// A lane of the machine that is to have the caller's turn.
+fn yield_to(lanes: usize, other: u64) -> (Results, Task) {
+    match usize::try_from(other).ok().filter(|lane| *lane < lanes) {
+        Some(lane) => (Results::One(0), Task::YieldTo(lane)),
+        None => {
+            let refused = Status::InvalidParameters.to_register();
+            (Results::One(refused), Task::Enter)
+        }
+    }
+}
+
 /// HVC and SMC.
 fn call(lane: &mut Vcpu<'_>, imm: u16) -> Task {
     let machine = lane.machine;
@@ -196,6 +209,7 @@ fn call(lane: &mut Vcpu<'_>, imm: u16) -> Task {
         Request::ConsoleWrite(write) => return Task::ConsoleWrite(write),
         Request::Random(wanted) => return Task::Random(wanted),
         Request::Exit(code) => return Task::Stop(Cause::Exit(code.0)),
+        Request::YieldTo(other) => yield_to(machine.vgic.lanes(), other),
         Request::Psci(call) => {
             match psci::serve(call, &machine.power, |entry| machine.is_ram(entry)) {
                 Outcome::Return(value) => (Results::One(value), Task::Enter),

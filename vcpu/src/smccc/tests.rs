@@ -74,7 +74,11 @@ fn features_are_told_truthfully() {
 
 #[test]
 fn the_vendor_range_is_ours() {
-    assert_eq!(ask(hvc::CALL_COUNT), returns(6));
+    assert_eq!(ask(hvc::CALL_COUNT), returns(7));
+    assert_eq!(
+        parse([u64::from(hvc::YIELD_TO), 3, 0, 0]),
+        Request::YieldTo(3)
+    );
     let Request::Return(Results::Four(uid)) = ask(hvc::UID) else {
         panic!()
     };
@@ -86,7 +90,7 @@ fn the_vendor_range_is_ours() {
     );
     assert_eq!(
         ask(hvc::VERSION),
-        Request::Return(Results::Two([0x1_0000, 0]))
+        Request::Return(Results::Two([0x1_0001, 0]))
     );
 }
 
