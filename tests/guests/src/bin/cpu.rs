@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tests_arch::probe::{A32, T32};
 use tests_arch::{call, println, probe, smp};
-use tests_guests::score::Score;
+use tests_guests::score::{Case, Score};
 
 tests_arch::entry!(main);
 
@@ -81,26 +81,7 @@ fn aarch32(score: &mut Score) {
             format_args!("CNTVCT, {allowed}: {fault:x?}"),
         );
     }
-    for (name, word) in [
-        ("udf", 0xe7f0_00f0),
-        ("hvc", 0xe140_0070),
-        ("smc", 0xe160_0070),
-        ("mrc PMCCNTR", 0xee19_0f1d),
-        ("mrc SCTLR", 0xee11_0f10),
-        ("mrc ID_ISAR0", 0xee10_0f12),
-        ("mrc HCR", 0xee91_0f10),
-        // c15: implementation defined.
-        ("mrc p15 c15", 0xee1f_0f10),
-        ("vmrs FPSID", 0xeef0_0a10),
-        ("mrc p14 trace", 0xee31_0e11),
-    ] {
-        let (fault, at, r0) = probe::run_el0_words([word, SVC_A32, 0, 0], 9, A32);
-        case.check(
-            // Undefined here, or a trap that EL1 has asked for by what it left as it is after reset (CP15, CP14, FP).
-            matches!(fault.class(), UNKNOWN | 0x03 | 0x05 | 0x07) && at == 0 && r0 == 9,
-            format_args!("{name}: {fault:x?} {r0:#x}"),
-        );
-    }
+    undefined(&mut case);
     // Debug registers that user mode may read while TDCC is clear, which EL2 answers: DBGDIDR, DBGDRAR. (DBGDSCRint, c0
     // c1, is undefined in emulators.) And DBGDIDR after `it eq` in T32: cmp r0, r0; it eq; mrceq; svc.
     let dfr0 = id(5, 0);
@@ -128,6 +109,30 @@ fn aarch32(score: &mut Score) {
         (fault.class(), at) == (BKPT32, 0),
         format_args!("bkpt: {fault:x?}"),
     );
+}
+
+/// Instructions that user mode has not, or that nobody here has.
+fn undefined(case: &mut Case<'_>) {
+    for (name, word) in [
+        ("udf", 0xe7f0_00f0),
+        ("hvc", 0xe140_0070),
+        ("smc", 0xe160_0070),
+        ("mrc PMCCNTR", 0xee19_0f1d),
+        ("mrc SCTLR", 0xee11_0f10),
+        ("mrc ID_ISAR0", 0xee10_0f12),
+        ("mrc HCR", 0xee91_0f10),
+        // c15: implementation defined.
+        ("mrc p15 c15", 0xee1f_0f10),
+        ("vmrs FPSID", 0xeef0_0a10),
+        ("mrc p14 trace", 0xee31_0e11),
+    ] {
+        let (fault, at, r0) = probe::run_el0_words([word, SVC_A32, 0, 0], 9, A32);
+        case.check(
+            // Undefined here, or a trap that EL1 has asked for by what it left as it is after reset (CP15, CP14, FP).
+            matches!(fault.class(), UNKNOWN | 0x03 | 0x05 | 0x07) && at == 0 && r0 == 9,
+            format_args!("{name}: {fault:x?} {r0:#x}"),
+        );
+    }
 }
 
 /// SR-08: what the ID registers do not announce is undefined, or does nothing.
