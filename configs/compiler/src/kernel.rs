@@ -34,6 +34,9 @@ pub(crate) struct Footprint {
     pub(crate) memory: u64,
     /// Where it is entered, from its first byte.
     pub(crate) entry: u64,
+    /// It may look for its device tree at the start of RAM, where QEMU's `virt` has it for whatever is no Linux:
+    /// firmware, programs without an operating system.
+    pub(crate) tree_first: bool,
 }
 
 /// Where a kernel may lie.
@@ -102,6 +105,7 @@ pub(crate) fn judge(file: &Rc<Vec<u8>>, limit: u64) -> Result<Kernel, NotAKernel
             place,
             memory: flat.memory,
             entry: flat.entry,
+            tree_first: true,
         },
         bytes: Rc::new(flat.bytes),
         format: Format::Elf,
@@ -123,6 +127,7 @@ pub(crate) fn raw(file: &Rc<Vec<u8>>) -> Result<Kernel, NotAKernel> {
             },
             memory: u64::try_from(file.len()).unwrap_or(u64::MAX),
             entry: 0,
+            tree_first: true,
         },
         bytes: Rc::clone(file),
         format: Format::Raw,
@@ -139,6 +144,7 @@ fn of_image(image: Image) -> Footprint {
         },
         memory: image.memory,
         entry: 0,
+        tree_first: false,
     }
 }
 

@@ -70,7 +70,13 @@ impl Load {
         // A block of its own is what kernels like best; a small guest shares one with its kernel.
         let block = self.dtb.next_multiple_of(DTB_ALIGN);
         let pages = self.dtb.next_multiple_of(PAGE);
+        let first = ram.start..if self.kernel.tree_first {
+            ram.start.saturating_add(pages)
+        } else {
+            ram.start
+        };
         let (dtb, length) = [
+            (&first, pages, PAGE),
             (&low, block, DTB_ALIGN),
             (&ram, block, DTB_ALIGN),
             (&ram, pages, PAGE),
@@ -170,6 +176,27 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const IMAGE_ALIGN: u64 = 2 * MIB;
 
+    #[test]
+    fn firmware_finds_its_device_tree_at_the_start_of_ram_unless_it_lies_there_itself() {
+        let at = |kernel: u64| {
+            let mut footprint = footprint(MIB, 0);
+            footprint.tree_first = true;
+            footprint.place = Place::Fixed(kernel);
+            let load = Load {
+                memory: 64 * MIB,
+                kernel: footprint,
+                address: None,
+                dtb: 5000,
+                initrd: None,
+            };
+            load.place().unwrap().dtb
+        };
+        assert_eq!(at(RAM_BASE + 0x8_0000), RAM_BASE);
+        assert_eq!(at(RAM_BASE + 0x2000), RAM_BASE);
+        assert_ne!(at(RAM_BASE + 0x1000), RAM_BASE);
+        assert_ne!(at(RAM_BASE), RAM_BASE);
+    }
+
     /// What an arm64 `Image` asks for.
     fn footprint(memory: u64, offset: u64) -> Footprint {
         Footprint {
@@ -180,6 +207,7 @@ mod tests {
             },
             memory,
             entry: 0,
+            tree_first: false,
         }
     }
 

@@ -2,10 +2,7 @@
 
 /// The candidate nearest to `word`, if one is near enough to be what was meant.
 #[must_use]
-pub fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer words are looked at no further: no key and no built-in name is near them.
     if word.chars().count() > 40 {
         return None;
