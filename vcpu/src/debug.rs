@@ -44,6 +44,8 @@ pub struct Pair {
 pub struct DebugState {
     breakpoints: [Pair; MAX],
     watchpoints: [Pair; MAX],
+    /// Which points are in the hardware: breakpoints from bit 0, watchpoints from bit 16.
+    armed: u32,
     mdscr: u64,
     os_lock: bool,
     claim: u8,
@@ -95,6 +97,7 @@ impl DebugState {
             value: 0,
             control: 0,
         }; MAX],
+        armed: 0,
         mdscr: 0,
         os_lock: true,
         claim: 0,
@@ -171,19 +174,14 @@ impl DebugState {
         }
     }
 
-    /// Every point that is in the hardware while the lane is on a CPU.
+    /// Every point that is in the hardware while the lane is on a CPU. Cheap where there is none: a switch asks.
     pub fn armed(&self) -> impl Iterator<Item = (Point, Pair)> {
-        let enabled = |kind: Kind| {
-            self.points(kind)
-                .iter()
-                .enumerate()
-                .filter(|(_, pair)| pair.control & control::E != 0)
-                .map(move |(index, _)| Point { kind, index })
-        };
-        enabled(Kind::Breakpoint)
-            .chain(enabled(Kind::Watchpoint))
-            .map(|point| (point, self.hardware(point)))
-            .filter(|(_, pair)| pair.control != 0)
+        let mut left = self.armed;
+        core::iter::from_fn(move || {
+            let bit = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            Point::of_bit(bit).map(|point| (point, self.hardware(point)))
+        })
     }
 
     /// Writes one half of a point. Returns whether the hardware is to be brought up to date.
@@ -199,7 +197,13 @@ impl DebugState {
                 Half::Control => pair.control = written & control::KEPT,
             }
         }
-        before != self.hardware(point)
+        let after = self.hardware(point);
+        if after.control == 0 {
+            self.armed &= !point.bit();
+        } else {
+            self.armed |= point.bit();
+        }
+        before != after
     }
 
     const fn points(&self, kind: Kind) -> &[Pair; MAX] {
@@ -230,6 +234,33 @@ impl Half {
 }
 
 impl Point {
+    /// Its bit in [`DebugState::armed`], none beyond the last.
+    const fn bit(self) -> u32 {
+        if self.index >= MAX {
+            return 0;
+        }
+        match self.kind {
+            Kind::Breakpoint => 1 << self.index,
+            Kind::Watchpoint => 1 << (self.index + MAX),
+        }
+    }
+
+    /// The point with this bit.
+    const fn of_bit(bit: u32) -> Option<Self> {
+        let index = bit as usize;
+        match index {
+            0..16 => Some(Self {
+                kind: Kind::Breakpoint,
+                index,
+            }),
+            16..32 => Some(Self {
+                kind: Kind::Watchpoint,
+                index: index - MAX,
+            }),
+            _ => None,
+        }
+    }
+
     /// The point and the half of it that DBGBVR, DBGBCR, DBGWVR and DBGWCR (op2 4 to 7) of this number (CRm) name, if
     /// the guest has so many.
     pub(crate) fn named(crm: u16, op2: u16, ids: &IdRegs) -> Option<(Self, Half)> {
