@@ -15,6 +15,7 @@ pub mod identity;
 pub mod lifecycle;
 pub mod owner;
 pub mod placement;
+pub mod prompt;
 pub mod roster;
 pub mod sched;
 

@@ -56,6 +56,8 @@ pub struct Machine {
     pub gicr: ArrayVec<HostRegion, MAX_GICR>,
     /// The PL011 that `/chosen` names as standard output, or else the first one that is enabled.
     pub uart: HostRegion,
+    /// The INTID of its interrupt, if it has one that all processors share.
+    pub uart_irq: Option<u32>,
     /// The boot bundle: what a loader calls the initial RAM disk. It lies in RAM.
     pub bundle: Option<HostRange>,
     /// Unpredictable bits that the loader left for whoever it starts.

@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor};
-use arm_gic::{IntId, UniqueMmioPointer};
+use arm_gic::{IntId, Trigger, UniqueMmioPointer};
 use arrayvec::ArrayVec;
 use spin::{Mutex, Once};
 use stage2_addr::HostRegion;
@@ -41,6 +41,7 @@ struct Redistributor {
     driver: Mutex<GicRedistributor<'static>>,
 }
 
+static DISTRIBUTOR: Once<Mutex<GicDistributor<'static>>> = Once::new();
 static REDISTRIBUTORS: Once<ArrayVec<Redistributor, MAX_CPUS>> = Once::new();
 
 /// Why the GIC cannot be used.
@@ -65,6 +66,7 @@ pub(crate) fn open(gicd: HostRegion, gicr: &[HostRegion]) -> Result<(), GicError
     // What firmware left enabled would come to EL2, which has no use for it, again and again.
     distributor.enable_all_interrupts(false);
     distributor.configure_default_settings();
+    DISTRIBUTOR.call_once(|| Mutex::new(distributor));
 
     let mut found = ArrayVec::new();
     for region in gicr {
@@ -177,6 +179,22 @@ pub fn enable_private(affinity: u64, intid: u32, enable: bool) {
     if let Some(cpu) = redistributor(affinity) {
         let _ = cpu.driver.lock().enable_interrupt(private(intid), enable);
     }
+}
+
+/// Has a shared interrupt that is a level come to this CPU, from now on.
+pub fn route_here(intid: u32) {
+    /// The first shared interrupt (IHI 0069, 2.2).
+    const FIRST: u32 = 32;
+    let (Some(number), Some(distributor)) = (intid.checked_sub(FIRST), DISTRIBUTOR.get()) else {
+        return;
+    };
+    let intid = IntId::spi(number);
+    let mut distributor = distributor.lock();
+    // Each can fail only for an interrupt that is not shared.
+    let _ = distributor.set_trigger(intid, Trigger::Level);
+    let _ = distributor.set_interrupt_priority(intid, PRIORITY);
+    let _ = distributor.set_routing(intid, Some(crate::cpu::affinity()));
+    let _ = distributor.enable_interrupt(intid, true);
 }
 
 /// The ICC_SGI1R_EL1 value that sends an SGI to the CPU with this affinity (IHI 0069, 12.2.12).

@@ -53,7 +53,8 @@ pub(super) fn read<'dt>(blob: &Blob<'dt>, tree: &dyn Tree<'dt>) -> Result<Machin
         cpus: found.cpus,
         bundle: found.bundle,
         seed: found.seed,
-        uart,
+        uart: uart.registers,
+        uart_irq: uart.intid(interrupt_cells),
     };
     disjoint(&machine)?;
     Ok(machine)

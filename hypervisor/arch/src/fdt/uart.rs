@@ -7,18 +7,42 @@ use stage2_addr::HostRegion;
 
 use super::cells;
 use super::error::{FdtError, Problem};
+use super::header::be32;
 use super::machine::covering;
 use super::model::Models;
 use super::node::{Frame, MAX_DEPTH, Node, Prop, each, is_at};
 use super::tree::{Token, Tree};
 
+/// The first cell of an interrupt that all processors share (bindings/interrupt-controller/arm,gic-v3.yaml).
+const SPI: u32 = 0;
+/// How many of these there are, and the INTID of the first (IHI 0069, 2.2).
+const SPIS: u32 = 988;
+const FIRST_SPI: u32 = 32;
+
+/// The serial port as its node describes it.
+pub(super) struct SerialPort<'dt> {
+    /// Its registers.
+    pub(super) registers: HostRegion,
+    interrupts: Option<&'dt [u8]>,
+}
+
+impl SerialPort<'_> {
+    /// The INTID of its interrupt, where each has so many cells. `None` when it has none, or none that EL2 could route:
+    /// then nobody can type, which is no reason to refuse a machine.
+    pub(super) fn intid(&self, cells: usize) -> Option<u32> {
+        let bytes = self.interrupts?.get(..cells.checked_mul(4)?)?;
+        let (kind, number) = (be32(bytes, 0)?, be32(bytes, 4)?);
+        (kind == SPI && number < SPIS).then(|| number.saturating_add(FIRST_SPI))
+    }
+}
+
 /// The first PL011 that is enabled. On most machines `stdout-path` leads to it, and the tree need not be read again.
 #[derive(Default)]
 pub(super) struct FirstPort<'dt> {
-    /// The way down to it, and its registers.
+    /// The way down to it, and what it says.
     found: Option<(
         ArrayVec<Frame<'dt>, MAX_DEPTH>,
-        Result<HostRegion, FdtError>,
+        Result<SerialPort<'dt>, FdtError>,
     )>,
 }
 
@@ -27,7 +51,7 @@ impl<'dt> FirstPort<'dt> {
     pub(super) fn node(&mut self, node: &Node<'_, 'dt>, models: &Models) {
         if models.pl011 && self.found.is_none() {
             let frames = node.frames().iter().copied().collect();
-            self.found = Some((frames, registers(node)));
+            self.found = Some((frames, port(node)));
         }
     }
 
@@ -36,7 +60,7 @@ impl<'dt> FirstPort<'dt> {
         self,
         tree: &dyn Tree<'dt>,
         stdout: Option<&'dt [u8]>,
-    ) -> Result<HostRegion, FdtError> {
+    ) -> Result<SerialPort<'dt>, FdtError> {
         let what = "enabled PL011 serial port (arm,pl011)";
         let (frames, first) = self.found.ok_or(FdtError::Missing { what })?;
         let path = match stdout.map(without_options) {
@@ -51,17 +75,17 @@ impl<'dt> FirstPort<'dt> {
     }
 }
 
-/// The registers of the enabled PL011 at `path`.
+/// The enabled PL011 at `path`.
 fn named<'dt>(
     tree: &dyn Tree<'dt>,
     path: &[u8],
-) -> Result<Option<Result<HostRegion, FdtError>>, FdtError> {
+) -> Result<Option<Result<SerialPort<'dt>, FdtError>>, FdtError> {
     let mut found = None;
     each(tree, &mut |node| {
         if !is_at(node.frames(), path) || !node.enabled() || !node.models()?.pl011 {
             return Ok(ControlFlow::Continue(()));
         }
-        found = Some(registers(node));
+        found = Some(port(node));
         Ok(ControlFlow::Break(()))
     })?;
     Ok(found)
@@ -100,11 +124,14 @@ fn alias<'dt>(tree: &dyn Tree<'dt>, name: &[u8]) -> Result<Option<&'dt [u8]>, Fd
     Ok(path)
 }
 
-/// The device's first range of registers.
-fn registers(node: &Node<'_, '_>) -> Result<HostRegion, FdtError> {
+/// The device's first range of registers, and its interrupts.
+fn port<'dt>(node: &Node<'_, 'dt>) -> Result<SerialPort<'dt>, FdtError> {
     let wrong = |problem| node.wrong(Prop::Reg, problem);
     let reg = cells::regs(node)?
         .next()
         .ok_or_else(|| wrong(Problem::Missing))??;
-    covering(cells::translate(node, reg)?).map_err(wrong)
+    Ok(SerialPort {
+        registers: covering(cells::translate(node, reg)?).map_err(wrong)?,
+        interrupts: node.get(Prop::Interrupts),
+    })
 }

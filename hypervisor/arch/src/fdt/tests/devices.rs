@@ -187,6 +187,30 @@ fn boot_06_cpus() {
 }
 
 #[test]
+fn a_serial_port_without_a_usable_interrupt_only_speaks() {
+    let irq = |cells: &[u32]| {
+        let tree = good().edit(UART, |n| n.cells("interrupts", cells));
+        tree.read().unwrap().uart_irq
+    };
+    assert_eq!(irq(&[0, 1, 4]), Some(33));
+    assert_eq!(irq(&[0, 987, 4]), Some(1019));
+    assert_eq!(irq(&[0, 0, 4, 0, 5, 4]), Some(32));
+    for bad in [
+        &[][..],
+        &[0],
+        &[0, 1],
+        &[1, 1, 4],
+        &[0, 988, 4],
+        &[9, 1, 4],
+        &[0, !0, 4],
+    ] {
+        assert_eq!(irq(bad), None, "{bad:?}");
+    }
+    let none = good().edit(UART, |n| n.without("interrupts"));
+    assert_eq!(none.read().unwrap().uart_irq, None);
+}
+
+#[test]
 fn the_serial_port_is_the_one_that_chosen_names() {
     let port = |name: &str, base| {
         Node::new(name)
