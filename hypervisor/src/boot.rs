@@ -18,6 +18,7 @@ use crate::crew::Crew;
 use crate::entropy;
 use crate::house::{self, House};
 use crate::life;
+use crate::operator::{self, Operator};
 use crate::run;
 use crate::vm::Vm;
 
@@ -89,9 +90,11 @@ pub fn main(boot: Boot) -> ! {
         wakes,
         looking: AtomicBool::new(false),
         deadline_ms,
+        operator: Operator::at(boot.machine.uart_irq),
     });
     name_machines(&mut arena, vms);
     start_cpus(&boot, house, &mut arena, boot_index);
+    operator::listen(house);
     let taken = timer::now().saturating_sub(boot.entered_at);
     say!(
         "boot: {} ticks to the first guest instruction, and {memory_ticks} for the guests' memory",

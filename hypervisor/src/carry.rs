@@ -29,6 +29,8 @@ pub enum Next {
     YieldTo(usize),
     /// The CPU's run loop has to look around.
     Look,
+    /// The same, for this interrupt of EL2's own, which was acknowledged.
+    Own(u32),
     /// It is off.
     Off,
 }
@@ -46,10 +48,7 @@ pub fn out(
         Task::Mdscr(value) => world::set_mdscr(value),
         Task::Debug(point) => debug::update(&lane.sysregs.debug, point),
         Task::Notice => return Next::Look,
-        Task::Own(intid) => {
-            gic::end(intid);
-            return Next::Look;
-        }
+        Task::Own(intid) => return Next::Own(intid),
         Task::GroupZero => gic::discard_group0(),
         Task::SError(error) => world::pend_virtual_serror(error),
         Task::ConsoleWrite(write) => {

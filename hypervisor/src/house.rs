@@ -8,6 +8,7 @@ use spin::{Mutex, Once};
 use vcpu::vgic::VirtGic;
 
 use crate::crew::Crew;
+use crate::operator::Operator;
 use crate::vm::Vm;
 
 /// The house.
@@ -26,6 +27,8 @@ pub struct House {
     pub looking: AtomicBool,
     /// After how many milliseconds the run is over.
     pub deadline_ms: Option<u32>,
+    /// Who types.
+    pub operator: Operator,
 }
 
 static HOUSE: Once<House> = Once::new();

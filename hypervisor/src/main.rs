@@ -16,6 +16,7 @@ mod entropy;
 mod fill;
 mod house;
 mod life;
+mod operator;
 mod report;
 mod run;
 mod vm;

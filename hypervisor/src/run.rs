@@ -10,6 +10,7 @@ use crate::alike;
 use crate::carry::{self, Next};
 use crate::crew::{Crew, Turn};
 use crate::house::{self, House};
+use crate::operator;
 
 /// A CPU with an interrupt controller that works and a house to live in. Never comes back.
 pub fn cpu(index: usize) -> ! {
@@ -37,12 +38,12 @@ pub fn cpu(index: usize) -> ! {
             Turn::Build(member) => {
                 crew.build(house, member);
                 if cpu::is_interrupted() {
-                    attend(crew);
+                    attend(house, crew);
                 }
             }
             Turn::Idle => {
                 cpu::wait_for_interrupt();
-                attend(crew);
+                attend(house, crew);
             }
         }
     }
@@ -64,6 +65,10 @@ fn run(house: &'static House, crew: &mut Crew, index: usize) {
             Next::YieldTo(other) if !crew.yield_to(index, other) => {}
             Next::Wait(_) | Next::YieldTo(_) => return,
             Next::Look => return crew.not_a_sign(index),
+            Next::Own(intid) => {
+                operator::interrupt(house, crew, intid);
+                return crew.not_a_sign(index);
+            }
             Next::Off => return crew.off(house, index),
         }
     }
@@ -71,20 +76,21 @@ fn run(house: &'static House, crew: &mut Crew, index: usize) {
 
 /// Takes an interrupt. What it means for the lane whose world is still here is done; the rest is for the crew to find
 /// out.
-fn attend(crew: &mut Crew) {
+fn attend(house: &'static House, crew: &mut Crew) {
     let hw = &mut ThisCpu;
-    match crew.resident() {
+    let own = match crew.resident() {
         Some(lane) => {
-            if !hot::irq(lane, hw)
-                && let Interrupted::Own(intid) = serve::interrupt(lane, hw)
-            {
-                gic::end(intid);
+            if hot::irq(lane, hw) {
+                return;
+            }
+            match serve::interrupt(lane, hw) {
+                Interrupted::Own(intid) => Some(intid),
+                Interrupted::Served | Interrupted::Notice => None,
             }
         }
-        None => {
-            if let Some(intid) = gic::acknowledge() {
-                gic::end(intid);
-            }
-        }
+        None => gic::acknowledge(),
+    };
+    if let Some(intid) = own {
+        operator::interrupt(house, crew, intid);
     }
 }
