@@ -2,7 +2,7 @@
 
 use dustlib_k_abi::{ConsoleWrite, Status};
 use hypervisor_arch::hardware::ThisCpu;
-use hypervisor_arch::{debug, gic, world};
+use hypervisor_arch::{debug, gic, timer, world};
 use stage2_addr::Ipa;
 use vcpu::lane::Vcpu;
 use vcpu::serve::{self, Lines, Task, Wait};
@@ -112,6 +112,10 @@ fn console_write(vm: &'static Vm, write: ConsoleWrite) -> (Status, u64) {
         let mut console = vm.machine.console.lock();
         for byte in bytes.iter() {
             console.line.push(*byte, &mut |text: &str| port.line(text));
+        }
+        if console.begins() {
+            let (now, hz) = (timer::now(), timer::frequency());
+            vm.machine.console_begun(now, hz);
         }
         taken += left as u64;
     }

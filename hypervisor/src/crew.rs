@@ -116,11 +116,15 @@ impl Crew {
         }
     }
 
-    /// Whether a machine's clock has to be looked at sooner than this CPU would look. Lane 0's CPU does.
+    /// Whether a machine's console, or its clock, has to be looked at sooner than this CPU would look. Lane 0's CPU
+    /// looks at the clock.
     pub fn must_rearm(&self, index: usize) -> bool {
-        let alarm = |member: &Member| member.vm.machine.next_alarm().unwrap_or(NEVER);
-        let member = self.members.get(index);
-        member.is_some_and(|member| member.lane.index() == 0 && alarm(member) < self.alarm)
+        let Some(member) = self.members.get(index) else {
+            return false;
+        };
+        let machine = &member.vm.machine;
+        let is_clock_due = || machine.next_alarm().is_some_and(|alarm| alarm < self.alarm);
+        machine.console_due() < self.alarm || member.lane.index() == 0 && is_clock_due()
     }
 
     /// The member with this number.
@@ -208,6 +212,9 @@ impl Crew {
             let Some(member) = self.members.get_mut(index) else {
                 return;
             };
+            if member.vm.machine.console_due() <= now {
+                member.vm.show_unfinished(now);
+            }
             let phase = member.vm.life.phase();
             if phase == Phase::Running && !member.paused && member.stand != Stand::Gone {
                 if member.lane.index() == 0 {
@@ -402,6 +409,7 @@ impl Crew {
     fn arm(&mut self, until: u64) {
         let mut alarm = until.min(self.deadline);
         for member in &self.members {
+            alarm = alarm.min(member.vm.machine.console_due());
             if member.lane.index() == 0 {
                 alarm = alarm.min(member.vm.machine.next_alarm().unwrap_or(NEVER));
             }

@@ -11,7 +11,7 @@ use configs_plan::MAX_GUESTS;
 use domain_hv::lifecycle::{Command, MachineState};
 use domain_hv::prompt::{self, Heard, Prompt, Request};
 use hypervisor_arch::hardware::ThisCpu;
-use hypervisor_arch::{console, gic, say};
+use hypervisor_arch::{console, gic, say, timer};
 use spin::Mutex;
 use vcpu::psci::State;
 use vcpu::vgic::VirtGic;
@@ -55,6 +55,9 @@ impl Operator {
 
 /// Has the UART interrupt this CPU.
 pub fn listen(house: &'static House) {
+    if let Some(first) = house.vms.first() {
+        first.machine.watch_console(true, timer::now());
+    }
     match house.operator.intid {
         Some(intid) => {
             gic::route_here(intid);
@@ -131,7 +134,7 @@ fn answer(house: &'static House, crew: &mut Crew, attached: &mut usize, text: &s
         }
         Request::List => list(house, *attached),
         Request::Attach(name) => match find(house, name) {
-            Some((index, _)) => deliver(house, core::mem::replace(attached, index)),
+            Some((index, vm)) => attach(house, core::mem::replace(attached, index), vm),
             None => return,
         },
         Request::Life(command, name) => match find(house, name) {
@@ -143,6 +146,17 @@ fn answer(house: &'static House, crew: &mut Crew, attached: &mut usize, text: &s
         }
     }
     say!("ctl: ok");
+}
+
+/// What is typed goes to this machine, and its unfinished lines are shown.
+fn attach(house: &'static House, before: usize, vm: &'static Vm) {
+    deliver(house, before);
+    let now = timer::now();
+    if let Some(before) = house.vms.get(before) {
+        before.machine.watch_console(false, now);
+    }
+    vm.machine.watch_console(true, now);
+    vm.show_unfinished(now);
 }
 
 fn refuse(why: &dyn fmt::Display) {

@@ -3,9 +3,9 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use domain_hv::VmId;
-use hypervisor_arch::console;
 use hypervisor_arch::memory::GuestRam;
 use hypervisor_arch::world::Stage2Registers;
+use hypervisor_arch::{console, timer};
 use stage2_addr::Ipa;
 use vcpu::machine::Machine;
 use vcpu::serve::Lines;
@@ -166,6 +166,13 @@ impl Vm {
             .lock()
             .line
             .flush(&mut |text: &str| port.line(text));
+    }
+
+    /// Shows the line that the machine has begun, if that is due.
+    #[cold]
+    pub fn show_unfinished(&self, now: u64) {
+        let show = |text: &str| console::guest_partial(self.name, text);
+        self.machine.show_unfinished(now, timer::frequency(), show);
     }
 
     /// The machine's place on the physical console.

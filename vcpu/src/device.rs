@@ -97,11 +97,16 @@ fn uart_write(
     hw: &mut impl Hardware,
     lines: &mut impl Lines,
 ) {
-    uart(vcpu, hw, |Console { uart, line }| {
-        if let Some(byte) = uart.write(offset, value) {
-            line.push(byte, &mut |text: &str| lines.line(text));
-        }
+    let begun = uart(vcpu, hw, |console| {
+        let Some(byte) = console.uart.write(offset, value) else {
+            return false;
+        };
+        console.line.push(byte, &mut |text: &str| lines.line(text));
+        console.begins()
     });
+    if begun {
+        vcpu.machine.console_begun(hw.count(), hw.frequency());
+    }
 }
 
 #[inline(never)]

@@ -1,5 +1,7 @@
 //! What the lanes of one machine share, as far as a lane's exits touch it.
 
+mod unfinished;
+
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Mutex;
@@ -15,6 +17,7 @@ use crate::inject::Features;
 use crate::psci::Power;
 use crate::smccc::Workarounds;
 use crate::vgic::Vgic;
+use unfinished::{Pace, Watch};
 
 /// How much an operator may type ahead of the UART.
 pub const TYPED_AHEAD: usize = 256;
@@ -43,6 +46,8 @@ pub struct Machine {
     pub(crate) typed_ahead: AtomicUsize,
     /// Typed bytes that had no room at all.
     typed_lost: AtomicU64,
+    /// When somebody has to look at the unfinished line, and how soon after it was begun.
+    pace: Pace,
     /// The real-time clock.
     pub(crate) rtc: Mutex<Pl031>,
     /// When its line will rise, in ticks; `u64::MAX` for never. Written under its lock.
@@ -55,6 +60,8 @@ pub struct Console {
     pub uart: Pl011,
     /// What was written through it, or by hypercall, since the last line's end.
     pub line: LineBuffer,
+    /// Whether its unfinished lines are of interest.
+    watch: Watch,
 }
 
 impl Machine {
@@ -77,11 +84,13 @@ impl Machine {
             console: Mutex::new(Console {
                 uart: Pl011::new(),
                 line: LineBuffer::new(),
+                watch: Watch::OFF,
             }),
             uart_flags: AtomicU32::new(u32::from(pl011::FLAGS_AT_RESET)),
             typed: Mutex::new(Ring::new(0)),
             typed_ahead: AtomicUsize::new(0),
             typed_lost: AtomicU64::new(0),
+            pace: Pace::new(),
             rtc: Mutex::new(Pl031::new(0)),
             alarm: AtomicU64::new(u64::MAX),
         }
@@ -100,6 +109,7 @@ impl Machine {
     /// ([`Vgic::notify`]) and to call [`console_input`](crate::serve::console_input). How many bytes were taken: the
     /// rest had no room, is counted and lost.
     pub fn input(&self, bytes: &[u8]) -> usize {
+        self.pace.was_typed();
         let mut typed = self.typed.lock();
         let taken = bytes.iter().take_while(|byte| typed.push(**byte)).count();
         self.typed_ahead.store(typed.len(), Ordering::Release);

@@ -18,6 +18,23 @@ pub struct LineBuffer {
     carriage: bool,
     /// The line was cut: a line feed right after the cut ends it and makes no empty line.
     cut: bool,
+    /// How many lines were ended, around.
+    ended: u32,
+}
+
+/// How far a guest's output has come. Two that are equal: nothing was added in between that would be shown.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Mark {
+    ended: u32,
+    length: usize,
+}
+
+impl Mark {
+    /// Nothing was written yet.
+    pub const START: Self = Self {
+        ended: 0,
+        length: 0,
+    };
 }
 
 impl Default for LineBuffer {
@@ -37,6 +54,7 @@ impl LineBuffer {
             partial_length: 0,
             carriage: false,
             cut: false,
+            ended: 0,
         }
     }
 
@@ -62,6 +80,22 @@ impl LineBuffer {
             self.end_line(emit);
         }
         self.cut = false;
+    }
+
+    /// The unfinished line as it will be shown, without what may yet turn out to be part of a character or of the
+    /// line's end. What is added only ever makes it longer, until the line ends: then it is the beginning of that line.
+    #[must_use]
+    pub fn unfinished(&self) -> &str {
+        let bytes = self.text.get(..self.length).unwrap_or(&[]);
+        // Only whole characters were appended.
+        core::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// How far the output has come.
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        let Self { ended, length, .. } = *self;
+        Mark { ended, length }
     }
 
     /// Whether bytes wait for the end of their line.
@@ -175,6 +209,7 @@ impl LineBuffer {
         // Only whole characters were appended.
         emit(core::str::from_utf8(bytes).unwrap_or("\\?"));
         self.length = 0;
+        self.ended = self.ended.wrapping_add(1);
     }
 }
 
@@ -287,6 +322,28 @@ mod tests {
     }
 
     proptest! {
+        /// The promise that a terminal which shows unfinished lines rests on.
+        #[test]
+        fn an_unfinished_line_only_grows_into_the_line(bytes in proptest::collection::vec(prop_oneof![
+            any::<u8>(), Just(b'\n'), Just(b'\r'), Just(0xc3), Just(0xbc), 0x61_u8..0x64,
+        ], 0..600)) {
+            let mut buffer = LineBuffer::default();
+            let (mut shown, mut mark) = (String::new(), buffer.mark());
+            for byte in bytes {
+                let mut lines = Vec::new();
+                buffer.push(byte, &mut |line: &str| lines.push(String::from(line)));
+                if let Some(first) = lines.first() {
+                    prop_assert!(first.starts_with(&shown), "{first:?} {shown:?}");
+                    shown.clear();
+                }
+                let now = buffer.unfinished();
+                prop_assert!(now.starts_with(&shown));
+                prop_assert_eq!(mark == buffer.mark(), lines.is_empty() && now == shown);
+                shown = String::from(now);
+                mark = buffer.mark();
+            }
+        }
+
         #[test]
         fn nothing_shown_can_steer_a_terminal(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
             for line in lines_of(&bytes) {
