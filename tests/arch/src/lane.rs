@@ -169,4 +169,10 @@ impl Lane {
         self.hook
             .store(crate::memory::address_of_code(hook as *const ()), Relaxed);
     }
+    /// What the lane does when it is turned on.
+    pub(crate) fn give_work(&self, work: fn(u64), argument: u64) {
+        self.work
+            .store(crate::memory::address_of_code(work as *const ()), Relaxed);
+        self.argument.store(argument, Relaxed);
+    }
 }

@@ -12,6 +12,8 @@ pub mod call;
 pub mod console;
 pub mod debug;
 pub mod gic;
+pub mod keep;
+pub mod keep_points;
 pub mod lane;
 pub mod memory;
 pub mod mmu;
@@ -21,6 +23,7 @@ pub mod sys;
 pub mod timer;
 
 mod bench_irq;
+mod keep_asm;
 mod start;
 mod vectors;
 

@@ -10,9 +10,7 @@ pub fn start(n: usize, work: fn(u64), argument: u64) -> u64 {
     let Some(lane) = lane::of(n) else {
         return u64::MAX;
     };
-    lane.work
-        .store(memory::address_of_code(work as *const ()), Relaxed);
-    lane.argument.store(argument, Relaxed);
+    lane.give_work(work, argument);
     let number = u64::try_from(n).unwrap_or(0);
     sys::barrier();
     let [status, ..] = call::hvc([id::CPU_ON, number, start::secondary_entry(), number]);

@@ -43,6 +43,12 @@ pub fn wfi() {
     unsafe { asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
 }
 
+/// Waits for an event, or for what else ends a `WFE`.
+pub fn wfe() {
+    // SAFETY: a hint; it only waits.
+    unsafe { asm!("wfe", options(nostack, preserves_flags)) };
+}
+
 /// Lets the other lanes run: `yield`, since `core::hint::spin_loop` is an ISB and never leaves a spin under icount on QEMU 7.2.
 pub fn relax() {
     // SAFETY: a hint.
@@ -65,4 +71,15 @@ pub fn mask() {
 pub fn barrier() {
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", "isb", options(nostack, preserves_flags)) };
+}
+
+/// One word, by one `ldr`.
+#[must_use]
+pub fn load(address: u64) -> u64 {
+    let value: u64;
+    // SAFETY: used with addresses of atomics only.
+    unsafe {
+        asm!("ldr {}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
+    };
+    value
 }

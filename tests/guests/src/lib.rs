@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod interrupts;
+pub mod pattern;
 pub mod score;
 pub mod tree;
