@@ -119,6 +119,7 @@ pub struct Machine {
     config: String,
     arguments: Vec<String>,
     seconds: u64,
+    typed: Option<String>,
 }
 
 impl Machine {
@@ -129,6 +130,7 @@ impl Machine {
             config: config.to_owned(),
             arguments: Vec::new(),
             seconds: 60,
+            typed: None,
         }
     }
 
@@ -166,6 +168,13 @@ impl Machine {
         self
     }
 
+    /// With somebody at the keyboard who types these lines, each at a prompt; Linux guests open a shell then.
+    #[must_use]
+    pub fn typed(mut self, lines: &str) -> Self {
+        self.typed = Some(lines.to_owned());
+        self
+    }
+
     /// The hypervisor's own deadline.
     #[must_use]
     pub const fn seconds(mut self, seconds: u64) -> Self {
@@ -182,8 +191,19 @@ impl Machine {
         command
             .arg("run")
             .arg(&self.config)
-            .args(["--headless", "--timeout", &self.seconds.to_string()])
+            .args(["--timeout", &self.seconds.to_string()])
             .args(&self.arguments);
+        match &self.typed {
+            None => {
+                command.arg("--headless");
+            }
+            Some(lines) => {
+                let number = COUNT.fetch_add(1, Ordering::Relaxed);
+                let path = scratch()?.join(format!("typed-{}-{number}.txt", std::process::id()));
+                fs::write(&path, lines)?;
+                command.stdin(File::open(path)?);
+            }
+        }
         let limit = Duration::from_secs(self.seconds) + GRACE;
         let name = Path::new(&self.config)
             .file_stem()

@@ -75,12 +75,26 @@ fn linux_tests_itself_on_four_lanes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Beside a guest of ours, each undisturbed by the other.
+/// Beside a guest of ours, with somebody who types: a shell that answers, a reboot in place, and the power off.
 #[test]
-fn linux_runs_beside_a_guest_of_ours() -> anyhow::Result<()> {
-    let transcript = machine(MIXED, "cortex-a57", None).run()?;
-    good(&transcript, &["linux"], &["kernel"])?;
-    ensure!(said(&transcript, "linux", "CPUs online")? == "2");
+fn a_shell_takes_what_is_typed_and_linux_reboots_in_place() -> anyhow::Result<()> {
+    let typed = "echo six times seven is $((6 * 7))\nreboot -f\nnproc; hostname\npoweroff\n";
+    let transcript = machine(MIXED, "max", None).typed(typed).seconds(90).run()?;
+    good(&transcript, &[], &["linux", "kernel"])?;
+    let count = |words: &str| {
+        let lines = transcript.lines_of("linux");
+        lines.filter(|line| line.contains(words)).count()
+    };
+    let text = transcript.text();
+    ensure!(count("six times seven is 42") == 1, "{text}");
+    ensure!(count("This is busybox in memory") == 2, "{text}");
+    transcript.has("xdv | guest linux: restarting: it asked for a reset")?;
+    // What it was given is what it is given again.
+    ensure!(
+        transcript.lines_of("linux").any(|line| line == "2"),
+        "{text}"
+    );
+    ensure!(count("selftest: ") == 0, "{text}");
     Ok(())
 }
 

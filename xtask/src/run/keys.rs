@@ -81,6 +81,8 @@ pub struct Keys {
     after_chord: bool,
     /// Piped lines that were not typed yet.
     waiting: Vec<u8>,
+    /// A line was typed, and no line has ended since: what stands there is its echo, and no prompt.
+    echoing: bool,
 }
 
 impl Keys {
@@ -90,6 +92,7 @@ impl Keys {
             input,
             after_chord: false,
             waiting: Vec::new(),
+            echoing: false,
         }
     }
 
@@ -108,12 +111,19 @@ impl Keys {
         Some(bytes)
     }
 
+    /// A line of the console has ended.
+    pub const fn line_ended(&mut self) {
+        self.echoing = false;
+    }
+
     /// The next piped line, when the console has been quiet for so long. A guest that is still starting would lose it,
     /// so it waits for a prompt: a line that somebody has begun and not ended.
     pub fn due(&mut self, quiet: Duration, at_prompt: bool) -> Option<Vec<u8>> {
+        let at_prompt = at_prompt && !self.echoing;
         if self.waiting.is_empty() || quiet < if at_prompt { AT_PROMPT } else { SILENT } {
             return None;
         }
+        self.echoing = true;
         let end = self.waiting.iter().position(|byte| *byte == b'\n');
         let length = end.map_or(self.waiting.len(), |at| at.saturating_add(1));
         let mut line: Vec<u8> = self.waiting.drain(..length).collect();
@@ -156,8 +166,13 @@ mod tests {
         assert_eq!(keys.due(AT_PROMPT, false), None);
         assert_eq!(keys.due(Duration::ZERO, true), None);
         assert_eq!(keys.due(AT_PROMPT, true).as_deref(), Some(&b"uname\r"[..]));
-        keys.take(b"off\n".to_vec());
+        keys.take(b"off\nid\n".to_vec());
+        // The echo of what was typed is no prompt.
+        assert_eq!(keys.due(AT_PROMPT, true), None);
         assert_eq!(keys.due(SILENT, false).as_deref(), Some(&b"poweroff\r"[..]));
+        assert_eq!(keys.due(AT_PROMPT, true), None);
+        keys.line_ended();
+        assert_eq!(keys.due(AT_PROMPT, true).as_deref(), Some(&b"id\r"[..]));
         assert_eq!(keys.due(SILENT, true), None);
     }
 }

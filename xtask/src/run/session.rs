@@ -124,10 +124,11 @@ impl<'v> Session<'v> {
     fn console(&mut self, bytes: &[u8]) {
         self.heard = Instant::now();
         self.settled = false;
-        let (viewer, desk, over, now) =
-            (&mut self.viewer, &mut self.desk, &mut self.over, self.heard);
+        let (viewer, desk, keys) = (&mut self.viewer, &mut self.desk, &mut self.keys);
+        let (over, now) = (&mut self.over, self.heard);
         self.lines.take(bytes, |line| {
             desk.hear(&line, now);
+            keys.line_ended();
             if viewer.line(&line) {
                 over.get_or_insert(now);
             }
