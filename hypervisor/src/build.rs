@@ -18,7 +18,7 @@ use vcpu::inject::Features;
 use vcpu::machine::Machine;
 use vcpu::smccc::Workarounds;
 use vcpu::timer::VmClock;
-use vcpu_board::RAM_BASE;
+use vcpu_board::{FLASH_BASE, RAM_BASE};
 
 use crate::alike;
 use crate::boot::{sgi_to, vm_id};
@@ -103,6 +103,7 @@ pub struct Builder<'a, 'b> {
 /// A guest's memory: frames and tables.
 struct Memory {
     ram: GuestRam,
+    flash: Option<GuestRam>,
     tables: GuestTables,
     files: &'static [File],
 }
@@ -211,21 +212,60 @@ impl<'a, 'b> Builder<'a, 'b> {
         let Ok(window) = IpaRegion::from_bytes(Ipa::new(plan.ipa), plan.size) else {
             fault::refuse(format_args!("guest {name}: its RAM's bounds make no sense"));
         };
-        let mut tables = self.tables(name, vm_id(guest), &window, ram.region());
+        let flash = self.flash(bundle, guest);
+        let mut parts = arrayvec::ArrayVec::<_, 2>::new();
+        parts.push((window, ram.region()));
+        parts.extend(flash.as_ref().and_then(flash_window));
+        let mut tables = self.tables(name, vm_id(guest), &parts);
         let attrs = Attrs::normal(Access::RWX);
         if let Err(error) = tables.map(&mut TableFrames, window, ram.region().base(), attrs) {
             fault::refuse(format_args!(
                 "guest {name}: its RAM cannot be mapped: {error}"
             ));
         }
+        if let Some((window, region)) = flash.as_ref().and_then(flash_window) {
+            let attrs = Attrs::normal(Access::RX);
+            if let Err(error) = tables.map(&mut TableFrames, window, region.base(), attrs) {
+                fault::refuse(format_args!(
+                    "guest {name}: its flash cannot be mapped: {error}"
+                ));
+            }
+        }
         let files = self.files(bundle, guest);
-        Memory { ram, tables, files }
+        Memory {
+            ram,
+            flash,
+            tables,
+            files,
+        }
+    }
+
+    /// A guest's firmware in frames of its own. It never changes, so a guest that begins anew finds it as it was.
+    fn flash(&mut self, bundle: &Bundle<'static>, guest: &GuestPlan) -> Option<GuestRam> {
+        let segment = guest.flash()?;
+        let pages = PageCount::covering(segment.len);
+        let owner = Owner::Guest(vm_id(guest));
+        let region = self.ledger.allocate(&self.host.ram, pages, owner).ok();
+        let flash = region.and_then(Grant::take).map(GuestRam::new);
+        let bytes = bundle.segment(&segment).unwrap_or(&[]);
+        let filled = flash.as_ref().and_then(|flash| {
+            flash.scrub(0, flash.region().bytes())?;
+            flash.write(0, bytes)?;
+            flash.hand_over(0, flash.region().bytes())
+        });
+        if filled.is_none() {
+            fault::refuse(format_args!(
+                "guest {}: no free RAM for its firmware",
+                guest.name()
+            ));
+        }
+        flash
     }
 
     /// What a guest is loaded from, for the first time and every time that it begins anew.
     fn files(&mut self, bundle: &Bundle<'static>, guest: &GuestPlan) -> &'static [File] {
         let files: arrayvec::ArrayVec<File, { configs_plan::MAX_SEGMENTS }> = guest
-            .segments()
+            .loads()
             .map(|segment| File {
                 offset: segment.ipa.saturating_sub(RAM_BASE),
                 bytes: bundle.segment(&segment).unwrap_or(&[]),
@@ -259,12 +299,14 @@ impl<'a, 'b> Builder<'a, 'b> {
         }
     }
 
-    fn tables(&mut self, name: &str, id: VmId, window: &IpaRegion, ram: HostRegion) -> GuestTables {
+    fn tables(&mut self, name: &str, id: VmId, parts: &[(IpaRegion, HostRegion)]) -> GuestTables {
         let shape = self.geometry.shape();
         let root = shape.root_pages().raw();
+        let each = |(window, host): &(IpaRegion, HostRegion)| {
+            shape.tables_to_map(window.base().raw(), host.base().raw(), window.bytes())
+        };
         // The root may have to skip frames to be aligned to its own size.
-        let needed =
-            2 * root + shape.tables_to_map(window.base().raw(), ram.base().raw(), window.bytes());
+        let needed = 2 * root + parts.iter().map(each).sum::<u64>();
         let quota = self
             .ledger
             .allocate(&self.host.ram, PageCount::new(needed), Owner::Tables(id))
@@ -281,6 +323,13 @@ impl<'a, 'b> Builder<'a, 'b> {
     }
 }
 
+/// Where firmware is seen, and where it is.
+fn flash_window(flash: &GuestRam) -> Option<(IpaRegion, HostRegion)> {
+    let region = flash.region();
+    let window = IpaRegion::from_bytes(Ipa::new(FLASH_BASE), region.bytes()).ok()?;
+    Some((window, region))
+}
+
 /// What all machines have in common.
 struct Common {
     vtcr: u64,
@@ -294,7 +343,10 @@ impl Common {
     fn vm(&self, guest: &GuestPlan<'static>, memory: Memory, seats: &'static [Seat]) -> Vm {
         let size = guest.ram().size;
         let (ids, workarounds) = (self.ids.clone(), self.workarounds);
-        let machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
+        let mut machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
+        if memory.flash.is_some() {
+            machine = machine.with_flash();
+        }
         say!(
             "guest {}: started, {} lanes, {} MiB",
             guest.name(),
@@ -306,6 +358,7 @@ impl Common {
             name: guest.name(),
             machine,
             ram: memory.ram,
+            flash: memory.flash,
             stage2: Stage2Registers {
                 vttbr: memory.tables.vttbr(),
                 vtcr: self.vtcr,

@@ -25,6 +25,8 @@ pub struct Vm {
     pub machine: Machine,
     /// Its memory.
     pub ram: GuestRam,
+    /// Its firmware, which it can only read.
+    pub flash: Option<GuestRam>,
     /// Its tables, as the CPU wants them.
     pub stage2: Stage2Registers,
     /// Its clock.
@@ -74,6 +76,9 @@ pub struct Look {
     vbar: AtomicU64,
 }
 
+/// Set in an entry to tell an order to start at address 0 from none. An entry is a multiple of 4.
+const ORDERED: u64 = 1;
+
 impl Seat {
     /// A lane that has never run, on the CPU that these interrupt.
     pub const fn new(kick: u64, wake: u64) -> Self {
@@ -95,8 +100,7 @@ impl Seat {
     /// reads after it has seen a non-zero entry, so the pair is never torn.
     pub fn order(&self, entry: u64, argument: u64) {
         self.argument.store(argument, Ordering::Relaxed);
-        // An entry is a RAM address, never 0.
-        self.entry.store(entry, Ordering::Release);
+        self.entry.store(entry | ORDERED, Ordering::Release);
     }
 
     /// Forgets an order of a life that is over.
@@ -117,7 +121,7 @@ impl Seat {
         }
         let argument = self.argument.load(Ordering::Relaxed);
         self.entry.store(0, Ordering::Relaxed);
-        Some((entry, argument))
+        Some((entry & !ORDERED, argument))
     }
 }
 
@@ -145,7 +149,10 @@ impl Look {
 impl Vm {
     /// Copies bytes of the machine's memory out; `None` when some are not its own.
     pub fn read(&self, ipa: Ipa, into: &mut [u8]) -> Option<()> {
-        self.ram.read(ipa.raw().checked_sub(RAM_BASE)?, into)
+        match ipa.raw().checked_sub(RAM_BASE) {
+            Some(offset) => self.ram.read(offset, into),
+            None => self.flash.as_ref()?.read(ipa.raw(), into),
+        }
     }
 
     /// Everything but memory as after power-on. None of its lanes is on, and none is on a CPU.

@@ -1,5 +1,5 @@
 //! Kernels in every format, side by side on one machine: Debian's packed twice, ours as an ELF file, and a few
-//! instructions as an ELF file and raw.
+//! instructions as an ELF file, raw and in flash.
 
 use std::fs;
 use std::io::Write as _;
@@ -35,9 +35,43 @@ const CODE: [u32; 15] = [
     0x1400_0000, // b    .
 ];
 
+/// The same as firmware. Before it prints, its device tree is in the first GiB of RAM, the second flash bank reads as
+/// erased, and a store over its own text in the first bank, and one into the second, pass and change nothing.
+const FIRMWARE: [u32; 24] = [
+    0xB940_0004, // ldr  w4, [x0]
+    0x5281_BA05, // mov  w5, #0x0DD0
+    0x72BD_BFC5, // movk w5, #0xEDFE, lsl #16
+    0x4A05_0084, // eor  w4, w4, w5
+    0x3500_0204, // cbnz w4, off
+    0xD35E_FC04, // lsr  x4, x0, #30
+    0xD100_0484, // sub  x4, x4, #1
+    0xB500_01A4, // cbnz x4, off
+    0xD2A0_8006, // mov  x6, #0x0400_0000       the second bank
+    0xB940_00C7, // ldr  w7, [x6]
+    0x2A27_03E7, // mvn  w7, w7
+    0x3500_0127, // cbnz w7, off
+    0x1000_0181, // adr  x1, text
+    0xB900_0027, // str  w7, [x1]
+    0xB900_00C7, // str  w7, [x6]
+    0xD2A1_2002, // mov  x2, #0x0900_0000
+    0x3840_1423, // next: ldrb w3, [x1], #1
+    0x3400_0063, // cbz  w3, off
+    0xB900_0043, // str  w3, [x2]               UARTDR
+    0x17FF_FFFD, // b    next
+    0xD2B0_8000, // off: mov x0, #0x8400_0000
+    0xF280_0100, // movk x0, #8                 SYSTEM_OFF
+    0xD400_0002, // hvc  #0
+    0x1400_0000, // b    .
+];
+
 /// The kernel that prints this.
 fn printing(text: &str) -> Vec<u8> {
-    let mut bytes = CODE.map(u32::to_le_bytes).concat();
+    following(&CODE, text)
+}
+
+/// Code and the text behind it.
+fn following(code: &[u32], text: &str) -> Vec<u8> {
+    let mut bytes: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
     bytes.extend_from_slice(text.as_bytes());
     bytes.push(0);
     bytes
@@ -139,6 +173,12 @@ fn every_format_boots() -> anyhow::Result<()> {
             "2M",
             "format = \"raw\"\n",
         ),
+        guest(
+            "flash",
+            &keep("firmware.bin", &following(&FIRMWARE, "from flash\n"))?,
+            "2M",
+            "format = \"firmware\"\n",
+        ),
     ];
     let file = keep("kernels.toml", machine.concat().as_bytes())?;
 
@@ -147,7 +187,7 @@ fn every_format_boots() -> anyhow::Result<()> {
         .seconds(120)
         .run()?;
     transcript.no_panic()?;
-    for guest in ["gzip", "zstd", "ours", "elf", "raw"] {
+    for guest in ["gzip", "zstd", "ours", "elf", "raw", "flash"] {
         transcript.well(guest)?;
     }
     transcript.ended(0)?;
@@ -162,6 +202,7 @@ fn every_format_boots() -> anyhow::Result<()> {
     };
     said("elf", "linked")?;
     said("raw", "as it is")?;
+    said("flash", "from flash")?;
     said("gzip", "Machine model: XDV guest")?;
     said("gzip", "Kernel command line: console=ttyAMA0 from=file")?;
     said("zstd", "Machine model: a machine of my own")?;

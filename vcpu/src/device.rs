@@ -28,6 +28,8 @@ pub(crate) fn read(vcpu: &mut Vcpu, ipa: Ipa, width: Width, hw: &mut impl Hardwa
         Device::Pl011 => return Some(uart_read(vcpu, offset, bytes, hw)),
         Device::Pl031 => return Some(rtc_read(vcpu, offset, bytes, hw)),
         Device::Virtio(_) => return Some(virtio::read_empty(offset, bytes)),
+        // What was never written reads as it was erased. The firmware itself is mapped.
+        Device::Flash => return Some(u64::MAX >> (64 - 8 * u64::from(bytes.min(8)))),
         // A fault in RAM is no device's: stage 2 maps all of it.
         Device::Ram => return None,
     };
@@ -59,7 +61,8 @@ pub(crate) fn write(
             rtc_write(vcpu, offset, bytes, value, hw);
             return Some(());
         }
-        Device::Virtio(_) => return Some(()),
+        // Flash is write-protected.
+        Device::Virtio(_) | Device::Flash => return Some(()),
         Device::Ram => return None,
     };
     vcpu.gic

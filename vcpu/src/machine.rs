@@ -96,6 +96,15 @@ impl Machine {
         }
     }
 
+    /// The same machine with flash, of which what is not mapped reads as erased.
+    #[must_use]
+    pub fn with_flash(self) -> Self {
+        Self {
+            board: self.board.with_flash(),
+            ..self
+        }
+    }
+
     /// The same machine, whose clock says that the physical counter was zero `epoch` seconds after 1970.
     #[must_use]
     pub fn with_epoch(self, epoch: u64) -> Self {

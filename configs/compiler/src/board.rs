@@ -48,7 +48,7 @@ pub(crate) const VIRTIO: Window = Window {
 };
 /// The first slot's interrupt, as a shared peripheral interrupt; the others follow.
 pub(crate) const VIRTIO_SPI: u32 = 16;
-// `virt` has more, and these addresses stay free for it: flash at 0, the GIC's ITS at 0x0808_0000, fw_cfg at
+// `virt` has more, and these addresses stay free for it: flash at 0 (firmware guests have it), the GIC's ITS at 0x0808_0000, fw_cfg at
 // 0x0902_0000, GPIO at 0x0903_0000, PCIe from 0x1000_0000 on.
 
 /// Every device window of a guest, lowest address first.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::diagnostic::Diagnostic;
 use crate::environment::{Environment, FileKind, LoadError, MAX_FILE, Seeds};
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, Format, Kernel};
 use crate::raw::{Field, RawGuest};
 use crate::suggest;
 use crate::summary::size;
@@ -17,7 +17,7 @@ pub(crate) struct Files<'e> {
     environment: &'e dyn Environment,
     loaded: BTreeMap<(FileKind, String), Answer>,
     /// Kernels that were found good, by name and whether they are raw: guests share them, unpacked once.
-    kernels: BTreeMap<(String, bool), Kernel>,
+    kernels: BTreeMap<(String, Option<Format>), Kernel>,
 }
 
 impl<'e> Files<'e> {
@@ -36,28 +36,29 @@ impl<'e> Files<'e> {
         memory: Option<u64>,
         found: &mut Vec<Diagnostic>,
     ) -> Option<Kernel> {
-        let is_raw = match &guest.format {
-            None => false,
-            Some(format) if format.value == "raw" => true,
-            Some(format) => {
-                found.push(unknown_format(format));
+        let stated = match guest.format.as_ref().map(|format| format.value.as_str()) {
+            None => None,
+            Some("raw") => Some(Format::Raw),
+            Some("firmware") => Some(Format::Firmware),
+            Some(_) => {
+                found.extend(guest.format.as_ref().map(unknown_format));
                 return None;
             }
         };
         let name = guest.kernel.as_ref()?;
         let bytes = self.load(FileKind::Kernel, name, found)?;
         let limit = memory.unwrap_or(MAX_FILE).min(MAX_FILE);
-        let key = (name.value.clone(), is_raw);
+        let key = (name.value.clone(), stated);
         // One that was unpacked for a larger guest may be too large for this one: it is told anew, in its own words.
         if let Some(kernel) = self.kernels.get(&key)
             && u64::try_from(kernel.bytes.len()).is_ok_and(|length| length <= limit)
         {
             return Some(kernel.clone());
         }
-        let judged = if is_raw {
-            kernel::raw(&bytes)
-        } else {
-            kernel::judge(&bytes, limit)
+        let judged = match stated {
+            Some(Format::Raw) => kernel::raw(&bytes),
+            Some(Format::Firmware) => kernel::firmware(&bytes),
+            Some(Format::Image | Format::Elf) | None => kernel::judge(&bytes, limit),
         };
         match judged {
             Ok(kernel) => {
@@ -227,7 +228,8 @@ fn unknown_format(format: &Field<String>) -> Diagnostic {
         );
     }
     diagnostic.at(format.span.clone(), "not a format").help(
-        "leave `format` out: an `Image`, an ELF file, gzip and zstd are told by their content; the one format to say \
-         is `format = \"raw\"`, for a kernel that is entered at its first byte",
+        "leave `format` out: an `Image`, an ELF file, gzip and zstd are told by their content; the formats to say \
+         are `format = \"raw\"`, for a kernel that is entered at its first byte, and `format = \"firmware\"`, for one that \
+         lies in flash",
     )
 }

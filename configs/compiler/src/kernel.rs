@@ -7,7 +7,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use configs_plan::{PAGE, RAM_BASE};
+use configs_plan::{FLASH_SIZE, PAGE, RAM_BASE};
 
 use crate::elf::{self, NotAnElf};
 use crate::image::{IMAGE_ALIGN, Image, NotAnImage};
@@ -52,14 +52,17 @@ pub(crate) enum Place {
     },
     /// Only here.
     Fixed(u64),
+    /// In flash, which is no RAM.
+    Flash,
 }
 
 /// What a kernel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Format {
     Image,
     Elf,
     Raw,
+    Firmware,
 }
 
 /// Why a file is no kernel that boots here.
@@ -69,6 +72,7 @@ pub(crate) enum NotAKernel {
     /// What was in a packed file, if it was packed, is wrong.
     Elf(Option<Packing>, NotAnElf),
     Image(Option<Packing>, NotAnImage),
+    TooLargeForFlash,
 }
 
 /// Finds out what a file is. Unpacked, it may have `limit` bytes.
@@ -135,6 +139,17 @@ pub(crate) fn raw(file: &Rc<Vec<u8>>) -> Result<Kernel, NotAKernel> {
     })
 }
 
+/// A file that the machine file calls firmware: it lies in flash, and is entered at its first byte.
+pub(crate) fn firmware(file: &Rc<Vec<u8>>) -> Result<Kernel, NotAKernel> {
+    let mut kernel = raw(file)?;
+    if kernel.footprint.memory > FLASH_SIZE {
+        return Err(NotAKernel::TooLargeForFlash);
+    }
+    kernel.footprint.place = Place::Flash;
+    kernel.format = Format::Firmware;
+    Ok(kernel)
+}
+
 fn of_image(image: Image) -> Footprint {
     Footprint {
         place: Place::Anywhere {
@@ -170,6 +185,7 @@ impl fmt::Display for Format {
             Self::Image => "Image",
             Self::Elf => "ELF",
             Self::Raw => "raw",
+            Self::Firmware => "firmware",
         })
     }
 }
@@ -180,6 +196,7 @@ impl NotAKernel {
             Self::Packed(why) => write!(f, "{why}"),
             Self::Elf(_, why) => write!(f, "{why}"),
             Self::Image(_, why) => write!(f, "{why}"),
+            Self::TooLargeForFlash => f.write_str("it is larger than 64 MiB, a flash bank"),
         }
     }
 
@@ -189,6 +206,9 @@ impl NotAKernel {
             Self::Packed(why) => why.help().to_owned(),
             Self::Elf(_, why) => why.help(),
             Self::Image(_, why) => why.help().to_owned(),
+            Self::TooLargeForFlash => {
+                "firmware for QEMU's `virt` machine fits into one of its flash banks".to_owned()
+            }
         }
     }
 }

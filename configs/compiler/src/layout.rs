@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use configs_plan::{PAGE, RAM_BASE};
+use configs_plan::{FLASH_BASE, PAGE, RAM_BASE};
 
 use crate::kernel::{Footprint, Place};
 
@@ -57,14 +57,14 @@ impl Load {
     pub(crate) fn place(&self) -> Result<Layout, NoRoom> {
         let kernel = self.kernel_address()?;
         let ram = RAM_BASE..RAM_BASE.saturating_add(self.memory);
-        let kernel_end = kernel
-            .checked_add(self.kernel.memory)
-            .filter(|end| *end <= ram.end);
-        let kernel_end = kernel_end
-            .filter(|_| kernel >= ram.start)
-            .ok_or(NoRoom::Kernel(kernel))?;
         let mut taken = Vec::with_capacity(2);
-        taken.push(kernel..kernel_end);
+        if self.kernel.place != Place::Flash {
+            let kernel_end = kernel
+                .checked_add(self.kernel.memory)
+                .filter(|end| kernel >= ram.start && *end <= ram.end)
+                .ok_or(NoRoom::Kernel(kernel))?;
+            taken.push(kernel..kernel_end);
+        }
 
         let low = RAM_BASE..ram.end.min(RAM_BASE.saturating_add(DTB_REACH));
         // A block of its own is what kernels like best; a small guest shares one with its kernel.
@@ -110,6 +110,8 @@ impl Load {
             (Place::Fixed(linked), None) => Ok(linked),
             (Place::Fixed(linked), Some(asked)) if asked == linked => Ok(linked),
             (Place::Fixed(linked), Some(_)) => Err(NoRoom::Linked(linked)),
+            (Place::Flash, None) => Ok(FLASH_BASE),
+            (Place::Flash, Some(_)) => Err(NoRoom::Linked(FLASH_BASE)),
             (Place::Anywhere { usual, .. }, None) => Ok(usual),
             (Place::Anywhere { align, offset, .. }, Some(asked)) => {
                 match asked.wrapping_sub(offset) % align {
@@ -128,9 +130,12 @@ impl Load {
     pub(crate) fn least_memory(&self) -> Option<u64> {
         let granule = configs_plan::RAM_GRANULE;
         let start = self.kernel_address().ok()?.saturating_sub(RAM_BASE);
-        let kernel = start
-            .saturating_add(self.kernel.memory)
-            .next_multiple_of(granule);
+        let inside = if self.kernel.place == Place::Flash {
+            0
+        } else {
+            self.kernel.memory
+        };
+        let kernel = start.saturating_add(inside).next_multiple_of(granule);
         // Beside the kernel: the initrd, the device tree, and a granule for the rounding of each.
         let beside = self.initrd.unwrap_or(0).saturating_add(4 * granule) / granule;
         (0..=beside)

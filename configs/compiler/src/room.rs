@@ -56,6 +56,7 @@ fn misaligned(guest: &RawGuest, load: &Load, field: &Field<u64>, nearest: u64) -
             size(align)
         ),
         Place::Fixed(linked) => format!("this kernel was linked at {}", address(linked)),
+        Place::Flash => "firmware lies in flash".to_owned(),
     };
     let title = format!(
         "the kernel of `{}` cannot lie at {}",

@@ -3,9 +3,9 @@
 use core::fmt;
 
 use crate::{
-    GuestError, GuestPlan, HOST_LIMIT, MAX_CPUS, MAX_LANES, MAX_NAME, MAX_SEGMENTS,
-    MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, PAGE, Plan, PlanError, RAM_BASE, RAM_GRANULE, RAM_LIMIT,
-    RamPlan, Share, fit,
+    FLASH_BASE, FLASH_SIZE, GuestError, GuestPlan, HOST_LIMIT, MAX_CPUS, MAX_LANES, MAX_NAME,
+    MAX_SEGMENTS, MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, PAGE, Plan, PlanError, RAM_BASE, RAM_GRANULE,
+    RAM_LIMIT, RamPlan, Share, fit,
 };
 
 /// What is wrong with a guest's name.
@@ -148,9 +148,14 @@ fn segments(guest: &GuestPlan<'_>) -> Result<(), GuestError> {
             ipa: segment.ipa,
             len: segment.len,
         };
-        let offset = segment.ipa.checked_sub(ram.ipa).ok_or(wrong)?;
+        let (base, size) = if segment.ipa == FLASH_BASE {
+            (FLASH_BASE, FLASH_SIZE)
+        } else {
+            (ram.ipa, ram.size)
+        };
+        let offset = segment.ipa.checked_sub(base).ok_or(wrong)?;
         let end = offset.checked_add(segment.len).ok_or(wrong)?;
-        if segment.len == 0 || !segment.ipa.is_multiple_of(PAGE) || end > ram.size {
+        if segment.len == 0 || !segment.ipa.is_multiple_of(PAGE) || end > size {
             return Err(wrong);
         }
         if guest
@@ -171,7 +176,7 @@ fn start(guest: &GuestPlan<'_>) -> Result<(), GuestError> {
     if !inside || !entry.is_multiple_of(4) {
         return Err(GuestError::Entry(entry));
     }
-    if !guest.segments().any(|s| s.ipa == guest.dtb()) {
+    if !guest.segments().any(|s| s.ipa == guest.dtb()) || guest.dtb() < guest.ram().ipa {
         return Err(GuestError::Dtb(guest.dtb()));
     }
     Ok(())

@@ -2,7 +2,8 @@
 
 use crate::format::{self, Fields};
 use crate::{
-    GuestError, LanePlan, MAX_GUESTS, OnCrash, PlanError, RamPlan, SegmentPlan, Share, check,
+    FLASH_BASE, GuestError, LanePlan, MAX_GUESTS, OnCrash, PlanError, RamPlan, SegmentPlan, Share,
+    check,
 };
 
 /// A plan that keeps all of the [crate's rules](crate#rules).
@@ -119,7 +120,18 @@ impl<'a> GuestPlan<'a> {
         Lanes(self.lanes)
     }
 
+    /// Its firmware, if it has any: the segment in its flash.
+    #[must_use]
+    pub fn flash(&self) -> Option<SegmentPlan<'a>> {
+        self.segments().find(|segment| segment.ipa == FLASH_BASE)
+    }
+
     /// The files to load into its RAM.
+    pub fn loads(&self) -> impl Iterator<Item = SegmentPlan<'a>> + use<'a> {
+        self.segments().filter(|segment| segment.ipa != FLASH_BASE)
+    }
+
+    /// The files of its RAM and its flash.
     #[must_use]
     pub fn segments(&self) -> Segments<'a> {
         Segments(self.segments)

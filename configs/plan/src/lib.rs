@@ -25,7 +25,8 @@
 //! - A watchdog waits for [`MIN_WATCHDOG_MS`] to [`MAX_WATCHDOG_MS`].
 //! - RAM starts at or above [`RAM_BASE`], in whole [`RAM_GRANULE`]s, and ends at or below [`RAM_LIMIT`].
 //! - RAM pinned to host memory is aligned there too, does not wrap, and overlaps no other guest's.
-//! - Segments are page aligned, not empty, inside their guest's RAM, and do not overlap.
+//! - Segments are page aligned, not empty, inside their guest's RAM, and do not overlap. One may begin at [`FLASH_BASE`]
+//!   instead, and then ends inside the flash bank.
 //! - The entry lies inside a segment; the device tree starts a segment.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -69,6 +70,10 @@ pub const RAM_BASE: u64 = 0x4000_0000;
 pub const RAM_LIMIT: u64 = 1 << 38;
 /// RAM comes in granules of this size, so that stage 2 can map it in 2 MiB blocks.
 pub const RAM_GRANULE: u64 = 2 << 20;
+/// Where firmware lies: the first flash bank of QEMU's `virt`. A guest with a segment here starts in it and has flash.
+pub const FLASH_BASE: u64 = 0;
+/// Bytes of that bank.
+pub const FLASH_SIZE: u64 = 64 << 20;
 /// Segments start on this boundary.
 pub const PAGE: u64 = 4096;
 /// No host physical address reaches this: 48 bits are the most without FEAT_LPA (Arm ARM D8.1.1).

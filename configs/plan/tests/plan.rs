@@ -11,8 +11,8 @@ mod support;
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec, encode};
 use configs_plan::format;
 use configs_plan::{
-    GuestError, HOST_LIMIT, LanePlan, NameError, OnCrash, PAGE, Plan, PlanError, RAM_BASE,
-    RAM_GRANULE, RAM_LIMIT, RamPlan, Share,
+    FLASH_BASE, FLASH_SIZE, GuestError, HOST_LIMIT, LanePlan, NameError, OnCrash, PAGE, Plan,
+    PlanError, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share,
 };
 use support::{dedicated, guest, holds, shared, spec, three, two};
 
@@ -292,4 +292,40 @@ fn every_error_has_words() {
     words.sort_unstable();
     words.dedup();
     assert_eq!(words.len(), all, "different errors have different words");
+}
+
+#[test]
+fn firmware_lies_in_flash_and_nowhere_else_outside_ram() {
+    let with = |kernel: u64, len: u64, dtb: u64| {
+        let mut plan = two();
+        for guest in plan.guests.iter_mut().skip(1) {
+            let part = |name: &str, ipa, len| SegmentSpec {
+                file: format!("beta/{name}"),
+                ipa,
+                len,
+            };
+            guest.entry = kernel;
+            guest.dtb = dtb;
+            guest.segments = vec![part("kernel", kernel, len), part("dtb", dtb, 100)];
+        }
+        encode(&plan).map(|blob| {
+            let plan = Plan::decode(&blob).expect("it is valid");
+            plan.guests()
+                .filter(|guest| guest.flash().is_some())
+                .count()
+        })
+    };
+    assert_eq!(with(FLASH_BASE, 4096, RAM_BASE), Ok(1));
+    assert_eq!(with(FLASH_BASE, FLASH_SIZE, RAM_BASE), Ok(1));
+    assert_eq!(with(RAM_BASE + PAGE, 4096, RAM_BASE), Ok(0));
+    assert!(with(FLASH_BASE, FLASH_SIZE + 1, RAM_BASE).is_err());
+    assert!(
+        with(PAGE, 4096, RAM_BASE).is_err(),
+        "flash begins at its start"
+    );
+    assert!(with(0x0900_0000, 4096, RAM_BASE).is_err(), "a device");
+    assert!(
+        with(RAM_BASE + PAGE, 4096, FLASH_BASE).is_err(),
+        "no device tree in flash"
+    );
 }

@@ -5,6 +5,10 @@
 
 use stage2_addr::Ipa;
 
+/// The flash of firmware guests: two banks of 64 MiB, the firmware in the first.
+pub const FLASH_BASE: u64 = 0;
+/// Bytes of both banks.
+pub const FLASH_SIZE: u64 = 0x0800_0000;
 /// The distributor's frame.
 pub const GICD_BASE: u64 = 0x0800_0000;
 /// Bytes of the distributor's frame.
@@ -51,6 +55,8 @@ pub enum Device {
     Pl031,
     /// The virtio-mmio slot of this number.
     Virtio(usize),
+    /// Flash that nothing is written in.
+    Flash,
     /// The guest's memory.
     Ram,
 }
@@ -70,6 +76,8 @@ pub struct Board {
     ram: Ipa,
     ram_size: u64,
     redistributors: u64,
+    /// Bytes of flash: none, or both banks.
+    flash: u64,
 }
 
 impl Board {
@@ -81,7 +89,23 @@ impl Board {
             ram,
             ram_size,
             redistributors: lanes as u64 * GICR_STRIDE,
+            flash: 0,
         }
+    }
+
+    /// The same with flash.
+    #[must_use]
+    pub const fn with_flash(self) -> Self {
+        Self {
+            flash: FLASH_SIZE,
+            ..self
+        }
+    }
+
+    /// Whether it has flash.
+    #[must_use]
+    pub const fn has_flash(&self) -> bool {
+        self.flash != 0
     }
 
     /// Who answers at `ipa`. An access that would cross the end of a frame is the device's to refuse.
@@ -130,6 +154,13 @@ impl Board {
         if offset < self.ram_size {
             return Some(Place {
                 device: Device::Ram,
+                offset,
+            });
+        }
+        let offset = raw.wrapping_sub(FLASH_BASE);
+        if offset < self.flash {
+            return Some(Place {
+                device: Device::Flash,
                 offset,
             });
         }

@@ -7,7 +7,8 @@ use dustlib_k_abi::{ConsoleWrite, Status};
 
 use crate::debug::Point;
 use crate::exit::{
-    DataAbortKind, Exit, ExitReason, SError, Severity, Syndrome, TrappedInsn32, Wfx, decode,
+    DataAbort, DataAbortKind, Exit, ExitReason, SError, Severity, Syndrome, TrappedInsn32, Wfx,
+    decode,
 };
 use crate::hot::Hardware;
 use crate::inject::{El1Regs, Exception, VirtualSError};
@@ -123,6 +124,7 @@ fn judge(
         ExitReason::DataAbort(abort) if abort.kind == DataAbortKind::NoSyndrome => {
             return (Verdict::Resume, Task::Fetch);
         }
+        ExitReason::DataAbort(abort) if is_lost(lane, syndrome, &abort) => Verdict::Complete,
         ExitReason::DataAbort(abort) => Verdict::Inject(Exception::from_data_abort(&abort)),
         ExitReason::InstructionAbort(abort) => {
             Verdict::Inject(Exception::from_instruction_abort(&abort))
@@ -152,6 +154,18 @@ fn judge(
         }
     };
     (verdict, Task::Enter)
+}
+
+/// Whether a store is one into firmware: flash is write-protected and forgets it. Nothing else of a guest is mapped
+/// without the right to write, so no address is needed, and the hardware gives none (Arm ARM D19.2.57). A store that it
+/// does not describe (ISV = 0) may have to move a register too, and is refused.
+fn is_lost(lane: &Vcpu<'_>, syndrome: &Syndrome, abort: &DataAbort) -> bool {
+    const ISV: u64 = 1 << 24;
+    abort.kind == DataAbortKind::Permission
+        && abort.write
+        && !abort.cache_maintenance
+        && syndrome.esr & ISV != 0
+        && lane.machine.board.has_flash()
 }
 
 impl From<Effect> for Task {
