@@ -170,8 +170,8 @@ fn check_timers(boot: &Boot) {
     let usual = (gic::VIRTUAL_TIMER, gic::PHYSICAL_TIMER, gic::EL2_TIMER);
     if (timers.virt, timers.phys, timers.hyp) != usual {
         refuse(format_args!(
-            "the timers' interrupts are {}, {} and {}, not {usual:?}",
-            timers.virt, timers.phys, timers.hyp
+            "the timers' interrupts are {}, {} and {}, not {}, {} and {}",
+            timers.virt, timers.phys, timers.hyp, usual.0, usual.1, usual.2
         ));
     }
 }
@@ -333,14 +333,15 @@ fn start_cpus(boot: &Boot, house: &'static House, arena: &mut Arena, boot_index:
     for (index, affinity, start) in starts {
         if let Err(error) = cpu::start(affinity, start) {
             refuse(format_args!(
-                "CPU {index} ({affinity:#x}), which guests need, does not start: {error:?}"
+                "CPU {index} ({affinity:#x}), which guests need, does not start: PSCI error -{}",
+                i64::from(error).unsigned_abs()
             ));
         }
     }
 }
 
 /// The ICC_SGI1R_EL1 value that sends an SGI to a logical CPU.
-pub fn sgi_to(machine: &hypervisor_arch::fdt::Machine, cpu: u32, sgi: u32) -> u64 {
+pub fn sgi_to(machine: &hypervisor_fdt::Machine, cpu: u32, sgi: u32) -> u64 {
     let affinity = usize::try_from(cpu)
         .ok()
         .and_then(|cpu| machine.cpus.get(cpu));

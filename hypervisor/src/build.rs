@@ -3,7 +3,7 @@
 use configs_plan::{Bundle, GuestPlan};
 use domain_hv::lifecycle::OnCrash;
 use domain_hv::{Owner, VmId};
-use hypervisor_arch::fdt::Machine as Host;
+use hypervisor_fdt::Machine as Host;
 use hypervisor_arch::hardware::id_register;
 use hypervisor_arch::memory::{Arena, Grant, GuestRam};
 use hypervisor_arch::tables::{AllTlbs, TableFrames};

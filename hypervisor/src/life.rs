@@ -94,13 +94,18 @@ impl Life {
 }
 
 fn now_ms() -> u64 {
-    let (now, hz) = (u128::from(timer::now()), u128::from(timer::frequency()));
-    u64::try_from(now * 1000 / hz.max(1)).unwrap_or(NEVER)
+    scale(timer::now(), 1000, timer::frequency())
 }
 
 fn count_at(ms: u64) -> u64 {
-    let ticks = u128::from(ms) * u128::from(timer::frequency()) / 1000;
-    u64::try_from(ticks).unwrap_or(NEVER)
+    scale(ms, timer::frequency(), 1000)
+}
+
+/// `value * by / of`, where `by * of` fits: frequencies have 32 bits.
+const fn scale(value: u64, by: u64, of: u64) -> u64 {
+    let of = if of == 0 { 1 } else { of };
+    let whole = (value / of).saturating_mul(by);
+    whole.saturating_add((value % of).saturating_mul(by) / of)
 }
 
 /// The machine is built: its first lane is switched on, as CPU_ON would.

@@ -18,7 +18,7 @@ pub fn cpu(index: usize) -> ! {
         power::off()
     };
     if let Err(error) = gic::init_this_cpu() {
-        let why = format_args!("the interrupt controller of CPU {index} cannot be used: {error:?}");
+        let why = format_args!("the interrupt controller of CPU {index} cannot be used: {error}");
         if house.has_lanes(index) {
             fault::refuse(why);
         }

@@ -293,23 +293,21 @@ impl<'a, O: Copy + Eq> Ledger<'a, O> {
         let full = LedgerError::Full {
             capacity: self.slots.len(),
         };
-        // The slot after the last moves to the front of the tail, and is written over.
-        self.slots
-            .get_mut(index..=self.len)
-            .ok_or(full)?
-            .rotate_right(1);
+        let mut moving = Some(extent);
+        for slot in self.slots.get_mut(index..=self.len).ok_or(full)? {
+            core::mem::swap(slot, &mut moving);
+        }
         self.len += 1;
-        self.set(index, extent);
         Ok(())
     }
 
     fn remove(&mut self, index: usize) {
         if let Some(tail) = self.slots.get_mut(index..self.len) {
-            tail.rotate_left(1);
+            let mut moving = None;
+            for slot in tail.iter_mut().rev() {
+                core::mem::swap(slot, &mut moving);
+            }
             self.len -= 1;
-        }
-        if let Some(last) = self.slots.get_mut(self.len) {
-            *last = None;
         }
     }
 }

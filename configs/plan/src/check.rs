@@ -29,7 +29,9 @@ impl fmt::Display for NameError {
             Self::Empty => write!(f, "is empty"),
             Self::TooLong => write!(f, "has more than {MAX_NAME} characters"),
             Self::LeadingHyphen => write!(f, "begins with a hyphen"),
-            Self::Character(c) => write!(f, "contains {c:?}"),
+            // What a terminal would obey is not shown to it.
+            Self::Character(c) if c.is_control() => write!(f, "contains a control character"),
+            Self::Character(c) => write!(f, "contains '{c}'"),
             Self::Reserved => write!(f, "is kept for the hypervisor itself"),
         }
     }

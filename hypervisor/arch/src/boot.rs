@@ -1,9 +1,9 @@
 //! From the first Rust instruction to the hypervisor's `main`: MMU, device tree, console, RAM, GIC.
 
+use hypervisor_fdt::{self as fdt, Machine, PsciConduit};
 use stage2::{Access, Attrs};
 use stage2_addr::{HostPhys, HostRegion};
 
-use crate::fdt::{self, Machine, PsciConduit};
 use crate::{console, fault, gic, image, memory, mmu, power, registers};
 
 /// What the loader and the firmware gave us, judged.
@@ -53,7 +53,7 @@ pub(crate) extern "C" fn primary_main(device_tree: u64) -> ! {
     };
     power::use_hvc(machine.psci == PsciConduit::Hvc);
     if let Err(error) = map_machine(&machine, tree) {
-        fault::refuse(format_args!("EL2's address space: {error:?}"));
+        fault::refuse(format_args!("EL2's address space: {error}"));
     }
     let Ok(image) = HostRegion::between(image::start(), image::end()) else {
         power::off();
@@ -102,7 +102,7 @@ fn map_machine(machine: &Machine, tree: HostRegion) -> Result<(), mmu::MmuError>
     }
     if let Err(error) = gic::open(machine.gicd, &machine.gicr) {
         fault::refuse(format_args!(
-            "the interrupt controller cannot be used: {error:?}"
+            "the interrupt controller cannot be used: {error}"
         ));
     }
     let image =

@@ -95,7 +95,7 @@ fn backtrace(first: u64, stack: u64) {
             calls.push(call);
         }
     }
-    fault_line(format_args!("  backtrace {:?}", Offsets(&calls)));
+    fault_line(format_args!("  backtrace {}", Offsets(&calls)));
 }
 
 fn read(address: u64) -> u64 {
@@ -125,7 +125,7 @@ fn call_before(address: u64) -> Option<u64> {
 /// Prints the offsets in one line whatever the formatter's flags.
 struct Offsets<'a>(&'a [u64]);
 
-impl core::fmt::Debug for Offsets<'_> {
+impl core::fmt::Display for Offsets<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
         for (place, offset) in self.0.iter().enumerate() {
             write!(f, "{}{offset:#x}", if place == 0 { "" } else { " " })?;

@@ -4,6 +4,7 @@
 //! dropped and deactivated in two steps, so that a timer interrupt can be dropped here and deactivated
 //! by the guest's own EOI through a hardware-linked list register (IHI 0069, 4.7).
 
+use core::fmt;
 use core::ptr::NonNull;
 
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
@@ -55,6 +56,19 @@ pub enum GicError {
     TooMany,
     /// The CPU has a single list register.
     OneListRegister,
+}
+
+impl fmt::Display for GicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAddress => f.write_str("it is at address 0"),
+            Self::NoRedistributor(affinity) => {
+                write!(f, "the CPU {affinity:#x} has no redistributor")
+            }
+            Self::TooMany => f.write_str("it has more redistributors than this hypervisor can use"),
+            Self::OneListRegister => f.write_str("the CPU has a single list register"),
+        }
+    }
 }
 
 /// Takes the distributor and finds every redistributor. Once, on the boot CPU.

@@ -38,7 +38,11 @@ primary:
     add     x1, x1, :lo12:__bss_start
     adrp    x2, __bss_end
     add     x2, x2, :lo12:__bss_end
-0:  stp     xzr, xzr, [x1], #16
+0:  stp     xzr, xzr, [x1]          // its bounds are multiples of 64
+    stp     xzr, xzr, [x1, #16]
+    stp     xzr, xzr, [x1, #32]
+    stp     xzr, xzr, [x1, #48]
+    add     x1, x1, #64
     cmp     x1, x2
     b.lo    0b
 

@@ -4,10 +4,8 @@
 //! compiler writes: the entry, the vectors, the world switch. What it offers is safe to use: memory is
 //! granted once, registers concern only guests, and every unsafe block says why it is sound.
 //!
-//! On the host only the device tree reader is built, for its tests.
+//! On the host nothing of it is built.
 #![cfg_attr(target_os = "none", no_std)]
-
-pub mod fdt;
 
 #[cfg(target_os = "none")]
 pub mod boot;
@@ -15,6 +13,8 @@ pub mod boot;
 mod cache;
 #[cfg(target_os = "none")]
 pub mod console;
+#[cfg(target_os = "none")]
+mod copy;
 #[cfg(target_os = "none")]
 pub mod cpu;
 #[cfg(target_os = "none")]

@@ -192,8 +192,30 @@ impl GuestRam {
     /// Copies bytes in; `None`, with nothing written, when they do not fit. Before the machine runs.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Option<()> {
         let to = self.at(offset, bytes.len())?;
+        // Files in the bundle are aligned to 4, and `memcpy` may not count on an MMU, which this does: normal memory
+        // takes any address.
         // SAFETY: inside granted RAM, which no Rust reference covers; `bytes` is EL2's own memory.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        unsafe {
+            asm!(
+                "b 3f",
+                "2: ldp {a}, {b}, [{from}], #16",
+                "stp {a}, {b}, [{to}], #16",
+                "3: subs {left}, {left}, #16",
+                "b.hs 2b",
+                "adds {left}, {left}, #16",
+                "b.eq 5f",
+                "4: ldrb {a:w}, [{from}], #1",
+                "strb {a:w}, [{to}], #1",
+                "subs {left}, {left}, #1",
+                "b.ne 4b",
+                "5:",
+                a = out(reg) _, b = out(reg) _,
+                from = inout(reg) bytes.as_ptr() => _,
+                to = inout(reg) to => _,
+                left = inout(reg) bytes.len() => _,
+                options(nostack),
+            );
+        }
         Some(())
     }
 
@@ -220,18 +242,24 @@ impl GuestRam {
         unsafe {
             asm!("mrs {}, dczid_el0", out(reg) dczid, options(nomem, nostack, preserves_flags))
         };
-        if dczid & (1 << 4) != 0 {
+        let block = 4usize << (dczid & 0xF);
+        if dczid & (1 << 4) != 0 || block > 1024 {
             // SAFETY: granted RAM that no Rust reference covers.
             unsafe { ptr::write_bytes(base, 0, len) };
             return Some(());
         }
-        let block = 4usize << (dczid & 0xF);
         let (first, end) = (base.addr(), base.addr() + len);
-        // SAFETY: as above; whole pages are whole blocks (at most 2 KiB).
+        // SAFETY: as above; whole pages are whole blocks, and a multiple of four of them.
         unsafe {
             asm!(
                 "b 3f",
                 "2: dc zva, {at}",
+                "add {at}, {at}, {block}",
+                "dc zva, {at}",
+                "add {at}, {at}, {block}",
+                "dc zva, {at}",
+                "add {at}, {at}, {block}",
+                "dc zva, {at}",
                 "add {at}, {at}, {block}",
                 "3: cmp {at}, {end}",
                 "b.lo 2b",

@@ -5,6 +5,7 @@
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Mutex;
@@ -44,6 +45,17 @@ pub enum MmuError {
     Tables,
     /// A guard page could not be taken out.
     Guard(HostPhys),
+}
+
+impl fmt::Display for MmuError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Region => f.write_str("a region's bounds make no sense"),
+            Self::Map(error) => error.fmt(f),
+            Self::Tables => f.write_str("no room for its tables"),
+            Self::Guard(page) => write!(f, "no guard page at {page:#x}"),
+        }
+    }
 }
 
 /// What a secondary CPU needs to use the same tables.

@@ -34,7 +34,7 @@ struct Access {
     row: &'static Row,
     /// `None` for the distributor.
     lane: Option<usize>,
-    offset: u64,
+    offset: u32,
     bytes: u32,
 }
 
@@ -49,14 +49,14 @@ impl Access {
         Ok(Self {
             row,
             lane,
-            offset,
+            offset: low32(offset),
             bytes,
         })
     }
 
     /// Bytes from the start of the row.
     fn into_row(self) -> u32 {
-        low32(self.offset) - self.row.first
+        self.offset - self.row.first
     }
 
     /// The word of 32 INTIDs that a one-bit-each register covers: 0 for private ones, 1 and 2 for SPIs.

@@ -6,7 +6,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use super::build::read_bytes;
-use crate::fdt::{Machine, PsciConduit, TimerIrqs, total_size};
+use crate::{Machine, PsciConduit, TimerIrqs, total_size};
 
 macro_rules! fixture {
     ($name:literal) => {

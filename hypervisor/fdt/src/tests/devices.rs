@@ -3,7 +3,7 @@
 extern crate std;
 
 use super::build::{Node, good};
-use crate::fdt::PsciConduit;
+use crate::PsciConduit;
 
 const GIC: &str = "intc@8000000";
 const UART: &str = "pl011@9000000";

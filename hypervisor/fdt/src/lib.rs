@@ -5,11 +5,13 @@
 //! a heap, without recursion, in time bounded by its size, and every refusal names the field that is wrong.
 //!
 //! The layers, lowest first: `header` proves that the blocks lie inside the blob, `tree` cuts the structure block into
-//! tokens (with the crate `fdt-rs`, behind a trait), `node` gathers tokens into nodes with a path, `cells` decodes `reg`
+//! tokens, `node` gathers tokens into nodes with a path, `cells` decodes `reg`
 //! and carries addresses through the `ranges` of the buses; `machine`, `gic`, `timer` and `uart` know what nodes mean.
 //!
 //! Specification: Devicetree Specification v0.4, <https://www.devicetree.org/specifications/>; bindings as in Linux's
 //! `Documentation/devicetree/bindings`.
+#![no_std]
+#![forbid(unsafe_code)]
 
 mod cells;
 mod error;
@@ -105,6 +107,6 @@ pub struct TimerIrqs {
 /// When anything that EL2 relies on is missing, malformed or contradictory; the error says where.
 pub fn read(bytes: &[u8]) -> Result<Machine, FdtError> {
     let blob = header::Blob::new(bytes)?;
-    let tree = tree::FdtRs::new(&blob)?;
+    let tree = tree::Tree::new(&blob);
     machine::read(&blob, &tree)
 }

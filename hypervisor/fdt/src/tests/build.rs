@@ -5,7 +5,7 @@ extern crate std;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use crate::fdt::{FdtError, Machine, read};
+use crate::{FdtError, Machine, read};
 
 /// A node that may be anything.
 #[derive(Clone, Default)]

@@ -20,7 +20,7 @@ use super::{HostRange, MAX_CPUS, MAX_RAM, MAX_RESERVED, Machine, PsciConduit};
 const AFFINITY: u64 = 0xff_00ff_ffff;
 
 /// Reads the machine out of `tree`, whose blob is `blob`.
-pub(super) fn read<'dt>(blob: &Blob<'dt>, tree: &dyn Tree<'dt>) -> Result<Machine, FdtError> {
+pub(super) fn read<'dt>(blob: &Blob<'dt>, tree: &Tree<'_, 'dt>) -> Result<Machine, FdtError> {
     let mut found = Found::default();
     for (index, (base, size)) in blob.reservations().enumerate() {
         let wrong = |problem| FdtError::Reservation { index, problem };

@@ -32,16 +32,14 @@ pub(super) struct Models {
 impl Models {
     /// Takes note of one name.
     pub(super) fn add(&mut self, name: &[u8]) {
-        match name {
-            b"arm,gic-v3" => self.gic_v3 = true,
-            b"arm,armv8-timer" => self.timer = true,
-            b"arm,psci-0.2" | b"arm,psci-1.0" => self.psci = true,
-            b"arm,psci" => self.old_psci = true,
-            b"arm,pl011" => self.pl011 = true,
-            other => {
-                let known = OTHER_GICS.into_iter().find(|gic| gic.as_bytes() == other);
-                self.other_gic = self.other_gic.or(known);
-            }
+        let is = |known: &str| known.len() == name.len() && known.as_bytes() == name;
+        self.gic_v3 |= is("arm,gic-v3");
+        self.timer |= is("arm,armv8-timer");
+        self.psci |= is("arm,psci-0.2") || is("arm,psci-1.0");
+        self.old_psci |= is("arm,psci");
+        self.pl011 |= is("arm,pl011");
+        if self.other_gic.is_none() {
+            self.other_gic = OTHER_GICS.into_iter().find(|gic| is(gic));
         }
     }
 }

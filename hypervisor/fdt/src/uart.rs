@@ -58,7 +58,7 @@ impl<'dt> FirstPort<'dt> {
     /// The PL011 that `stdout-path` leads to, or else the first one that is enabled.
     pub(super) fn finish(
         self,
-        tree: &dyn Tree<'dt>,
+        tree: &Tree<'_, 'dt>,
         stdout: Option<&'dt [u8]>,
     ) -> Result<SerialPort<'dt>, FdtError> {
         let what = "enabled PL011 serial port (arm,pl011)";
@@ -77,7 +77,7 @@ impl<'dt> FirstPort<'dt> {
 
 /// The enabled PL011 at `path`.
 fn named<'dt>(
-    tree: &dyn Tree<'dt>,
+    tree: &Tree<'_, 'dt>,
     path: &[u8],
 ) -> Result<Option<Result<SerialPort<'dt>, FdtError>>, FdtError> {
     let mut found = None;
@@ -97,7 +97,7 @@ fn without_options(text: &[u8]) -> &[u8] {
 }
 
 /// The path that `/aliases` has for `name`.
-fn alias<'dt>(tree: &dyn Tree<'dt>, name: &[u8]) -> Result<Option<&'dt [u8]>, FdtError> {
+fn alias<'dt>(tree: &Tree<'_, 'dt>, name: &[u8]) -> Result<Option<&'dt [u8]>, FdtError> {
     let mut depth = 0_usize;
     let mut inside = false;
     let mut path = None;

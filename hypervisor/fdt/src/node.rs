@@ -28,6 +28,8 @@ macro_rules! properties {
         }
 
         impl Prop {
+            const ALL: &[(&'static str, Self)] = &[$(($text, Self::$name),)*];
+
             /// The name in the tree.
             pub(super) const fn name(self) -> &'static str {
                 match self {
@@ -35,14 +37,13 @@ macro_rules! properties {
                 }
             }
 
-            /// The property of a name. By patterns, so that its length and a byte or two decide.
-            #[expect(non_upper_case_globals, reason = "each constant is named for its variant of `Prop`")]
+            /// The property of a name.
             fn named(name: &[u8]) -> Option<Self> {
-                $(const $name: &[u8] = $text.as_bytes();)*
-                match name {
-                    $($name => Some(Self::$name),)*
-                    _ => None,
-                }
+                // Most of a tree's properties are none of these, and most of them are told by their length.
+                Self::ALL
+                    .iter()
+                    .find(|(known, _)| known.len() == name.len() && known.as_bytes() == name)
+                    .map(|(_, prop)| *prop)
             }
         }
 
@@ -273,7 +274,7 @@ pub(super) type VisitNode<'v, 'dt> =
     &'v mut dyn FnMut(&Node<'_, 'dt>) -> Result<ControlFlow<()>, FdtError>;
 
 /// Shows every node, parents first, until `visit` breaks off.
-pub(super) fn each<'dt>(tree: &dyn Tree<'dt>, visit: VisitNode<'_, 'dt>) -> Result<(), FdtError> {
+pub(super) fn each<'dt>(tree: &Tree<'_, 'dt>, visit: VisitNode<'_, 'dt>) -> Result<(), FdtError> {
     let mut gather = Gather::default();
     let mut stopped = false;
     tree.walk(&mut |at, token| {

@@ -9,7 +9,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::build::{Node, blob, good, read_bytes};
-use crate::fdt::{Machine, read};
+use crate::{Machine, read};
 
 /// What every accepted machine has.
 fn hold(machine: &Machine) {
