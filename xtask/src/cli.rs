@@ -67,7 +67,7 @@ pub enum Command {
   cargo xtask run configs/one-guest.toml --qemu 10 -- -d int -D qemu.log
 
 On a terminal every key goes to the attached guest, Ctrl-C among them; Ctrl-] opens the hypervisor's
-prompt, and Ctrl-] Ctrl-C ends the run. Lines piped in are typed one by one, each when a guest waits
+prompt, and Ctrl-] Ctrl-D ends the run. Lines piped in are typed one by one, each when a guest waits
 at a prompt (or nothing was said for 5 s). `cargo xtask ctl` commands the run from elsewhere.
 
 Exit status 0 when every guest ended well; otherwise 1, and the guest and its reason are named.")]

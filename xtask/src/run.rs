@@ -104,7 +104,7 @@ fn announce(launch: &Launch) {
     ));
     if launch.input == Input::Terminal {
         say::note(
-            "keys go to the guest; Ctrl-] opens the hypervisor's prompt, Ctrl-] Ctrl-C ends the run",
+            "keys go to the guest; Ctrl-] opens the hypervisor's prompt, Ctrl-] Ctrl-D ends the run",
         );
     }
 }

@@ -8,8 +8,8 @@ use nix::sys::termios::{self, SetArg, Termios};
 
 /// Opens EL2's own prompt (Ctrl-]). EL2 acts on it; here it only matters what follows.
 pub const CHORD: u8 = 0x1d;
-/// After the chord: ends the run (Ctrl-C).
-const END: u8 = 0x03;
+/// At once after the chord: ends the run (Ctrl-D). Ctrl-C is taken: it leaves EL2's prompt.
+const END: u8 = 0x04;
 /// For how long a prompt stands before the next piped line is typed at it.
 const AT_PROMPT: Duration = Duration::from_millis(150);
 /// For how long nothing is said before it is typed without a prompt.
@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn the_chord_and_control_c_end_the_run() {
+    fn the_chord_and_control_d_end_the_run() {
         let mut keys = Keys::from(Input::Terminal);
-        assert!(keys.take(b"\x1d\x03".to_vec()).is_none());
+        assert!(keys.take(b"\x1d\x04".to_vec()).is_none());
         let mut keys = Keys::from(Input::Terminal);
         assert!(keys.take(b"\x1d".to_vec()).is_some());
-        assert!(keys.take(b"\x03".to_vec()).is_none());
+        assert!(keys.take(b"\x04".to_vec()).is_none());
         let mut keys = Keys::from(Input::Terminal);
-        assert!(keys.take(b"\x1dl\x03".to_vec()).is_some());
+        assert!(keys.take(b"\x1dl\x04\x1d\x03\x04".to_vec()).is_some());
     }
 
     #[test]
