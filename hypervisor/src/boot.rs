@@ -66,7 +66,7 @@ pub fn main(boot: Boot) -> ! {
         &mut ledger,
         build::arena_bytes(lanes, cpus, STACK + EMERGENCY),
     );
-    let mut builder = Builder::new(&boot.machine, &mut ledger, &mut arena);
+    let mut builder = Builder::new(&boot, &mut ledger, &mut arena);
     let Some(vms) = builder.machines(&bundle) else {
         refuse(format_args!("the plan's machines do not fit EL2's arena"));
     };

@@ -3,12 +3,13 @@
 use configs_plan::{Bundle, GuestPlan};
 use domain_hv::lifecycle::OnCrash;
 use domain_hv::{Owner, VmId};
-use hypervisor_fdt::Machine as Host;
+use hypervisor_arch::boot::Boot;
 use hypervisor_arch::hardware::id_register;
 use hypervisor_arch::memory::{Arena, Grant, GuestRam};
 use hypervisor_arch::tables::{AllTlbs, TableFrames};
 use hypervisor_arch::world::Stage2Registers;
 use hypervisor_arch::{fault, gic, mmu, say, timer};
+use hypervisor_fdt::Machine as Host;
 use stage2::{
     Access, Attrs, Geometry, GuestTables, Lease, Ledger, VmidAllocator, VmidSlot, VmidWidth,
 };
@@ -98,6 +99,7 @@ pub struct Builder<'a, 'b> {
     geometry: Geometry,
     pa_range: u8,
     memory_ticks: u64,
+    epoch: u64,
 }
 
 /// A guest's memory: frames and tables.
@@ -110,7 +112,8 @@ struct Memory {
 
 impl<'a, 'b> Builder<'a, 'b> {
     /// A builder for this computer.
-    pub fn new(host: &'a Host, ledger: &'a mut Ledger<'b, Owner>, arena: &'a mut Arena) -> Self {
+    pub fn new(boot: &'a Boot, ledger: &'a mut Ledger<'b, Owner>, arena: &'a mut Arena) -> Self {
+        let host = &boot.machine;
         let pa_bits = mmu::physical_bits();
         let (ipa_bits, pa_range) = if pa_bits >= IPA_BITS {
             (IPA_BITS, 2)
@@ -128,6 +131,7 @@ impl<'a, 'b> Builder<'a, 'b> {
             geometry,
             pa_range,
             memory_ticks: 0,
+            epoch: boot.epoch,
         }
     }
 
@@ -160,6 +164,7 @@ impl<'a, 'b> Builder<'a, 'b> {
             ),
             features: Features::of_host(id_register(7, 1), id_register(4, 1)),
             workarounds: alike::workarounds(),
+            epoch: self.epoch,
         };
         self.arena.alloc_slice(guests.len(), |index| {
             let memory = memories.get_mut(index).and_then(Option::take);
@@ -336,6 +341,7 @@ struct Common {
     ids: IdRegs,
     features: Features,
     workarounds: Workarounds,
+    epoch: u64,
 }
 
 impl Common {
@@ -343,7 +349,8 @@ impl Common {
     fn vm(&self, guest: &GuestPlan<'static>, memory: Memory, seats: &'static [Seat]) -> Vm {
         let size = guest.ram().size;
         let (ids, workarounds) = (self.ids.clone(), self.workarounds);
-        let mut machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
+        let machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
+        let mut machine = machine.with_epoch(self.epoch);
         if memory.flash.is_some() {
             machine = machine.with_flash();
         }

@@ -4,7 +4,7 @@ use hypervisor_fdt::{self as fdt, Machine, PsciConduit};
 use stage2::{Access, Attrs};
 use stage2_addr::{HostPhys, HostRegion};
 
-use crate::{console, fault, gic, image, memory, mmu, power, registers};
+use crate::{console, fault, gic, image, memory, mmu, power, registers, timer};
 
 /// What the loader and the firmware gave us, judged.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Boot {
     pub image: HostRegion,
     /// The physical counter at the first instruction we could read it.
     pub entered_at: u64,
+    /// When the physical counter was zero, by the machine's clock: seconds since 1970; 0 without a clock.
+    pub epoch: u64,
 }
 
 unsafe extern "Rust" {
@@ -58,11 +60,13 @@ pub(crate) extern "C" fn primary_main(device_tree: u64) -> ! {
     let Ok(image) = HostRegion::between(image::start(), image::end()) else {
         power::off();
     };
+    let epoch = machine.rtc.map_or(0, epoch);
     __xdv_main(Boot {
         machine,
         device_tree: tree,
         image,
         entered_at,
+        epoch,
     })
 }
 
@@ -89,6 +93,18 @@ fn device_tree_bytes(address: u64, region: HostRegion) -> &'static [u8] {
     let len = usize::try_from(region.end().raw() - address).unwrap_or(0);
     // SAFETY: mapped read-only for good by `mmu::start`; nobody writes it from now on.
     unsafe { core::slice::from_raw_parts(base, len) }
+}
+
+/// When the physical counter was zero, by the PL031 there: its data register counts seconds (DDI 0224, 3.3.1).
+fn epoch(rtc: HostRegion) -> u64 {
+    if mmu::map(rtc, Attrs::device(Access::RO)).is_err() {
+        return 0;
+    }
+    let register =
+        core::ptr::with_exposed_provenance::<u32>(usize::try_from(rtc.base().raw()).unwrap_or(0));
+    // SAFETY: the device tree's clock, which is apart from everything else, mapped as device memory that is only read.
+    let seconds = unsafe { register.read_volatile() };
+    u64::from(seconds).saturating_sub(timer::now() / timer::frequency().max(1))
 }
 
 /// Maps console, GIC and RAM, and opens the first two.

@@ -60,6 +60,8 @@ pub struct Machine {
     pub uart: HostRegion,
     /// The INTID of its interrupt, if it has one that all processors share.
     pub uart_irq: Option<u32>,
+    /// The first enabled PL031, if its registers are where no other device and no RAM is.
+    pub rtc: Option<HostRegion>,
     /// The boot bundle: what a loader calls the initial RAM disk. It lies in RAM.
     pub bundle: Option<HostRange>,
     /// Unpredictable bits that the loader left for whoever it starts.

@@ -55,9 +55,13 @@ pub(super) fn read<'dt>(blob: &Blob<'dt>, tree: &Tree<'_, 'dt>) -> Result<Machin
         seed: found.seed,
         uart: uart.registers,
         uart_irq: uart.intid(interrupt_cells),
+        rtc: found.rtc,
     };
     disjoint(&machine)?;
-    Ok(machine)
+    Ok(Machine {
+        rtc: machine.rtc.filter(|rtc| is_apart(rtc, &machine)),
+        ..machine
+    })
 }
 
 /// The smallest run of pages that holds `reg`.
@@ -87,6 +91,7 @@ struct Found<'dt> {
     bundle: Option<HostRange>,
     stdout: Option<&'dt [u8]>,
     seed: Option<[u8; 32]>,
+    rtc: Option<HostRegion>,
     once: Once,
 }
 
@@ -136,6 +141,9 @@ impl<'dt> Found<'dt> {
         self.timer.node(node, &models)?;
         self.psci.node(node, &models)?;
         self.uart.node(node, &models);
+        if models.pl031 && self.rtc.is_none() {
+            self.rtc = registers(node);
+        }
         Ok(())
     }
 
@@ -194,6 +202,19 @@ impl<'dt> Found<'dt> {
             .try_push(mpidr)
             .map_err(|_| wrong(Problem::TooMany(MAX_CPUS)))
     }
+}
+
+/// A device's first range of registers. A clock that cannot be read is no reason to refuse a machine.
+fn registers(node: &Node<'_, '_>) -> Option<HostRegion> {
+    let reg = cells::regs(node).ok()?.next()?.ok()?;
+    covering(cells::translate(node, reg).ok()?).ok()
+}
+
+/// Whether a device lies neither in RAM nor in one of the others.
+fn is_apart(device: &HostRegion, machine: &Machine) -> bool {
+    let others = machine.ram.iter().chain(&machine.gicr);
+    let mut others = others.chain([&machine.gicd, &machine.uart]);
+    !others.any(|other| other.overlaps(device))
 }
 
 /// Memory nodes are at the top (3.4). Some firmware forgets their `device_type`.

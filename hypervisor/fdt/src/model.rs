@@ -27,6 +27,8 @@ pub(super) struct Models {
     pub(super) old_psci: bool,
     /// The serial port.
     pub(super) pl011: bool,
+    /// The real-time clock.
+    pub(super) pl031: bool,
 }
 
 impl Models {
@@ -38,6 +40,7 @@ impl Models {
         self.psci |= is("arm,psci-0.2") || is("arm,psci-1.0");
         self.old_psci |= is("arm,psci");
         self.pl011 |= is("arm,pl011");
+        self.pl031 |= is("arm,pl031");
         if self.other_gic.is_none() {
             self.other_gic = OTHER_GICS.into_iter().find(|gic| is(gic));
         }

@@ -27,6 +27,7 @@ fn common(machine: &Machine) {
     assert_eq!(machine.gicr[0].to_string(), "0x80a0000..0x9000000");
     assert_eq!(machine.uart.to_string(), "0x9000000..0x9001000");
     assert_eq!(machine.uart_irq, Some(33));
+    assert_eq!(machine.rtc.map(|rtc| rtc.base().raw()), Some(0x0901_0000));
     let (secure, phys, virt, hyp) = (29, 30, 27, 26);
     assert_eq!(
         machine.timer_irqs,
