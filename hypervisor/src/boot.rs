@@ -1,7 +1,7 @@
 //! From a machine that is up to the first guest instruction.
 
 use core::fmt;
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicU64;
 
 use configs_plan::{Bundle, GuestPlan};
 use domain_hv::{LaneId, Owner, Placed, Placement, Roster, Server, Share, VmId};
@@ -19,6 +19,7 @@ use crate::entropy;
 use crate::house::{self, House};
 use crate::life;
 use crate::operator::{self, Operator};
+use crate::report;
 use crate::run;
 use crate::vm::Vm;
 
@@ -88,7 +89,7 @@ pub fn main(boot: Boot) -> ! {
         placement,
         crews,
         wakes,
-        looking: AtomicBool::new(false),
+        looks: AtomicU64::new(report::BEFORE_ANY),
         deadline_ms,
         operator: Operator::at(boot.machine.uart_irq),
     });

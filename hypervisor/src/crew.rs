@@ -44,6 +44,8 @@ pub struct Crew {
     alarm: u64,
     /// When the whole run is over, on the CPU that sees to it.
     deadline: u64,
+    /// The last look around that its lanes were in.
+    looked: u64,
 }
 
 /// What the CPU is to do now.
@@ -67,6 +69,7 @@ impl Crew {
             last: [None; MAX_GUESTS],
             alarm: NEVER,
             deadline: NEVER,
+            looked: report::BEFORE_ANY,
         }
     }
 
@@ -140,15 +143,16 @@ impl Crew {
 
     /// Looks around, decides, and puts the lane whose turn it is into the CPU.
     pub fn next(&mut self, house: &'static House) -> Turn {
-        if house.is_looking() {
-            self.look();
+        if house.last_look() != self.looked {
+            self.look(house.last_look());
         }
         loop {
             let now = timer::now();
             if now >= self.deadline {
                 self.unload();
-                self.look();
-                report::deadline(house);
+                let number = house.look_around();
+                self.look(number);
+                report::deadline(house, number);
             }
             self.gather(house, now);
             if self.is_single() {
@@ -433,10 +437,17 @@ impl Crew {
         }
     }
 
-    /// Notes where each lane is, for a report.
-    fn look(&mut self) {
+    /// Notes where each lane is and how long it has run, for a report.
+    pub fn look(&mut self, number: u64) {
+        self.looked = number;
+        let alone = self.is_single();
+        if !alone {
+            self.scheduler.settle(timer::now());
+        }
         for (index, member) in self.members.iter().enumerate() {
-            report::look(member.seat, member.lane, self.loaded == Some(index));
+            let ran = (!alone).then(|| self.scheduler.ran(member.slot));
+            let resident = self.loaded == Some(index);
+            report::look(member.seat, number, member.lane, resident, ran);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! All that EL2 has, once it is built: written by the boot CPU, then only shared.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use domain_hv::{Placement, Roster};
 use hypervisor_arch::hardware::ThisCpu;
@@ -23,8 +23,8 @@ pub struct House {
     pub crews: &'static [Mutex<Option<&'static mut Crew>>],
     /// The wake interrupt of each CPU that has lanes.
     pub wakes: &'static [u64],
-    /// Somebody writes a report and wants to know where every lane is.
-    pub looking: AtomicBool,
+    /// The number of the last look around: somebody wanted to know where every lane is.
+    pub looks: AtomicU64,
     /// After how many milliseconds the run is over.
     pub deadline_ms: Option<u32>,
     /// Who types.
@@ -61,14 +61,15 @@ impl House {
         }
     }
 
-    /// Has every CPU note where its lanes are.
-    pub fn look_around(&self) {
-        self.looking.store(true, Ordering::Release);
+    /// Has every CPU note where its lanes are. The look's number.
+    pub fn look_around(&self) -> u64 {
+        let number = self.looks.fetch_add(1, Ordering::AcqRel) + 1;
         self.wake_all();
+        number
     }
 
-    /// Whether somebody wants that.
-    pub fn is_looking(&self) -> bool {
-        self.looking.load(Ordering::Acquire)
+    /// The number of the last look that somebody wanted.
+    pub fn last_look(&self) -> u64 {
+        self.looks.load(Ordering::Acquire)
     }
 }

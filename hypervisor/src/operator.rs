@@ -4,6 +4,8 @@
 //! guest's bytes. A guest's bytes go to its machine, and lane 0's CPU moves them into its UART when it looks around.
 //! Every command is answered at once, by lines that a script can read as well (docs/console.md).
 
+mod stats;
+
 use core::fmt;
 
 use arrayvec::ArrayVec;
@@ -141,9 +143,11 @@ fn answer(house: &'static House, crew: &mut Crew, attached: &mut usize, text: &s
             Some((_, vm)) => return live(house, vm, command),
             None => return,
         },
-        Request::Stats(name) => {
-            let _ = (name, crew);
-        }
+        Request::Stats(None) => stats::show(house, crew, house.vms),
+        Request::Stats(Some(name)) => match find(house, name) {
+            Some((_, vm)) => stats::show(house, crew, core::slice::from_ref(vm)),
+            None => return,
+        },
     }
     say!("ctl: ok");
 }
@@ -193,7 +197,7 @@ fn list(house: &'static House, attached: usize) {
     for (index, vm) in house.vms.iter().enumerate() {
         let state = vm.life.state();
         say!(
-            "ctl: {:width$}  {state}, {} of {} lanes on, {} MiB, {} restarts{}",
+            "ctl: {:width$}  {state}, {} of {} lanes on, {} MiB, restarts {}{}",
             vm.name,
             lanes_on(vm, state),
             vm.seats.len(),

@@ -11,13 +11,16 @@ use vcpu::lane::Vcpu;
 use vcpu::psci::State;
 
 use crate::house::House;
-use crate::vm::{Seat, Vm};
+use crate::vm::{Seat, Seen, Vm};
 
 /// How long the boot CPU waits for the other lanes to say where they are, in parts of a second.
 const PATIENCE: u64 = 4;
 
 /// How many of a lane's last exits a report shows.
 const SHOWN: usize = 8;
+
+/// The number of what crews have looked at by themselves, before anybody asked for a look around.
+pub const BEFORE_ANY: u64 = 1;
 
 /// The longest report of one machine's lanes.
 type Words = ArrayString<400>;
@@ -41,46 +44,46 @@ pub fn last_exits(lane: &Vcpu<'static>) {
 
 /// Says where a machine's lanes were when their CPUs last looked.
 pub fn lanes(vm: &Vm) {
-    let words = describe_all(vm);
+    let words = describe_all(vm, BEFORE_ANY);
     say!("  {words}");
 }
 
-fn describe_all(vm: &Vm) -> Words {
+fn describe_all(vm: &Vm, number: u64) -> Words {
     let mut words = Words::new();
     for lane in 0..vm.seats.len() {
         // Too many words are cut, not fatal.
-        let _ = describe(&mut words, vm, lane);
+        let _ = describe(&mut words, vm, lane, number);
     }
     words
 }
 
-/// Notes where a lane is, whose world is in this CPU or not.
-pub fn look(seat: &Seat, lane: &Vcpu<'static>, resident: bool) {
+/// Notes where a lane is, whose world is in this CPU or not, and for how long it has run, where that is measured.
+pub fn look(seat: &Seat, number: u64, lane: &Vcpu<'static>, resident: bool, ran: Option<u64>) {
     let vbar = if resident {
         ThisCpu.vbar()
     } else {
         lane.el1.vbar_el1
     };
-    seat.look.note(lane.context.elr, lane.context.spsr, vbar);
+    seat.look.note(
+        number,
+        Seen {
+            pc: lane.context.elr,
+            pstate: lane.context.spsr,
+            vbar,
+            ran,
+        },
+    );
 }
 
 /// The run is over: says what every machine that still runs is doing, and switches off.
-pub fn deadline(house: &'static House) -> ! {
+pub fn deadline(house: &'static House, number: u64) -> ! {
     let running = || house.vms.iter().filter(|vm| !vm.life.state().is_over());
-    house.look_around();
-    let until = timer::now().saturating_add(timer::frequency() / PATIENCE);
-    let answered = || {
-        running().all(|vm| (0..vm.seats.len()).all(|lane| !is_on(vm, lane) || has_looked(vm, lane)))
-    };
-    while !answered() && timer::now() < until {
-        // YIELD, not only ISB: an emulator that runs one CPU at a time then turns to the others.
-        vcpu::vgic::VirtGic::relax(&mut ThisCpu);
-    }
+    wait_for(house, number, timer::frequency() / PATIENCE);
     for vm in running() {
         vm.flush();
         let state = vm.life.state();
         let words = match state {
-            MachineState::Running => describe_all(vm),
+            MachineState::Running => describe_all(vm, number),
             MachineState::Building
             | MachineState::Paused
             | MachineState::Leaving
@@ -101,14 +104,19 @@ pub fn deadline(house: &'static House) -> ! {
     power::off()
 }
 
-fn is_on(vm: &Vm, lane: usize) -> bool {
-    vm.machine.power.state(lane) != State::Off
+/// Waits until every CPU has taken part in a look around, for so many ticks at most.
+pub fn wait_for(house: &'static House, number: u64, ticks: u64) {
+    let until = timer::now().saturating_add(ticks);
+    let has_looked = |seat: &Seat| seat.look.get(number).is_some();
+    let answered = || house.vms.iter().all(|vm| vm.seats.iter().all(has_looked));
+    while !answered() && timer::now() < until {
+        // YIELD, not only ISB: an emulator that runs one CPU at a time then turns to the others.
+        vcpu::vgic::VirtGic::relax(&mut ThisCpu);
+    }
 }
 
-fn has_looked(vm: &Vm, lane: usize) -> bool {
-    vm.seats
-        .get(lane)
-        .is_some_and(|seat| seat.look.get().is_some())
+fn is_on(vm: &Vm, lane: usize) -> bool {
+    vm.machine.power.state(lane) != State::Off
 }
 
 /// Bits 9:6 of PSTATE: D, A, I and F.
@@ -116,19 +124,19 @@ const INTERRUPTS_MASKED: u64 = 1 << 7;
 /// A vector table's length.
 const VECTORS: u64 = 0x800;
 
-fn describe(words: &mut Words, vm: &Vm, lane: usize) -> fmt::Result {
+fn describe(words: &mut Words, vm: &Vm, lane: usize, number: u64) -> fmt::Result {
     let comma = if words.is_empty() { "" } else { ", " };
     write!(words, "{comma}lane {lane} ")?;
-    let look = vm.seats.get(lane).and_then(|seat| seat.look.get());
+    let look = vm.seats.get(lane).and_then(|seat| seat.look.get(number));
     match (is_on(vm, lane), look) {
         (false, _) => write!(words, "off"),
         (true, None) => write!(words, "did not answer"),
-        (true, Some((pc, _, vbar))) if pc.wrapping_sub(vbar) < VECTORS => {
+        (true, Some(Seen { pc, vbar, .. })) if pc.wrapping_sub(vbar) < VECTORS => {
             write!(words, "in its own exception vectors at pc {pc:#x}")
         }
-        (true, Some((pc, pstate, _))) if pstate & INTERRUPTS_MASKED != 0 => {
+        (true, Some(Seen { pc, pstate, .. })) if pstate & INTERRUPTS_MASKED != 0 => {
             write!(words, "at pc {pc:#x} with interrupts masked")
         }
-        (true, Some((pc, _, _))) => write!(words, "at pc {pc:#x}"),
+        (true, Some(Seen { pc, .. })) => write!(words, "at pc {pc:#x}"),
     }
 }

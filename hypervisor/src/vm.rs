@@ -70,14 +70,30 @@ pub struct Seat {
 /// Where a lane was when somebody asked.
 #[derive(Debug)]
 pub struct Look {
+    /// The look's number.
     taken: AtomicU64,
     pc: AtomicU64,
     pstate: AtomicU64,
     vbar: AtomicU64,
+    /// [`UNMEASURED`], or ticks.
+    ran: AtomicU64,
 }
 
 /// Set in an entry to tell an order to start at address 0 from none. An entry is a multiple of 4.
 const ORDERED: u64 = 1;
+
+/// What a look sees of a lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    pub pc: u64,
+    pub pstate: u64,
+    pub vbar: u64,
+    /// For how many ticks it has run. Nobody measures that of a lane whose CPU is its own.
+    pub ran: Option<u64>,
+}
+
+/// Nobody measures how long it has run.
+const UNMEASURED: u64 = u64::MAX;
 
 impl Seat {
     /// A lane that has never run, on the CPU that these interrupt.
@@ -92,6 +108,7 @@ impl Seat {
                 pc: AtomicU64::new(0),
                 pstate: AtomicU64::new(0),
                 vbar: AtomicU64::new(0),
+                ran: AtomicU64::new(UNMEASURED),
             },
         }
     }
@@ -126,22 +143,26 @@ impl Seat {
 }
 
 impl Look {
-    /// Notes where the lane is.
-    pub fn note(&self, pc: u64, pstate: u64, vbar: u64) {
-        self.pc.store(pc, Ordering::Relaxed);
-        self.pstate.store(pstate, Ordering::Relaxed);
-        self.vbar.store(vbar, Ordering::Relaxed);
-        self.taken.store(1, Ordering::Release);
+    /// Notes what a look has seen.
+    pub fn note(&self, number: u64, seen: Seen) {
+        self.pc.store(seen.pc, Ordering::Relaxed);
+        self.pstate.store(seen.pstate, Ordering::Relaxed);
+        self.vbar.store(seen.vbar, Ordering::Relaxed);
+        let ran = seen.ran.unwrap_or(UNMEASURED);
+        self.ran.store(ran, Ordering::Relaxed);
+        self.taken.store(number, Ordering::Release);
     }
 
-    /// PC, PSTATE and VBAR_EL1, once noted.
-    pub fn get(&self) -> Option<(u64, u64, u64)> {
-        (self.taken.load(Ordering::Acquire) != 0).then(|| {
-            (
-                self.pc.load(Ordering::Relaxed),
-                self.pstate.load(Ordering::Relaxed),
-                self.vbar.load(Ordering::Relaxed),
-            )
+    /// What the look with this number, or a later one, has seen.
+    pub fn get(&self, number: u64) -> Option<Seen> {
+        (self.taken.load(Ordering::Acquire) >= number).then(|| {
+            let ran = self.ran.load(Ordering::Relaxed);
+            Seen {
+                pc: self.pc.load(Ordering::Relaxed),
+                pstate: self.pstate.load(Ordering::Relaxed),
+                vbar: self.vbar.load(Ordering::Relaxed),
+                ran: (ran != UNMEASURED).then_some(ran),
+            }
         })
     }
 }

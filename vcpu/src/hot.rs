@@ -11,7 +11,7 @@
 use crate::context::Pc;
 use crate::lane::Vcpu;
 use crate::smccc;
-use crate::trace::Record;
+use crate::trace::Source;
 use crate::vgic::{Sent, VIRTUAL_TIMER, Vgic, VirtGic};
 use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE};
 
@@ -98,7 +98,7 @@ pub fn irq(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
         hw.drop_priority(VIRTUAL_TIMER);
         if vcpu.gic.fast_timer(hw) {
             vcpu.trace
-                .note(Record::IRQ | u64::from(VIRTUAL_TIMER), hw.elr());
+                .note_interrupt(VIRTUAL_TIMER, Source::Timer, hw.elr());
             return true;
         }
     } else if intid == KICK {
@@ -107,7 +107,7 @@ pub fn irq(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
         let machine = vcpu.machine;
         return match vcpu.gic.kick_once(&machine.vgic, hw) {
             Ok(()) => {
-                vcpu.trace.note(Record::IRQ | u64::from(KICK), hw.elr());
+                vcpu.trace.note_interrupt(KICK, Source::Kick, hw.elr());
                 true
             }
             Err(mail) => kick_rest(vcpu, mail, hw),
@@ -123,7 +123,7 @@ pub fn irq(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
 fn kick_rest(vcpu: &mut Vcpu, mail: u32, hw: &mut impl Hardware) -> bool {
     let done = vcpu.gic.kick_rest(mail, hw);
     if done {
-        vcpu.trace.note(Record::IRQ | u64::from(KICK), hw.elr());
+        vcpu.trace.note_interrupt(KICK, Source::Kick, hw.elr());
     } else {
         vcpu.interrupt = KICK;
     }

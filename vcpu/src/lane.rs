@@ -2,11 +2,12 @@
 
 use crate::context::{Context, El1State, FpState, InsnLen};
 use crate::exit::{Exit, Syndrome};
+use crate::hot::KICK;
 use crate::inject::{self, El1Regs, Exception};
 use crate::machine::Machine;
 use crate::sysreg;
 use crate::timer::{Timer, Timers, VmClock};
-use crate::trace::{Record, Trace};
+use crate::trace::{Counts, Source, Trace};
 use crate::vgic::{LaneGic, PHYSICAL_TIMER, VIRTUAL_TIMER};
 
 /// A lane: all that is its own. Exactly one CPU has it at any time, by `&mut`.
@@ -23,7 +24,7 @@ pub struct Vcpu<'m> {
     /// The lane's half of the virtual GIC.
     pub gic: LaneGic,
     /// The last exits.
-    pub trace: Trace,
+    pub trace: Trace<'m>,
     /// Trapped registers that the lane keeps.
     pub sysregs: sysreg::Lane,
     /// EL1 and EL0 registers while the lane is not on a CPU.
@@ -76,7 +77,7 @@ impl<'m> Vcpu<'m> {
             machine,
             interrupt: NO_INTERRUPT,
             gic: LaneGic::new(index),
-            trace: Trace::new(),
+            trace: Trace::new(counts(machine, index)),
             sysregs: sysreg::Lane::RESET,
             el1: El1State::RESET,
             fp: FpState::RESET,
@@ -125,12 +126,14 @@ impl<'m> Vcpu<'m> {
 
     /// Remembers an exit that the hot path has declined.
     pub fn note(&mut self, exit: Exit, syndrome: &Syndrome) {
-        let cause = match exit {
-            Exit::Sync => syndrome.esr,
-            Exit::Irq => Record::IRQ | u64::from(self.interrupt),
-            Exit::Fiq | Exit::SError => Record::IRQ | u64::from(NO_INTERRUPT),
+        let (intid, source) = match (exit, self.interrupt) {
+            (Exit::Sync, _) => return self.trace.note(syndrome.esr, syndrome.elr),
+            (Exit::Irq, VIRTUAL_TIMER | PHYSICAL_TIMER) => (self.interrupt, Source::Timer),
+            (Exit::Irq, KICK) => (KICK, Source::Kick),
+            (Exit::Irq, other) => (other, Source::Other),
+            (Exit::Fiq | Exit::SError, _) => (NO_INTERRUPT, Source::Other),
         };
-        self.trace.note(cause, syndrome.elr);
+        self.trace.note_interrupt(intid, source, syndrome.elr);
     }
 
     /// Carries out what of a verdict concerns the guest's registers. The only place, but for the hot
@@ -148,6 +151,16 @@ impl<'m> Vcpu<'m> {
             }
             Verdict::Resume => {}
         }
+    }
+}
+
+/// Where a lane's exits are counted.
+const fn counts(machine: &Machine, index: usize) -> &Counts {
+    let [first, ..] = &machine.counts;
+    match machine.counts.split_at_checked(index) {
+        Some((_, [mine, ..])) => mine,
+        // No machine has such a lane.
+        Some((_, [])) | None => first,
     }
 }
 

@@ -3,6 +3,8 @@
 //! Always on: a trace that has to be switched on is off when it is needed. A record is two words that
 //! the exit has in registers anyway.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 /// How many exits are remembered. A power of two.
 pub const DEPTH: usize = 32;
 
@@ -33,27 +35,109 @@ impl Record {
     }
 }
 
-/// A ring of records.
-#[derive(Clone, Debug)]
-#[repr(C)]
-pub struct Trace {
-    count: u64,
-    ring: [Record; DEPTH],
+/// The interrupts that are counted apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A timer of the guest.
+    Timer,
+    /// Another lane.
+    Kick,
+    /// Anything else: EL2's own, the virtual GIC's maintenance, errors.
+    Other,
 }
 
-impl Trace {
-    /// Nothing has happened.
+/// How many exception classes ESR_EL2.EC can name.
+const CLASSES: usize = 64;
+
+/// How many exits of each kind a lane has had in all its lives. The lane adds to it, anybody may read it.
+#[derive(Debug)]
+pub struct Counts {
+    classes: [AtomicU64; CLASSES],
+    interrupts: [AtomicU64; 3],
+}
+
+impl Counts {
+    /// None yet.
+    #[expect(clippy::new_without_default, reason = "one way to say it is enough")]
     #[must_use]
     pub const fn new() -> Self {
         Self {
+            classes: [const { AtomicU64::new(0) }; CLASSES],
+            interrupts: [const { AtomicU64::new(0) }; 3],
+        }
+    }
+
+    /// Exits by exceptions of this class.
+    #[must_use]
+    pub fn of_class(&self, class: u8) -> u64 {
+        read(self.classes.get(usize::from(class)))
+    }
+
+    /// Exits by interrupts.
+    #[must_use]
+    pub fn of_interrupts(&self, source: Source) -> u64 {
+        read(self.interrupts.get(source as usize))
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let all = self.classes.iter().chain(&self.interrupts);
+        all.fold(0, |sum, one| sum.wrapping_add(read(Some(one))))
+    }
+}
+
+fn read(counter: Option<&AtomicU64>) -> u64 {
+    counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+}
+
+/// Only the lane writes, so this need not be one step.
+#[inline(always)]
+fn add_one(counter: Option<&AtomicU64>) {
+    if let Some(counter) = counter {
+        let next = counter.load(Ordering::Relaxed).wrapping_add(1);
+        counter.store(next, Ordering::Relaxed);
+    }
+}
+
+/// A ring of records.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub struct Trace<'m> {
+    count: u64,
+    counts: &'m Counts,
+    ring: [Record; DEPTH],
+}
+
+impl<'m> Trace<'m> {
+    /// Nothing has happened. Exits are counted here.
+    #[must_use]
+    pub const fn new(counts: &'m Counts) -> Self {
+        Self {
             count: 0,
+            counts,
             ring: [Record { cause: 0, pc: 0 }; DEPTH],
         }
     }
 
-    /// Remembers an exit.
+    /// Remembers a synchronous exit.
     #[inline(always)]
-    pub fn note(&mut self, cause: u64, pc: u64) {
+    pub fn note(&mut self, esr: u64, pc: u64) {
+        #[expect(clippy::cast_possible_truncation, reason = "six bits")]
+        let class = (esr >> 26) as usize & (CLASSES - 1);
+        add_one(self.counts.classes.get(class));
+        self.record(esr, pc);
+    }
+
+    /// Remembers an interrupt.
+    #[inline(always)]
+    pub fn note_interrupt(&mut self, intid: u32, source: Source, pc: u64) {
+        add_one(self.counts.interrupts.get(source as usize));
+        self.record(Record::IRQ | u64::from(intid), pc);
+    }
+
+    #[inline(always)]
+    fn record(&mut self, cause: u64, pc: u64) {
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
         let place = (self.count as usize) & (DEPTH - 1);
         if let Some(record) = self.ring.get_mut(place) {
@@ -79,12 +163,6 @@ impl Trace {
     }
 }
 
-impl Default for Trace {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +170,8 @@ mod tests {
 
     #[test]
     fn the_last_exits_oldest_first() {
-        let mut trace = Trace::new();
+        let counts = Counts::new();
+        let mut trace = Trace::new(&counts);
         assert_eq!(trace.iter().count(), 0);
         for n in 0..5 {
             trace.note(n, n * 10);
@@ -108,6 +187,29 @@ mod tests {
         let seen: Vec<_> = trace.iter().map(|record| record.cause).collect();
         assert_eq!(seen, (100 - DEPTH as u64..100).collect::<Vec<_>>());
         assert_eq!(trace.count(), 100);
+    }
+
+    #[test]
+    fn exits_are_counted_by_what_they_were() {
+        let counts = Counts::new();
+        let mut trace = Trace::new(&counts);
+        for class in 0..64_u64 {
+            for _ in 0..=class {
+                trace.note(class << 26 | 0x3ff_ffff, 0);
+            }
+        }
+        trace.note_interrupt(27, Source::Timer, 0);
+        trace.note_interrupt(7, Source::Kick, 0);
+        trace.note_interrupt(1023, Source::Other, 0);
+        trace.note_interrupt(6, Source::Other, 0);
+        for class in 0..64_u8 {
+            assert_eq!(counts.of_class(class), u64::from(class) + 1);
+        }
+        let interrupts = [Source::Timer, Source::Kick, Source::Other];
+        assert_eq!(interrupts.map(|one| counts.of_interrupts(one)), [1, 1, 2]);
+        assert_eq!(counts.total(), trace.count());
+        let last = trace.iter().last().unwrap();
+        assert_eq!(last.interrupt(), Some(6));
     }
 
     #[test]

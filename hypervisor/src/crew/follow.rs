@@ -79,7 +79,8 @@ impl Crew {
         let busy = member.stand == Stand::Ready && !(single && in_wait(vm, member.lane));
         member.signs.look(&vm.watchdog, exits, ran, busy, now);
         let resident = self.loaded == Some(index);
-        report::look(member.seat, member.lane, resident);
+        let measured = (!single).then_some(ran);
+        report::look(member.seat, self.looked, member.lane, resident, measured);
         if member.lane.index() == 0
             && let Some(ticks) = vm.watchdog.hangs(now)
         {
