@@ -71,6 +71,7 @@ pub fn look(seat: &Seat, number: u64, lane: &Vcpu<'static>, resident: bool, ran:
             pstate: lane.context.spsr,
             vbar,
             ran,
+            exits: lane.trace.by_reason(),
         },
     );
 }

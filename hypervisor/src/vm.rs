@@ -10,6 +10,7 @@ use stage2_addr::Ipa;
 use vcpu::machine::Machine;
 use vcpu::serve::Lines;
 use vcpu::timer::VmClock;
+use vcpu::trace::REASONS;
 use vcpu_board::RAM_BASE;
 
 use crate::life::Life;
@@ -77,6 +78,7 @@ pub struct Look {
     vbar: AtomicU64,
     /// [`UNMEASURED`], or ticks.
     ran: AtomicU64,
+    exits: [AtomicU64; REASONS.len()],
 }
 
 /// Set in an entry to tell an order to start at address 0 from none. An entry is a multiple of 4.
@@ -90,6 +92,8 @@ pub struct Seen {
     pub vbar: u64,
     /// For how many ticks it has run. Nobody measures that of a lane whose CPU is its own.
     pub ran: Option<u64>,
+    /// How often it has left the guest for each reason.
+    pub exits: [u64; REASONS.len()],
 }
 
 /// Nobody measures how long it has run.
@@ -109,6 +113,7 @@ impl Seat {
                 pstate: AtomicU64::new(0),
                 vbar: AtomicU64::new(0),
                 ran: AtomicU64::new(UNMEASURED),
+                exits: [const { AtomicU64::new(0) }; REASONS.len()],
             },
         }
     }
@@ -150,6 +155,9 @@ impl Look {
         self.vbar.store(seen.vbar, Ordering::Relaxed);
         let ran = seen.ran.unwrap_or(UNMEASURED);
         self.ran.store(ran, Ordering::Relaxed);
+        for (counter, number) in self.exits.iter().zip(seen.exits) {
+            counter.store(number, Ordering::Relaxed);
+        }
         self.taken.store(number, Ordering::Release);
     }
 
@@ -162,6 +170,7 @@ impl Look {
                 pstate: self.pstate.load(Ordering::Relaxed),
                 vbar: self.vbar.load(Ordering::Relaxed),
                 ran: (ran != UNMEASURED).then_some(ran),
+                exits: self.exits.each_ref().map(|one| one.load(Ordering::Relaxed)),
             }
         })
     }

@@ -7,7 +7,7 @@ use crate::inject::{self, El1Regs, Exception};
 use crate::machine::Machine;
 use crate::sysreg;
 use crate::timer::{Timer, Timers, VmClock};
-use crate::trace::{Counts, Source, Trace};
+use crate::trace::{Source, Trace};
 use crate::vgic::{LaneGic, PHYSICAL_TIMER, VIRTUAL_TIMER};
 
 /// A lane: all that is its own. Exactly one CPU has it at any time, by `&mut`.
@@ -24,7 +24,7 @@ pub struct Vcpu<'m> {
     /// The lane's half of the virtual GIC.
     pub gic: LaneGic,
     /// The last exits.
-    pub trace: Trace<'m>,
+    pub trace: Trace,
     /// Trapped registers that the lane keeps.
     pub sysregs: sysreg::Lane,
     /// EL1 and EL0 registers while the lane is not on a CPU.
@@ -77,7 +77,7 @@ impl<'m> Vcpu<'m> {
             machine,
             interrupt: NO_INTERRUPT,
             gic: LaneGic::new(index),
-            trace: Trace::new(counts(machine, index)),
+            trace: Trace::new(),
             sysregs: sysreg::Lane::RESET,
             el1: El1State::RESET,
             fp: FpState::RESET,
@@ -151,16 +151,6 @@ impl<'m> Vcpu<'m> {
             }
             Verdict::Resume => {}
         }
-    }
-}
-
-/// Where a lane's exits are counted.
-const fn counts(machine: &Machine, index: usize) -> &Counts {
-    let [first, ..] = &machine.counts;
-    match machine.counts.split_at_checked(index) {
-        Some((_, [mine, ..])) => mine,
-        // No machine has such a lane.
-        Some((_, [])) | None => first,
     }
 }
 

@@ -10,13 +10,12 @@ use vcpu_board::console::LineBuffer;
 use vcpu_board::pl011::{self, Pl011};
 use vcpu_board::pl031::Pl031;
 use vcpu_board::ring::Ring;
-use vcpu_board::{Board, MAX_LANES, RAM_BASE};
+use vcpu_board::{Board, RAM_BASE};
 
 use crate::idregs::IdRegs;
 use crate::inject::Features;
 use crate::psci::Power;
 use crate::smccc::Workarounds;
-use crate::trace::Counts;
 use crate::vgic::Vgic;
 use unfinished::{Pace, Watch};
 
@@ -35,8 +34,6 @@ pub struct Machine {
     pub vgic: Vgic,
     /// Which lanes are on.
     pub power: Power,
-    /// Each lane's exits.
-    pub counts: [Counts; MAX_LANES],
     /// Who answers at which address.
     pub board: Board,
     /// The console.
@@ -83,7 +80,6 @@ impl Machine {
             workarounds,
             vgic: Vgic::new(lanes),
             power: Power::new(lanes),
-            counts: [const { Counts::new() }; MAX_LANES],
             board: Board::new(lanes, Ipa::new(RAM_BASE), ram_bytes),
             console: Mutex::new(Console {
                 uart: Pl011::new(),

@@ -3,8 +3,6 @@
 //! Always on: a trace that has to be switched on is off when it is needed. A record is two words that
 //! the exit has in registers anyway.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 /// How many exits are remembered. A power of two.
 pub const DEPTH: usize = 32;
 
@@ -49,75 +47,74 @@ pub enum Source {
 /// How many exception classes ESR_EL2.EC can name.
 const CLASSES: usize = 64;
 
-/// How many exits of each kind a lane has had in all its lives. The lane adds to it, anybody may read it.
-#[derive(Debug)]
-pub struct Counts {
-    classes: [AtomicU64; CLASSES],
-    interrupts: [AtomicU64; 3],
-}
+/// How many sources there are.
+const SOURCES: usize = 3;
 
-impl Counts {
-    /// None yet.
-    #[expect(clippy::new_without_default, reason = "one way to say it is enough")]
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            classes: [const { AtomicU64::new(0) }; CLASSES],
-            interrupts: [const { AtomicU64::new(0) }; 3],
-        }
-    }
+/// What a person calls the reasons of exits.
+pub const REASONS: [&str; 10] = [
+    "hypercalls",
+    "secure calls",
+    "system registers",
+    "device accesses",
+    "waits",
+    "debug",
+    "other exceptions",
+    "timer interrupts",
+    "kicks",
+    "other interrupts",
+];
 
-    /// Exits by exceptions of this class.
-    #[must_use]
-    pub fn of_class(&self, class: u8) -> u64 {
-        read(self.classes.get(usize::from(class)))
-    }
-
-    /// Exits by interrupts.
-    #[must_use]
-    pub fn of_interrupts(&self, source: Source) -> u64 {
-        read(self.interrupts.get(source as usize))
-    }
-
-    /// All of them.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        let all = self.classes.iter().chain(&self.interrupts);
-        all.fold(0, |sum, one| sum.wrapping_add(read(Some(one))))
+/// Which of the reasons an exception class is (ESR_EL2.EC, Arm ARM D19.2.37).
+const fn reason_of(class: usize) -> usize {
+    match class {
+        0x12 | 0x16 => 0,
+        0x13 | 0x17 => 1,
+        0x03..=0x06 | 0x08 | 0x0c | 0x18 => 2,
+        0x24 => 3,
+        0x01 => 4,
+        0x30 | 0x32 | 0x34 | 0x38 | 0x3a | 0x3c => 5,
+        _ => 6,
     }
 }
 
-fn read(counter: Option<&AtomicU64>) -> u64 {
-    counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
-}
-
-/// Only the lane writes, so this need not be one step.
-#[inline(always)]
-fn add_one(counter: Option<&AtomicU64>) {
-    if let Some(counter) = counter {
-        let next = counter.load(Ordering::Relaxed).wrapping_add(1);
-        counter.store(next, Ordering::Relaxed);
-    }
-}
-
-/// A ring of records.
+/// A ring of records, and how many exits of each kind there were.
 #[derive(Clone, Debug)]
 #[repr(C)]
-pub struct Trace<'m> {
+pub struct Trace {
     count: u64,
-    counts: &'m Counts,
+    interrupts: [u64; SOURCES],
+    classes: [u64; CLASSES],
     ring: [Record; DEPTH],
 }
 
-impl<'m> Trace<'m> {
-    /// Nothing has happened. Exits are counted here.
+impl Trace {
+    /// Nothing has happened.
     #[must_use]
-    pub const fn new(counts: &'m Counts) -> Self {
+    pub const fn new() -> Self {
         Self {
             count: 0,
-            counts,
+            interrupts: [0; SOURCES],
+            classes: [0; CLASSES],
             ring: [Record { cause: 0, pc: 0 }; DEPTH],
         }
+    }
+
+    /// How many exits there were for each of the [`REASONS`].
+    #[must_use]
+    pub fn by_reason(&self) -> [u64; REASONS.len()] {
+        let mut sums = [0_u64; REASONS.len()];
+        let mut add = |reason: usize, number: u64| {
+            if let Some(sum) = sums.get_mut(reason) {
+                *sum = sum.wrapping_add(number);
+            }
+        };
+        for (class, number) in self.classes.iter().enumerate() {
+            add(reason_of(class), *number);
+        }
+        for (source, number) in self.interrupts.iter().enumerate() {
+            add(REASONS.len() - SOURCES + source, *number);
+        }
+        sums
     }
 
     /// Remembers a synchronous exit.
@@ -125,14 +122,18 @@ impl<'m> Trace<'m> {
     pub fn note(&mut self, esr: u64, pc: u64) {
         #[expect(clippy::cast_possible_truncation, reason = "six bits")]
         let class = (esr >> 26) as usize & (CLASSES - 1);
-        add_one(self.counts.classes.get(class));
+        if let Some(counter) = self.classes.get_mut(class) {
+            *counter = counter.wrapping_add(1);
+        }
         self.record(esr, pc);
     }
 
     /// Remembers an interrupt.
     #[inline(always)]
     pub fn note_interrupt(&mut self, intid: u32, source: Source, pc: u64) {
-        add_one(self.counts.interrupts.get(source as usize));
+        if let Some(counter) = self.interrupts.get_mut(source as usize) {
+            *counter = counter.wrapping_add(1);
+        }
         self.record(Record::IRQ | u64::from(intid), pc);
     }
 
@@ -163,6 +164,12 @@ impl<'m> Trace<'m> {
     }
 }
 
+impl Default for Trace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,8 +177,7 @@ mod tests {
 
     #[test]
     fn the_last_exits_oldest_first() {
-        let counts = Counts::new();
-        let mut trace = Trace::new(&counts);
+        let mut trace = Trace::new();
         assert_eq!(trace.iter().count(), 0);
         for n in 0..5 {
             trace.note(n, n * 10);
@@ -191,8 +197,7 @@ mod tests {
 
     #[test]
     fn exits_are_counted_by_what_they_were() {
-        let counts = Counts::new();
-        let mut trace = Trace::new(&counts);
+        let mut trace = Trace::new();
         for class in 0..64_u64 {
             for _ in 0..=class {
                 trace.note(class << 26 | 0x3ff_ffff, 0);
@@ -202,12 +207,13 @@ mod tests {
         trace.note_interrupt(7, Source::Kick, 0);
         trace.note_interrupt(1023, Source::Other, 0);
         trace.note_interrupt(6, Source::Other, 0);
-        for class in 0..64_u8 {
-            assert_eq!(counts.of_class(class), u64::from(class) + 1);
-        }
-        let interrupts = [Source::Timer, Source::Kick, Source::Other];
-        assert_eq!(interrupts.map(|one| counts.of_interrupts(one)), [1, 1, 2]);
-        assert_eq!(counts.total(), trace.count());
+        let sums = trace.by_reason();
+        assert_eq!(sums[7..], [1, 1, 2]);
+        assert_eq!(sums.iter().sum::<u64>(), trace.count());
+        let of = |classes: &[u64]| classes.iter().map(|class| class + 1).sum::<u64>();
+        assert_eq!(sums[0], of(&[0x12, 0x16]));
+        assert_eq!(sums[1], of(&[0x13, 0x17]));
+        assert_eq!(sums[3..5], [of(&[0x24]), of(&[0x01])]);
         let last = trace.iter().last().unwrap();
         assert_eq!(last.interrupt(), Some(6));
     }

@@ -5,6 +5,11 @@ use crate::say;
 /// Longer lines are broken: a guest that never ends its line must not fill our memory.
 const LONGEST: usize = 16 * 1024;
 
+/// What EL2's prompt begins with (docs/console.md).
+const PROMPT: &[u8] = b"xdv | > ";
+/// EL2 sends it, a space and it again to take a character off its prompt. Of a guest no such byte ever comes.
+const BACKSPACE: u8 = 0x08;
+
 /// Collects bytes into lines.
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -22,7 +27,10 @@ impl Lines {
                     line(String::new());
                 }
             }
-            if byte != b'\n' {
+            if byte == BACKSPACE && self.partial.starts_with(PROMPT) {
+                let length = self.partial.len().saturating_sub(1);
+                self.partial.truncate(length.max(PROMPT.len()));
+            } else if byte != b'\n' {
                 self.partial.push(byte);
             }
         }
@@ -143,6 +151,18 @@ mod tests {
         assert_eq!(unfinished(b"\xa4").as_deref(), Some("a | / # l\u{e4}"));
         assert_eq!(unfinished(b"\r").as_deref(), Some("a | / # l\u{e4}"));
         assert_eq!(unfinished(b"\n"), None);
+    }
+
+    #[test]
+    fn what_is_corrected_at_the_hypervisor_s_prompt_is_gone() {
+        assert_eq!(
+            lines(&[
+                b"xdv | > lisr\x08 \x08t\n",
+                b"xdv | > a\x08 \x08\x08 \x08\n"
+            ]),
+            ["xdv | > list", "xdv | > "]
+        );
+        assert_eq!(lines(&[b"a | > b\x08 \x08\n"]), ["a | > b\\u{8} \\u{8}"]);
     }
 
     #[test]

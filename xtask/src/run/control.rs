@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client may take to say what it wants.
 const SLOW_CLIENT: Duration = Duration::from_secs(5);
 /// No command is longer.
-const LONGEST: usize = 120;
+const LONGEST: usize = 80;
 /// What EL2's answers begin with.
 const HEAD: &str = "xdv | ctl: ";
 /// What EL2 says when it has started the guests; from then on it listens.
