@@ -120,7 +120,6 @@ impl Trace {
     /// Remembers a synchronous exit.
     #[inline(always)]
     pub fn note(&mut self, esr: u64, pc: u64) {
-        #[expect(clippy::cast_possible_truncation, reason = "six bits")]
         let class = (esr >> 26) as usize & (CLASSES - 1);
         if let Some(counter) = self.classes.get_mut(class) {
             *counter = counter.wrapping_add(1);
