@@ -287,9 +287,17 @@ mod tests {
                         Device::Pl011 => PL011_BASE,
                         Device::Pl031 => PL031_BASE,
                         Device::Virtio(slot) => VIRTIO_BASE + slot as u64 * VIRTIO_STRIDE,
+                        Device::Flash => FLASH_BASE,
                         Device::Ram => RAM_BASE,
                     };
                     prop_assert_eq!(base + offset, ipa);
+                }
+                let plain = board.find(Ipa::new(ipa));
+                let flashed = board.with_flash().find(Ipa::new(ipa));
+                if plain.is_none() && ipa < FLASH_SIZE {
+                    prop_assert_eq!(flashed, Some(Place { device: Device::Flash, offset: ipa }));
+                } else {
+                    prop_assert_eq!(flashed, plain);
                 }
             }
         }
