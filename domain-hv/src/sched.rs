@@ -322,6 +322,33 @@ impl Scheduler {
         });
     }
 
+    /// What went by since the last call was not for the lane that was decided to run: `slot` caused it. A lane that
+    /// sleeps and wakes again and again pays for the switches to it and back, not whom it keeps from running.
+    pub fn charge_to(&mut self, slot: Slot, now: u64) {
+        let Some(ticks) = now.checked_sub(self.since) else {
+            return;
+        };
+        self.since = now;
+        if slot.index() >= self.lanes {
+            return;
+        }
+        let others = self.ready & self.funded & !slot.bit();
+        let account = self.account_mut(slot);
+        account.ran = account.ran.saturating_add(ticks);
+        let over = account.spend(ticks);
+        // Nobody with budget had to wait: it was spare time.
+        if others != 0 {
+            account.debt = account.debt.saturating_add(over);
+        }
+        self.note(slot);
+    }
+
+    /// Whether a lane has budget left.
+    #[must_use]
+    pub const fn has_budget(&self, slot: Slot) -> bool {
+        self.funded & slot.bit() != 0
+    }
+
     /// Brings all accounts up to now, for who wants to read them. Returns the time that counts, which never goes back.
     #[inline]
     pub fn settle(&mut self, now: u64) -> u64 {

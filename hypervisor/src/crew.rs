@@ -29,6 +29,8 @@ use crate::vm::{Seat, Vm};
 use crate::watch::Signs;
 use member::{Member, Stand};
 
+/// From an interrupt to the crew's finding out whom it was for takes no longer than a second divided by this.
+const EXITS_A_SECOND: u64 = 1_000_000;
 /// Later than anything.
 const NEVER: u64 = u64::MAX;
 
@@ -38,6 +40,8 @@ pub struct Crew {
     scheduler: Scheduler,
     /// Whose world is in the CPU.
     loaded: Option<usize>,
+    /// Who was put into the CPU last, and may have left since.
+    latest: Option<Slot>,
     /// Which lane of each machine was here last.
     last: [Option<usize>; MAX_GUESTS],
     /// What EL2's own timer is set to; [`NEVER`] when it is off.
@@ -66,6 +70,7 @@ impl Crew {
             members: ArrayVec::new_const(),
             scheduler: Scheduler::new(),
             loaded: None,
+            latest: None,
             last: [None; MAX_GUESTS],
             alarm: NEVER,
             deadline: NEVER,
@@ -160,6 +165,7 @@ impl Crew {
             }
             let decision = self.scheduler.decide(now);
             let Some(slot) = decision.run else {
+                self.latest = None;
                 self.arm(NEVER);
                 return Turn::Idle;
             };
@@ -170,15 +176,32 @@ impl Crew {
                 return Turn::Build(index);
             }
             if self.loaded != Some(index) {
-                if self.unload() {
-                    // Something came for the lane that has just left: decide again.
+                let payer = self.pays_for_switch().filter(|payer| *payer != slot);
+                // When something came for the lane that has just left, who is next is open again.
+                if !self.unload() {
+                    self.load(index);
+                    self.latest = Some(slot);
+                }
+                if let Some(payer) = payer {
+                    self.scheduler.charge_to(payer, timer::now());
+                }
+                if self.loaded != Some(index) || payer.is_some() {
+                    // Until when it may run has moved.
                     continue;
                 }
-                self.load(index);
             }
             self.arm(decision.until.unwrap_or(NEVER));
             return Turn::Run(index);
         }
+    }
+
+    /// Whom a switch is charged to, if not to the lane that comes: the one that has left by itself or used up what it
+    /// had. One that is put off by a lane with an earlier deadline does not pay for it, neither now nor when it is back.
+    fn pays_for_switch(&self) -> Option<Slot> {
+        let slot = self.latest?;
+        let member = self.members.get(slot.index())?;
+        let put_off = member.stand == Stand::Ready && self.scheduler.has_budget(slot);
+        (!put_off).then_some(slot)
     }
 
     /// Whether a lane has this CPU all to itself, so that there is nothing to schedule.
@@ -244,6 +267,12 @@ impl Crew {
         if !self.is_single()
             && let Some(member) = self.members.get(index)
         {
+            if self.latest.is_some_and(|latest| latest != member.slot) {
+                // The interrupt that ended another lane's run came for this one.
+                let came = now.saturating_sub(timer::frequency() / EXITS_A_SECOND);
+                self.scheduler.settle(came);
+                self.scheduler.charge_to(member.slot, now);
+            }
             self.scheduler.wake(member.slot, now);
         }
     }
@@ -309,10 +338,11 @@ impl Crew {
         let Some(member) = self.members.get_mut(index) else {
             return;
         };
-        let (vm, lane) = (member.vm, member.lane.index());
-        self.scheduler.block(member.slot, timer::now());
+        let (vm, lane, slot) = (member.vm, member.lane.index(), member.slot);
         // Everything that CPU_ON will find is put in place before it comes, not after.
         self.prepare(index);
+        // The work of it is on the lane's own account.
+        self.scheduler.block(slot, timer::now());
         // Off to the other lanes only now: what they send or set from here on is for the lane's next life.
         if vm.machine.power.turned_off(lane) == LastOut::NoneRemain {
             life::end(house, vm, Cause::AllLanesOff, None);

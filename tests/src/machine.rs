@@ -175,6 +175,13 @@ impl Machine {
         self
     }
 
+    /// Counting instructions instead of time.
+    #[must_use]
+    pub fn icount(mut self) -> Self {
+        self.arguments.push("--icount".to_owned());
+        self
+    }
+
     /// The hypervisor's own deadline.
     #[must_use]
     pub const fn seconds(mut self, seconds: u64) -> Self {

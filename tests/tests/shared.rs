@@ -1,6 +1,9 @@
 //! Lanes that take turns on a CPU: nothing of one is ever another's, and nobody gets less than he was promised.
 
+use std::fs;
+
 use anyhow::{Context, ensure};
+use tests::machine::{Machine, scratch};
 use tests::matrix::{self, Point};
 use tests::transcript::Transcript;
 
@@ -72,6 +75,117 @@ fn and_so_it_is_when_nobody_takes_the_cpu_away() -> anyhow::Result<()> {
             .machine("tests/configs/shared-keepers-dedicated.toml")
             .run()?;
         kept(&transcript, &["pair", "single"])?;
+    }
+    Ok(())
+}
+
+/// Of a CPU, in hundred thousandths, and what the guest needs of it in every 10 ms.
+const PROMISED: u64 = 30_000;
+
+/// A neighbour with two lanes, who has all that the quiet guest was not promised.
+#[derive(Clone, Copy, Debug)]
+struct Noise {
+    how: &'static str,
+    period: &'static str,
+    run_ms: u64,
+}
+
+/// One CPU, on which an instruction takes a nanosecond, for the two of them. What the quiet guest said at its end.
+fn beside(noise: Noise, greedy: bool, qemu: Option<&str>) -> anyhow::Result<Transcript> {
+    let Noise {
+        how,
+        period,
+        run_ms,
+    } = noise;
+    let (word, longer) = (if greedy { "greedy" } else { "" }, run_ms + 50);
+    let text = format!(
+        r#"
+[machine]
+cpus = 1
+
+[[guest]]
+name = "quiet"
+kernel = "test:quiet"
+cmdline = "run_ms={run_ms} {word}"
+memory = "4M"
+lanes = 1
+budget = "30%"
+
+[[guest]]
+name = "noisy"
+kernel = "test:noisy"
+cmdline = "how={how} run_ms={longer}"
+memory = "4M"
+lanes = 2
+budget = "35%"
+period = "{period}"
+"#
+    );
+    let config = scratch()?.join(format!("noisy-{how}.toml"));
+    fs::write(&config, text)?;
+    let transcript = Machine::of(&config.to_string_lossy())
+        .cpu("cortex-a57,cntfrq=1000000000")
+        .icount()
+        .qemu(qemu)
+        .run()?;
+    transcript.no_panic()?;
+    for guest in ["quiet", "noisy"] {
+        transcript.well(guest)?;
+    }
+    transcript.ended(0)?;
+    for line in transcript.lines_of("quiet") {
+        println!("beside {how} every {period}: {line}");
+    }
+    Ok(transcript)
+}
+
+/// Its jobs take 99 % of what it was promised, and none of them is late; if it takes what it can get, it has 99 % of
+/// its promise at least.
+#[test]
+fn a_noisy_neighbour_leaves_what_was_promised() -> anyhow::Result<()> {
+    let quick = [("burn", "10ms", 300), ("timers", "1ms", 200)];
+    let all = [
+        ("burn", "10ms", 2000),
+        ("timers", "10ms", 2000),
+        ("sgi", "10ms", 2000),
+        ("print", "10ms", 60),
+        ("mmio", "10ms", 2000),
+        ("onoff", "10ms", 2000),
+        ("burn", "1ms", 2000),
+        ("timers", "1ms", 2000),
+        ("sgi", "1ms", 2000),
+        ("print", "1ms", 60),
+        ("mmio", "1ms", 2000),
+        ("onoff", "1ms", 2000),
+    ];
+    let (kinds, emulators): (&[_], _) = if matrix::full() {
+        (&all, matrix::emulators())
+    } else {
+        (&quick, vec![None])
+    };
+    for (how, period, run_ms) in kinds.iter().copied() {
+        let noise = Noise {
+            how,
+            period,
+            run_ms,
+        };
+        for qemu in &emulators {
+            let transcript = beside(noise, false, qemu.as_deref())?;
+            let (late, jobs) = (
+                figure(&transcript, "quiet", "late")?,
+                figure(&transcript, "quiet", "of")?,
+            );
+            ensure!(
+                late == 0 && jobs >= run_ms / 10,
+                "{how}: {late} of {jobs} jobs late:\n{}",
+                transcript.text()
+            );
+            let share = figure(&beside(noise, true, qemu.as_deref())?, "quiet", "share")?;
+            ensure!(
+                share >= PROMISED * 99 / 100,
+                "{how}: {share} instead of {PROMISED}"
+            );
+        }
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ macro_rules! kept_registers {
             CNTP_CVAL_EL0 "cntp_cval_el0" u64::MAX, 0;
             CNTP_CTL_EL0 "cntp_ctl_el0" 2, 0;
             MDSCR_EL1 "mdscr_el1" 0xffff_ffff, 0;
-            // The first breakpoint and watchpoint are armed; the second ones are off, and only kept.
+            // The first or third breakpoint and watchpoint are armed; the second ones are off, and only kept.
             DBGBVR1_EL1 "s2_0_c0_c1_4" 0xffff_ffff_ffff_fffc, 0;
             DBGBCR1_EL1 "s2_0_c0_c1_5" 0xffff_fffe, 0;
             DBGWVR1_EL1 "s2_0_c0_c1_6" 0xffff_ffff_ffff_fffc, 0;

@@ -43,17 +43,28 @@ fn data(place: usize) -> Option<u64> {
         .map(|word| memory::address_of(word.as_ptr()))
 }
 
-/// Sets this lane's two points.
-pub fn arm(place: usize) {
+/// Sets this lane's two points: the first of each kind, or the third, so that one that stays behind is not overwritten by
+/// the next lane's.
+pub fn arm(place: usize, third: bool) {
     debug::set_os_lock(false);
     debug::set_mdscr(debug::MDE | debug::KDE);
-    // SAFETY: debug exceptions are masked but in `pass`, which expects them.
-    unsafe {
-        asm!(
-            "msr s2_0_c0_c0_4, {}", "msr s2_0_c0_c0_5, {}", "msr s2_0_c0_c0_6, {}", "msr s2_0_c0_c0_7, {}", "isb",
-            in(reg) code(place), in(reg) BREAK, in(reg) data(place).unwrap_or(0), in(reg) WATCH,
-            options(nostack, preserves_flags)
-        );
+    let (code, data) = (code(place), data(place).unwrap_or(0));
+    if third {
+        // SAFETY: debug exceptions are masked but in `pass`, which expects them.
+        unsafe {
+            asm!(
+                "msr s2_0_c0_c2_4, {}", "msr s2_0_c0_c2_5, {}", "msr s2_0_c0_c2_6, {}", "msr s2_0_c0_c2_7, {}", "isb",
+                in(reg) code, in(reg) BREAK, in(reg) data, in(reg) WATCH, options(nostack, preserves_flags)
+            );
+        }
+    } else {
+        // SAFETY: as above.
+        unsafe {
+            asm!(
+                "msr s2_0_c0_c0_4, {}", "msr s2_0_c0_c0_5, {}", "msr s2_0_c0_c0_6, {}", "msr s2_0_c0_c0_7, {}", "isb",
+                in(reg) code, in(reg) BREAK, in(reg) data, in(reg) WATCH, options(nostack, preserves_flags)
+            );
+        }
     }
 }
 

@@ -83,3 +83,11 @@ pub fn load(address: u64) -> u64 {
     };
     value
 }
+
+/// So many turns of a loop of two instructions; at least one.
+pub fn turn(times: u64) {
+    // SAFETY: counts a register down.
+    unsafe {
+        asm!("2: subs {0}, {0}, #1", "b.hi 2b", inout(reg) times => _, options(nomem, nostack))
+    };
+}

@@ -191,3 +191,77 @@ fn ties_go_to_the_lower_slot() {
         assert_eq!(decision.until, Some(now));
     }
 }
+
+/// A sleeper whose every wake-up makes the CPU switch to it and back, which takes longer than what it does in between.
+/// Who pays for the switches decides whether the other one has its budget.
+#[test]
+fn who_causes_switches_pays_for_them() {
+    const SWITCH: u64 = 30;
+    let run = |sleeper_pays: bool| {
+        let mut cpu = Scheduler::new();
+        let worker = cpu.add(server(3_000, 10_000, 2)).unwrap();
+        let sleeper = cpu.add(server(1_400, 2_000, 2)).unwrap();
+        let (mut now, mut worked) = (0, 0);
+        cpu.wake(worker, now);
+        while now < 1_000_000 {
+            cpu.wake(sleeper, now);
+            let (mut decision, began) = (cpu.decide(now), now);
+            if decision.run == Some(sleeper) {
+                // There, ten ticks of its own, and back.
+                now += SWITCH + 10;
+                cpu.block(sleeper, now);
+                decision = cpu.decide(now);
+                now += SWITCH;
+                if sleeper_pays {
+                    cpu.charge_to(sleeper, now);
+                    decision = cpu.decide(now);
+                }
+            }
+            let end = (began + 90).max(now + 1);
+            let end = decision
+                .until
+                .map_or(end, |until| until.clamp(now + 1, end));
+            if decision.run == Some(worker) {
+                worked += end - now;
+            }
+            now = end;
+        }
+        worked
+    };
+    assert!(run(true) >= 300_000, "{}", run(true));
+    assert!(
+        run(false) < 300_000,
+        "the test shows nothing: {}",
+        run(false)
+    );
+}
+
+/// What a lane is charged beyond its budget comes off the next one, if it kept somebody waiting.
+#[test]
+fn a_charge_beyond_the_budget_is_a_debt() {
+    let mut cpu = Scheduler::new();
+    let worker = cpu.add(server(1_000, 2_000, 2)).unwrap();
+    let sleeper = cpu.add(server(200, 2_000, 2)).unwrap();
+    cpu.wake(sleeper, 0);
+    cpu.wake(worker, 0);
+    cpu.block(sleeper, 0);
+    assert_eq!(cpu.decide(0).run, Some(worker));
+    cpu.charge_to(sleeper, 250);
+    assert!(!cpu.has_budget(sleeper));
+    assert_eq!(cpu.ran(worker), 0, "that was not its time");
+    cpu.wake(sleeper, 250);
+    // Nothing before its deadline, and then what the debt leaves.
+    assert_eq!(cpu.decide(250).run, Some(worker));
+    cpu.decide(1_250);
+    assert!(!cpu.has_budget(sleeper));
+    let next = cpu.decide(2_000);
+    assert!(cpu.has_budget(sleeper));
+    assert!(next.run.is_some());
+    // 200 less 50.
+    cpu.block(worker, 2_000);
+    cpu.block(sleeper, 2_000);
+    cpu.charge_to(sleeper, 2_149);
+    assert!(cpu.has_budget(sleeper));
+    cpu.charge_to(sleeper, 2_150);
+    assert!(!cpu.has_budget(sleeper));
+}

@@ -209,7 +209,7 @@ impl Keeper {
             learnt: [0; REGISTERS.len()],
             fixed: Frame::ZERO,
         };
-        keep_points::arm(keeper.place());
+        keep_points::arm(keeper.place(), KEEPER.load(Relaxed) % 2 == 1);
         // More than once: what another lane has left in between must not look like bits that do not exist.
         for _ in 0..3 {
             let ones = keep::give_away(Way::Nothing, &extreme(true));
