@@ -44,7 +44,7 @@ fn describe(words: &mut Words, vm: &Vm, lane: usize, seat: &Seat, number: u64) -
     match seen.ran {
         None => words.write_str("has a CPU of its own")?,
         Some(ticks) => {
-            let ms = u128::from(ticks) * 1000 / u128::from(timer::frequency().max(1));
+            let ms = ticks.saturating_mul(1000) / timer::frequency().max(1);
             write!(words, "ran {ms} ms")?;
         }
     }
