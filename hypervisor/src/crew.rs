@@ -9,6 +9,7 @@
 
 mod follow;
 mod member;
+mod stopwatch;
 
 use arrayvec::ArrayVec;
 use configs_plan::MAX_GUESTS;
@@ -28,6 +29,7 @@ use crate::report;
 use crate::vm::{Seat, Vm};
 use crate::watch::Signs;
 use member::{Member, Stand};
+use stopwatch::Stopwatch;
 
 /// From an interrupt to the crew's finding out whom it was for takes no longer than a second divided by this.
 const EXITS_A_SECOND: u64 = 1_000_000;
@@ -50,6 +52,8 @@ pub struct Crew {
     deadline: u64,
     /// The last look around that its lanes were in.
     looked: u64,
+    /// How long the only lane ran, where there is only one.
+    alone: Stopwatch,
 }
 
 /// What the CPU is to do now.
@@ -75,6 +79,7 @@ impl Crew {
             alarm: NEVER,
             deadline: NEVER,
             looked: report::BEFORE_ANY,
+            alone: Stopwatch::ZERO,
         }
     }
 
@@ -161,7 +166,7 @@ impl Crew {
             }
             self.gather(house, now);
             if self.is_single() {
-                return self.next_single();
+                return self.next_single(now);
             }
             let decision = self.scheduler.decide(now);
             let Some(slot) = decision.run else {
@@ -210,9 +215,9 @@ impl Crew {
     }
 
     /// What the only lane of the CPU does: its world is always in place.
-    fn next_single(&mut self) -> Turn {
+    fn next_single(&mut self, now: u64) -> Turn {
         self.arm(NEVER);
-        match self.members.first().map(|member| member.stand) {
+        let turn = match self.members.first().map(|member| member.stand) {
             Some(Stand::Ready) if !self.is_paused(0) => {
                 if self.loaded.is_none() {
                     self.load(0);
@@ -221,7 +226,9 @@ impl Crew {
             }
             Some(Stand::Building(_)) => Turn::Build(0),
             Some(Stand::Ready | Stand::Off | Stand::Waiting(_) | Stand::Gone) | None => Turn::Idle,
-        }
+        };
+        self.alone.turn(matches!(turn, Turn::Run(_)), now);
+        turn
     }
 
     fn is_building(&self, index: usize) -> bool {
@@ -464,20 +471,6 @@ impl Crew {
             } else {
                 timer::set_deadline(alarm);
             }
-        }
-    }
-
-    /// Notes where each lane is and how long it has run, for a report.
-    pub fn look(&mut self, number: u64) {
-        self.looked = number;
-        let alone = self.is_single();
-        if !alone {
-            self.scheduler.settle(timer::now());
-        }
-        for (index, member) in self.members.iter().enumerate() {
-            let ran = (!alone).then(|| self.scheduler.ran(member.slot));
-            let resident = self.loaded == Some(index);
-            report::look(member.seat, number, member.lane, resident, ran);
         }
     }
 }

@@ -57,8 +57,8 @@ fn describe_all(vm: &Vm, number: u64) -> Words {
     words
 }
 
-/// Notes where a lane is, whose world is in this CPU or not, and for how long it has run, where that is measured.
-pub fn look(seat: &Seat, number: u64, lane: &Vcpu<'static>, resident: bool, ran: Option<u64>) {
+/// Notes where a lane is, whose world is in this CPU or not, and for how long it has run.
+pub fn look(seat: &Seat, number: u64, lane: &Vcpu<'static>, resident: bool, ran: u64) {
     let vbar = if resident {
         ThisCpu.vbar()
     } else {

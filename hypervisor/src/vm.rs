@@ -76,7 +76,6 @@ pub struct Look {
     pc: AtomicU64,
     pstate: AtomicU64,
     vbar: AtomicU64,
-    /// [`UNMEASURED`], or ticks.
     ran: AtomicU64,
     exits: [AtomicU64; REASONS.len()],
 }
@@ -90,14 +89,11 @@ pub struct Seen {
     pub pc: u64,
     pub pstate: u64,
     pub vbar: u64,
-    /// For how many ticks it has run. Nobody measures that of a lane whose CPU is its own.
-    pub ran: Option<u64>,
+    /// For how many ticks it has run; the waits of a dedicated lane count, for they do not trap.
+    pub ran: u64,
     /// How often it has left the guest for each reason.
     pub exits: [u64; REASONS.len()],
 }
-
-/// Nobody measures how long it has run.
-const UNMEASURED: u64 = u64::MAX;
 
 impl Seat {
     /// A lane that has never run, on the CPU that these interrupt.
@@ -112,7 +108,7 @@ impl Seat {
                 pc: AtomicU64::new(0),
                 pstate: AtomicU64::new(0),
                 vbar: AtomicU64::new(0),
-                ran: AtomicU64::new(UNMEASURED),
+                ran: AtomicU64::new(0),
                 exits: [const { AtomicU64::new(0) }; REASONS.len()],
             },
         }
@@ -153,8 +149,7 @@ impl Look {
         self.pc.store(seen.pc, Ordering::Relaxed);
         self.pstate.store(seen.pstate, Ordering::Relaxed);
         self.vbar.store(seen.vbar, Ordering::Relaxed);
-        let ran = seen.ran.unwrap_or(UNMEASURED);
-        self.ran.store(ran, Ordering::Relaxed);
+        self.ran.store(seen.ran, Ordering::Relaxed);
         for (counter, number) in self.exits.iter().zip(seen.exits) {
             counter.store(number, Ordering::Relaxed);
         }
@@ -163,15 +158,12 @@ impl Look {
 
     /// What the look with this number, or a later one, has seen.
     pub fn get(&self, number: u64) -> Option<Seen> {
-        (self.taken.load(Ordering::Acquire) >= number).then(|| {
-            let ran = self.ran.load(Ordering::Relaxed);
-            Seen {
-                pc: self.pc.load(Ordering::Relaxed),
-                pstate: self.pstate.load(Ordering::Relaxed),
-                vbar: self.vbar.load(Ordering::Relaxed),
-                ran: (ran != UNMEASURED).then_some(ran),
-                exits: self.exits.each_ref().map(|one| one.load(Ordering::Relaxed)),
-            }
+        (self.taken.load(Ordering::Acquire) >= number).then(|| Seen {
+            pc: self.pc.load(Ordering::Relaxed),
+            pstate: self.pstate.load(Ordering::Relaxed),
+            vbar: self.vbar.load(Ordering::Relaxed),
+            ran: self.ran.load(Ordering::Relaxed),
+            exits: self.exits.each_ref().map(|one| one.load(Ordering::Relaxed)),
         })
     }
 }

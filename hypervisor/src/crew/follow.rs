@@ -79,7 +79,7 @@ impl Crew {
         let busy = member.stand == Stand::Ready && !(single && in_wait(vm, member.lane));
         member.signs.look(&vm.watchdog, exits, ran, busy, now);
         let resident = self.loaded == Some(index);
-        let measured = (!single).then_some(ran);
+        let measured = if single { self.alone.read(now) } else { ran };
         report::look(member.seat, self.looked, member.lane, resident, measured);
         if member.lane.index() == 0
             && let Some(ticks) = vm.watchdog.hangs(now)
@@ -118,6 +118,25 @@ impl Crew {
         self.scheduler.block(slot, timer::now());
         vm.reset();
         life::begin(house, vm);
+    }
+
+    /// Notes where each lane is and how long it has run, for a report.
+    pub fn look(&mut self, number: u64) {
+        self.looked = number;
+        let now = timer::now();
+        let alone = self.is_single();
+        if !alone {
+            self.scheduler.settle(now);
+        }
+        for (index, member) in self.members.iter().enumerate() {
+            let ran = if alone {
+                self.alone.read(now)
+            } else {
+                self.scheduler.ran(member.slot)
+            };
+            let resident = self.loaded == Some(index);
+            report::look(member.seat, number, member.lane, resident, ran);
+        }
     }
 
     /// An exit of a lane was EL2's own business, and no sign of its life.

@@ -41,18 +41,12 @@ fn describe(words: &mut Words, vm: &Vm, lane: usize, seat: &Seat, number: u64) -
     let Some(seen) = seat.look.get(number) else {
         return words.write_str("did not answer");
     };
-    match seen.ran {
-        None => words.write_str("has a CPU of its own")?,
-        Some(ticks) => {
-            let ms = ticks.saturating_mul(1000) / timer::frequency().max(1);
-            write!(words, "ran {ms} ms")?;
-        }
-    }
+    let ms = seen.ran.saturating_mul(1000) / timer::frequency().max(1);
     let total = seen
         .exits
         .iter()
         .fold(0_u64, |sum, one| sum.wrapping_add(*one));
-    write!(words, ", {total} exits")?;
+    write!(words, "ran {ms} ms, {total} exits")?;
     let mut separator = ":";
     for (reason, number) in REASONS
         .iter()

@@ -20,7 +20,7 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 /// How often a silent run looks at the clock and at Ctrl-C.
 const TICK: Duration = Duration::from_millis(100);
 /// For how long a line must stand still to count as one that waits, such as a prompt.
-const STILL: Duration = Duration::from_millis(30);
+const STILL: Duration = Duration::from_millis(8);
 
 /// Set by Ctrl-C where no terminal hands it on as a key, and by SIGTERM and SIGHUP.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
