@@ -328,7 +328,7 @@ impl Keeper {
                 let [even, odd] = [0, 1].map(|n| to(u64::from(keep::PING) + n, partner));
                 let by_wfe = u64::from(kind == 6);
                 round.use_x([even, odd, pongs, timers, PINGS, by_wfe], 0b1100_0011);
-                round.arm(virtual_timer.0, virtual_timer.1, timer::ticks(3000));
+                round.arm(virtual_timer.0, virtual_timer.1, timer::ticks(20_000));
                 round.open();
             }
             Way::Nothing => {}
