@@ -23,6 +23,8 @@ const CHUNK: usize = 256;
 pub enum Next {
     /// It goes on.
     Enter,
+    /// It goes on, and no device of its machine knows of the exit.
+    EnterAtOnce,
     /// It has nothing to do for now.
     Wait(Wait),
     /// It lends its turn to this lane of its machine.
@@ -68,6 +70,7 @@ pub fn out(
                 seat.order(entry, context);
                 hw.send_sgi(seat.wake);
             }
+            return Next::EnterAtOnce;
         }
         Task::Fetch => fetch(vm, lane, hw),
         Task::YieldTo(other) => return Next::YieldTo(other),

@@ -209,6 +209,22 @@ impl Crew {
         (!put_off).then_some(slot)
     }
 
+    /// The only lane of this CPU when CPU_ON has just called it and it can run at once: the short way through
+    /// [`next`](Self::next), after the wake interrupt was ended. What else a look around does is lane 0's, a watchdog's,
+    /// or due at a time that EL2's own timer is set to already.
+    pub fn ordered(&mut self, house: &'static House) -> Option<usize> {
+        if !self.is_single() || self.loaded.is_none() || house.last_look() != self.looked {
+            return None;
+        }
+        let member = self.members.first_mut()?;
+        let may = matches!(member.stand, Stand::Off)
+            && !member.paused
+            && member.lane.index() != 0
+            && !member.vm.watchdog.is_on()
+            && member.vm.life.phase() == Phase::Running;
+        (may && member.start(true)).then_some(0)
+    }
+
     /// Whether a lane has this CPU all to itself, so that there is nothing to schedule.
     const fn is_single(&self) -> bool {
         self.members.len() == 1

@@ -3,7 +3,7 @@
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::vectors::enter;
 use hypervisor_arch::{cpu, fault, gic, power, say, world};
-use vcpu::hot;
+use vcpu::hot::{self, Hardware};
 use vcpu::serve::{self, Interrupted};
 
 use crate::alike;
@@ -32,18 +32,29 @@ pub fn cpu(index: usize) -> ! {
         power::off()
     };
     crew.settle_in();
+    let mut ordered = None;
     loop {
-        match crew.next(house) {
+        let turn = match ordered.take() {
+            Some(member) => Turn::Run(member),
+            None => crew.next(house),
+        };
+        match turn {
             Turn::Run(member) => run(house, crew, member),
             Turn::Build(member) => {
                 crew.build(house, member);
                 if cpu::is_interrupted() {
-                    attend(house, crew);
+                    attend(house, crew, ThisCpu.acknowledge());
                 }
             }
             Turn::Idle => {
                 cpu::wait_for_interrupt();
-                attend(house, crew);
+                let intid = ThisCpu.acknowledge();
+                if intid == gic::WAKE_SGI {
+                    gic::end(gic::WAKE_SGI);
+                    ordered = crew.ordered(house);
+                } else {
+                    attend(house, crew, intid);
+                }
             }
         }
     }
@@ -60,7 +71,7 @@ fn run(house: &'static House, crew: &mut Crew, index: usize) {
         let task = serve::answer(member.lane, exit, &mut hw, &mut member.vm.port());
         match carry::out(house, member.vm, member.lane, task, &mut hw) {
             Next::Enter if crew.must_rearm(index) => return,
-            Next::Enter => {}
+            Next::Enter | Next::EnterAtOnce => {}
             Next::Wait(wait) if crew.wait(index, wait) => {}
             Next::YieldTo(other) if !crew.yield_to(index, other) => {}
             Next::Wait(_) | Next::YieldTo(_) => return,
@@ -74,13 +85,13 @@ fn run(house: &'static House, crew: &mut Crew, index: usize) {
     }
 }
 
-/// Takes an interrupt. What it means for the lane whose world is still here is done; the rest is for the crew to find
+/// Takes an interrupt that was acknowledged. What it means for the lane whose world is still here is done; the rest is for the crew to find
 /// out.
-fn attend(house: &'static House, crew: &mut Crew) {
+fn attend(house: &'static House, crew: &mut Crew, intid: u32) {
     let hw = &mut ThisCpu;
     let own = match crew.resident() {
         Some(lane) => {
-            if hot::irq(lane, hw) {
+            if hot::acknowledged(lane, intid, hw) {
                 return;
             }
             match serve::interrupt(lane, hw) {
@@ -88,7 +99,8 @@ fn attend(house: &'static House, crew: &mut Crew) {
                 Interrupted::Served | Interrupted::Notice => None,
             }
         }
-        None => gic::acknowledge(),
+        // None is pending any more: 1020 to 1023.
+        None => (!(1020..1024).contains(&intid)).then_some(intid),
     };
     if let Some(intid) = own {
         operator::interrupt(house, crew, intid);

@@ -126,11 +126,6 @@ impl Seat {
         self.entry.store(0, Ordering::Release);
     }
 
-    /// Whether there is one.
-    pub fn has_order(&self) -> bool {
-        self.entry.load(Ordering::Acquire) != 0
-    }
-
     /// Takes the order, if there is one. Only the lane itself does, and nobody orders it again before it is off.
     pub fn take_order(&self) -> Option<(u64, u64)> {
         let entry = self.entry.load(Ordering::Acquire);

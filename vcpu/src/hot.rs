@@ -94,6 +94,12 @@ fn pc(hw: &impl Hardware) -> Pc {
 #[inline(always)]
 pub fn irq(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
     let intid = hw.acknowledge();
+    acknowledged(vcpu, intid, hw)
+}
+
+/// The rest of [`irq`], once the interrupt is acknowledged.
+#[inline(always)]
+pub fn acknowledged(vcpu: &mut Vcpu, intid: u32, hw: &mut impl Hardware) -> bool {
     if intid == VIRTUAL_TIMER {
         hw.drop_priority(VIRTUAL_TIMER);
         if vcpu.gic.fast_timer(hw) {

@@ -44,7 +44,7 @@ impl Member {
     /// Whether it wants to run and did not before.
     pub(super) fn wakes(&mut self, resident: bool, now: u64) -> bool {
         match self.stand {
-            Stand::Off if self.seat.has_order() => self.start(resident),
+            Stand::Off => return self.start(resident),
             Stand::Waiting(until) => {
                 let called = if resident {
                     self.lane.gic.would_wake(&mut ThisCpu)
@@ -56,7 +56,7 @@ impl Member {
                 }
                 self.stand = Stand::Ready;
             }
-            Stand::Off | Stand::Ready | Stand::Gone | Stand::Building(_) => return false,
+            Stand::Ready | Stand::Gone | Stand::Building(_) => return false,
         }
         true
     }
@@ -69,10 +69,11 @@ impl Member {
         serve::tick(self.lane, &mut ThisCpu);
     }
 
-    /// Begins a life, as CPU_ON says.
-    fn start(&mut self, resident: bool) {
+    /// Begins a life, if CPU_ON has said so.
+    #[inline(always)]
+    pub(super) fn start(&mut self, resident: bool) -> bool {
         let Some((entry, argument)) = self.seat.take_order() else {
-            return;
+            return false;
         };
         let machine = &self.vm.machine;
         self.lane.context.elr = entry;
@@ -84,5 +85,6 @@ impl Member {
         }
         self.stand = Stand::Ready;
         machine.power.started(self.lane.index());
+        true
     }
 }

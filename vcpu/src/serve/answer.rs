@@ -74,7 +74,9 @@ pub fn answer(
     let reason = decode(exit, &syndrome);
     lane.note(exit, &syndrome);
     let (verdict, task) = judge(lane, &syndrome, reason, hw, lines);
-    lane.apply(verdict, syndrome.insn_len(), hw);
+    if !matches!(verdict, Verdict::Resume) {
+        lane.apply(verdict, syndrome.insn_len(), hw);
+    }
     task
 }
 
