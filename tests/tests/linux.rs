@@ -9,7 +9,6 @@ const ONE: &str = "configs/linux.toml";
 const PAIR: &str = "configs/linux-pair.toml";
 const MIXED: &str = "configs/mixed.toml";
 const FAILS: &str = "tests/configs/linux-fails.toml";
-const LOAD: &str = "tests/configs/linux-load.toml";
 
 /// Every Linux tested itself and everything ended well.
 fn good(transcript: &Transcript, linux: &[&str], others: &[&str]) -> anyhow::Result<()> {
@@ -106,23 +105,6 @@ fn a_failed_self_test_fails_the_run() -> anyhow::Result<()> {
     transcript.well("linux")?;
     transcript.has("error: guest linux: self-test: FAILED: CPUs online: 1 instead of 2")?;
     transcript.ended(1)
-}
-
-/// With `XDV_MATRIX=full`: a minute of stress-ng and cyclictest, and no complaint of the kernel.
-#[test]
-fn linux_bears_load() -> anyhow::Result<()> {
-    if !matrix::full() {
-        return Ok(());
-    }
-    let transcript = machine(LOAD, "max", None).seconds(300).run()?;
-    good(&transcript, &["linux"], &[])?;
-    for line in transcript
-        .lines_of("linux")
-        .filter(|line| line.starts_with("load: "))
-    {
-        println!("{line}");
-    }
-    Ok(())
 }
 
 /// With `XDV_MATRIX=full`: every config on every CPU model and emulator that is promised.

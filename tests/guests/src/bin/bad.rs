@@ -1,10 +1,13 @@
 //! The ways a guest can end badly. Command line: `mode=exit code=<n>`, `mode=panic`, `mode=vector`, `mode=masked`, `mode=jump`, `mode=abort`, `mode=sleep`, `mode=off`, `mode=reset`.
+//! And one that is merely a bad neighbour: `mode=burn run_ms=<n>` takes all the time it can get, and ends well.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
 
+use core::hint::black_box;
+
 use tests_arch::memory::{self, SpareRam};
-use tests_arch::{call, gic, println, probe, sys};
+use tests_arch::{call, gic, println, probe, sys, timer};
 use tests_guests::tree;
 
 tests_arch::entry!(main);
@@ -28,6 +31,20 @@ fn main(fdt: &'static [u8]) -> u32 {
         "masked" => {
             sys::mask();
             probe::spin_forever()
+        }
+        // As greedy, but not for ever.
+        "burn" => {
+            let ms = tree::option(line, "run_ms").and_then(tree::number);
+            let end = sys::cntvct() + timer::ticks(ms.unwrap_or(1000));
+            sys::mask();
+            // Where instructions are counted, an emulator takes long to read its clock.
+            let mut work = 0u64;
+            while sys::cntvct() < end {
+                for step in 0..1000 {
+                    work = black_box(work ^ step);
+                }
+            }
+            0
         }
         // Asleep with everything masked and nothing to wake it (SR-17).
         "sleep" => {
