@@ -144,6 +144,8 @@ impl LaneGic {
             hw.set_ppi_enabled(intid, false);
         }
         self.physical = 0;
+        // A sibling may have changed them since the last refill; from here on it calls the lane.
+        self.open = state.open(self.id);
         self.here = false;
         self.saved.0 = hw.read_vmcr();
         for index in 0..4 {
@@ -184,6 +186,12 @@ impl LaneGic {
             hw.write_ap1r(index, 0);
         }
         self.close(vgic, state, 0, hw);
+    }
+
+    /// Forgets the lane's last life, after [`Vgic::reset`] and off any CPU. Its siblings may have begun the new one and
+    /// have set registers of this lane: those stay.
+    pub const fn renew(&mut self) {
+        *self = Self::new(self.id);
     }
 
     /// The slow path of everything that may have changed: a kick, a maintenance interrupt, leftovers.
@@ -455,8 +463,13 @@ impl LaneGic {
         }
     }
 
-    /// Tells other lanes about SPIs that became deliverable to them, once each.
+    /// Tells other lanes about SPIs that became deliverable to them, once each, and those that are away about what others
+    /// have done to their private interrupts.
     fn announce(&self, vgic: &Vgic, state: &mut State, hw: &mut impl VirtGic) {
+        let called = core::mem::take(&mut state.called);
+        for lane in Ones(called & state.parked & !lane_bit(self.id)) {
+            at(&vgic.shared, lane as usize).post(MAIL_ATTENTION, hw);
+        }
         let fresh = core::mem::take(&mut state.spis.fresh);
         if fresh == [0; 2] {
             return;

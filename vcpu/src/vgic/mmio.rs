@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use super::bits::{at, at_mut, lane_bit, low8, low32};
 use super::state::{PRIORITY_MASK, ROUTE_MASK, State};
 use super::table::{self, Policy, Register, Row};
-use super::{INTIDS, LaneGic, Vgic, VirtGic};
+use super::{INTIDS, LaneGic, MAX_LANES, Vgic, VirtGic};
 
 /// Which frame an access falls into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,6 +292,7 @@ fn config_fields(state: &State, access: Access) -> u32 {
 
 /// Registers of SGIs and PPIs of `lane`.
 fn write_private(vgic: &Vgic, state: &mut State, access: Access, lane: usize, value: u32) {
+    let before = state.open(lane);
     let bank = state.bank_mut(lane);
     match access.row.register {
         Register::Waker => bank.asleep = value & 0b10 != 0,
@@ -321,6 +322,7 @@ fn write_private(vgic: &Vgic, state: &mut State, access: Access, lane: usize, va
         | Register::Route
         | Register::Identification => {}
     }
+    state.call(lane, before);
 }
 
 /// Registers of the distributor.
@@ -330,8 +332,7 @@ fn write_shared(vgic: &Vgic, state: &mut State, access: Access, value: u64, lane
     let mut touched = bits;
     match access.row.register {
         Register::Control => {
-            // Every running lane was pulled, so every one refills by the new value.
-            state.control = bits & 3;
+            write_control(state, bits);
             return;
         }
         Register::Group => {
@@ -370,6 +371,16 @@ fn write_shared(vgic: &Vgic, state: &mut State, access: Access, value: u64, lane
         | Register::Identification => return,
     }
     *at_mut(&mut state.spis.fresh, word) |= touched;
+}
+
+/// Every running lane was pulled, so every one refills by the new value. The others have to be told.
+fn write_control(state: &mut State, bits: u32) {
+    let before = core::array::from_fn::<u32, MAX_LANES, _>(|lane| state.open(lane));
+    state.control = bits & 3;
+    for (lane, before) in before.into_iter().enumerate() {
+        state.call(lane, before);
+    }
+    state.spis.fresh = [u32::MAX; 2];
 }
 
 /// An SPI made active by software belongs to the lane it is routed to, or else to the writer.

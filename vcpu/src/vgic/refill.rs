@@ -53,7 +53,7 @@ impl LaneGic {
     /// What the hot path may do until the next refill.
     fn prepare_hot(&mut self, state: &State, plan: &Plan, left: Left) {
         let bank = state.bank(self.id);
-        self.open = bank.enable & state.forwarded(bank.group);
+        self.open = state.open(self.id);
         self.group = bank.group;
         self.sgi_slot = [NO_SLOT; 16];
         self.free = 0;

@@ -82,6 +82,8 @@ pub(super) struct State {
     pub(super) resident: u32,
     /// The lanes that are away from their CPU and want to be called when something arrives for them.
     pub(super) parked: u32,
+    /// Lanes whose private interrupts somebody has changed, so that those which are parked may have to be called.
+    pub(super) called: u32,
     pub(super) banks: [PrivateBank; 8],
     pub(super) spis: SpiBank,
 }
@@ -105,6 +107,7 @@ impl State {
             control: 0,
             resident: 0,
             parked: 0,
+            called: 0,
             banks: [const { PrivateBank::new() }; 8],
             spis: SpiBank {
                 group: [u32::MAX; 2],
@@ -139,6 +142,21 @@ impl State {
     pub(super) const fn forwarded(&self, group1: u32) -> u32 {
         (if self.control & 2 != 0 { group1 } else { 0 })
             | (if self.control & 1 != 0 { !group1 } else { 0 })
+    }
+
+    /// The private interrupts of `lane` that are enabled and whose group the distributor forwards.
+    pub(super) const fn open(&self, lane: usize) -> u32 {
+        let bank = self.bank(lane);
+        bank.enable & self.forwarded(bank.group)
+    }
+
+    /// After a change that a lane itself knows nothing of, `before` which [`open`](Self::open) said something else
+    /// perhaps: it has to be called for what is pending, and to look at its timers for what may become so.
+    pub(super) const fn call(&mut self, lane: usize, before: u32) {
+        let open = self.open(lane);
+        if (self.bank(lane).latch | !before & LINKED_PPIS) & open != 0 {
+            self.called |= lane_bit(lane);
+        }
     }
 
     /// The lane that SPI number `spi` (INTID − 32) goes to now, if there is one.

@@ -1,6 +1,7 @@
 //! The turns of single interrupts: levels, edges, software activation, lanes that leave and return.
 
 use super::tools::*;
+use super::world::World;
 use crate::vgic::{Away, PHYSICAL_TIMER, SgiRegister, VIRTUAL_TIMER, lr};
 
 #[test]
@@ -260,6 +261,143 @@ fn what_came_before_a_lane_left_is_still_word_for_it() {
         world.cpu(1, |cpu| cpu.vmcr = vmcr);
         assert_eq!(take_all(&world, 1), [3]);
     }
+}
+
+/// What a sibling does to a lane that waits away from its CPU, register by register: it is called when something became
+/// deliverable, or when a timer that EL2 did not watch may now fire.
+#[test]
+fn a_sibling_that_opens_an_interrupt_of_a_lane_that_is_away_calls_it() {
+    type Change = fn(&World);
+    let cases: [(&str, bool, Change, Change); 10] = [
+        (
+            "an SGI set pending",
+            true,
+            |_| (),
+            |world| world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5),
+        ),
+        (
+            "a pending one enabled",
+            true,
+            |world| {
+                world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << 5);
+                world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5);
+            },
+            |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << 5),
+        ),
+        (
+            "its group forwarded",
+            true,
+            |world| {
+                world.write(0, D, 0, 4, 2);
+                world.write(0, r(1), PRIVATE + 0x80, 4, !(1 << 5));
+                world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5);
+            },
+            |world| world.write(0, r(1), PRIVATE + 0x80, 4, u64::from(u32::MAX)),
+        ),
+        (
+            "the distributor on, with an SGI pending",
+            true,
+            |world| {
+                world.write(0, D, 0, 4, 0);
+                world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5);
+            },
+            |world| world.write(0, D, 0, 4, 3),
+        ),
+        (
+            "the distributor on, with an SPI pending",
+            true,
+            |world| {
+                world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, u64::from(u32::MAX));
+                world.write(0, D, 0, 4, 0);
+                world.write(0, D, SET_PENDING + 4, 4, 1 << 1);
+            },
+            |world| world.write(0, D, 0, 4, 3),
+        ),
+        (
+            "a timer enabled",
+            true,
+            |world| world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << VIRTUAL_TIMER),
+            |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << VIRTUAL_TIMER),
+        ),
+        (
+            "a timer's group forwarded",
+            true,
+            |world| world.write(0, D, 0, 4, 0),
+            |world| world.write(0, D, 0, 4, 2),
+        ),
+        (
+            "an idle SGI enabled",
+            false,
+            |world| world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << 5),
+            |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << 5),
+        ),
+        (
+            "a disabled one set pending",
+            false,
+            |world| world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << 5),
+            |world| world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5),
+        ),
+        (
+            "a timer that is on enabled again",
+            false,
+            |_| (),
+            |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << VIRTUAL_TIMER),
+        ),
+    ];
+    for (what, called, before, change) in cases {
+        for away in [Away::On, Away::Off] {
+            let world = open(2);
+            world.write(0, D, 0x6108, 8, 1);
+            world.with(1, |lane, vgic, port| lane.depart(away, vgic, port));
+            before(&world);
+            assert!(!world.vgic.has_mail(1), "{what}: called too early");
+            world.forget_counts();
+            change(&world);
+            let called = called && away == Away::On;
+            assert_eq!(world.vgic.has_mail(1), called, "{what}, {away:?}");
+            let kicks = world.cpu(0, |cpu| cpu.sends);
+            assert_eq!(kicks, usize::from(called), "{what}, {away:?}");
+        }
+    }
+}
+
+/// Which timers EL2 has to watch for a lane that leaves, whose sibling has just changed that.
+#[test]
+fn a_lane_that_leaves_knows_what_a_sibling_has_just_opened() {
+    for (register, opens) in [(SET_ENABLE, true), (CLEAR_ENABLE, false)] {
+        let world = open(2);
+        let other = if opens { CLEAR_ENABLE } else { SET_ENABLE };
+        world.write(1, r(1), PRIVATE + other, 4, 1 << VIRTUAL_TIMER);
+        // The lane gives up its list registers while it waits for the lock to leave: it does not refill any more.
+        world.write(0, r(1), PRIVATE + register, 4, 1 << VIRTUAL_TIMER);
+        world.with(1, |lane, vgic, port| lane.depart(Away::On, vgic, port));
+        let knows = world.with(1, |lane, _, _| lane.is_open(VIRTUAL_TIMER));
+        assert_eq!(knows, opens);
+    }
+}
+
+/// A sibling that begins first may set up the registers of a lane that has not looked yet.
+#[test]
+fn a_lane_renewed_late_keeps_what_a_sibling_has_set_and_sent() {
+    let world = open(2);
+    for lane in 0..2 {
+        world.with(lane, |seat, vgic, port| seat.depart(Away::Off, vgic, port));
+    }
+    world.vgic.reset();
+    let begin = |lane| {
+        world.with(lane, |seat, vgic, port| {
+            seat.renew();
+            assert!(!seat.is_open(VIRTUAL_TIMER));
+            seat.arrive(vgic, port);
+        });
+        world.cpu(lane, |cpu| cpu.set_guest_control(0xf0, true, true, false));
+    };
+    begin(0);
+    world.write(0, D, 0, 4, 3);
+    world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << 3);
+    world.sgi(0, 3 << 24 | 2);
+    begin(1);
+    assert_eq!(take_all(&world, 1), [3]);
 }
 
 /// A device whose interrupt goes to the lane that tends it, which waits away from its CPU.
