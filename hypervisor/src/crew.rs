@@ -24,7 +24,7 @@ use vcpu::serve::Wait;
 use vcpu::vgic::Away;
 
 use crate::house::House;
-use crate::life::{self, Phase};
+use crate::life;
 use crate::report;
 use crate::vm::{Seat, Vm};
 use crate::watch::Signs;
@@ -258,6 +258,7 @@ impl Crew {
 
     /// Finds out what has happened to the lanes and their machines.
     fn gather(&mut self, house: &'static House, now: u64) {
+        self.tend_devices(now);
         for index in 0..self.members.len() {
             let Some(member) = self.members.get_mut(index) else {
                 return;
@@ -266,10 +267,7 @@ impl Crew {
                 member.vm.show_unfinished(now);
             }
             let phase = member.vm.life.phase();
-            if phase == Phase::Running && !member.paused && member.stand != Stand::Gone {
-                if member.lane.index() == 0 {
-                    member.tend_devices();
-                }
+            if member.is_live(phase) {
                 if member.vm.watchdog.is_on() {
                     self.watch(house, index, now);
                 }
@@ -363,6 +361,7 @@ impl Crew {
         };
         let (vm, lane, slot) = (member.vm, member.lane.index(), member.slot);
         // Everything that CPU_ON will find is put in place before it comes, not after.
+        member.lane.gic.reset(&vm.machine.vgic, &mut ThisCpu);
         self.prepare(index);
         // The work of it is on the lane's own account.
         self.scheduler.block(slot, timer::now());
@@ -378,8 +377,6 @@ impl Crew {
             member.stand = Stand::Off;
             member.paused = false;
             member.lane.start(0, 0);
-            let machine = &member.vm.machine;
-            member.lane.gic.reset(&machine.vgic, &mut ThisCpu);
             // Nothing of another life may be left in the CPU either.
             if let Some(last) = self.last.get_mut(usize::from(member.vm.id.number())) {
                 *last = None;
@@ -398,6 +395,9 @@ impl Crew {
         if let Some(member) = self.members.get_mut(index) {
             self.scheduler.block(member.slot, now);
             member.stand = Stand::Gone;
+            // It may have been waiting for a call.
+            let vgic = &member.vm.machine.vgic;
+            vgic.set_kick(member.lane.index(), 0);
         }
     }
 
@@ -466,19 +466,7 @@ impl Crew {
     fn arm(&mut self, until: u64) {
         let mut alarm = until.min(self.deadline);
         for member in &self.members {
-            alarm = alarm.min(member.vm.machine.console_due());
-            if member.lane.index() == 0 {
-                alarm = alarm.min(member.vm.machine.next_alarm().unwrap_or(NEVER));
-            }
-            if member.vm.watchdog.is_on() && !member.paused && member.stand != Stand::Gone {
-                alarm = alarm.min(member.signs.look_at());
-            }
-            match member.stand {
-                Stand::Waiting(until) if !member.paused => alarm = alarm.min(until),
-                Stand::Gone if member.lane.index() == 0 => alarm = alarm.min(member.vm.life.due()),
-                Stand::Waiting(_) | Stand::Gone => {}
-                Stand::Off | Stand::Ready | Stand::Building(_) => {}
-            }
+            alarm = alarm.min(member.due());
         }
         if alarm != self.alarm {
             self.alarm = alarm;

@@ -202,7 +202,7 @@ impl Machine {
     /// After each access to the UART: room is filled, and the flags are copied for the hot path. The line's level.
     #[inline(never)]
     fn settle_uart(&self, uart: &mut Pl011) -> bool {
-        if uart.room() != 0 && self.typed_ahead.load(Ordering::Acquire) != 0 {
+        if self.typed_ahead.load(Ordering::Acquire) != 0 {
             self.refill(uart);
         }
         let flags = u32::from(uart.flags());

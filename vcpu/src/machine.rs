@@ -22,6 +22,9 @@ use unfinished::{Pace, Watch};
 /// How much an operator may type ahead of the UART.
 pub const TYPED_AHEAD: usize = 256;
 
+/// `typed_ahead`: something was typed since the UART was last offered it.
+const NEWS: usize = 1 << (usize::BITS - 1);
+
 /// The shared half of a machine. Every field is either constant or takes care of its own concurrency.
 pub struct Machine {
     /// The identification registers, the same on all lanes.
@@ -42,7 +45,7 @@ pub struct Machine {
     pub(crate) uart_flags: AtomicU32,
     /// What was typed and has no room in the UART yet. Locked by itself, or with the console's lock held.
     pub(crate) typed: Mutex<Ring<u8, TYPED_AHEAD>>,
-    /// How much that is, for a look without the lock.
+    /// How much that is, for a look without the lock, and [`NEWS`]. Written under the lock.
     pub(crate) typed_ahead: AtomicUsize,
     /// Typed bytes that had no room at all.
     typed_lost: AtomicU64,
@@ -121,17 +124,19 @@ impl Machine {
         self.pace.was_typed();
         let mut typed = self.typed.lock();
         let taken = bytes.iter().take_while(|byte| typed.push(**byte)).count();
-        self.typed_ahead.store(typed.len(), Ordering::Release);
+        self.typed_ahead
+            .store(typed.len() | NEWS, Ordering::Release);
         let lost = bytes.len() - taken;
         self.typed_lost.fetch_add(lost as u64, Ordering::Relaxed);
         taken
     }
 
-    /// Whether something was typed that is not in the UART yet.
+    /// Whether something was typed that the UART was not offered yet. What it had no room for waits for the guest, which
+    /// makes room: nobody else can do anything about it.
     #[inline]
     #[must_use]
     pub fn has_input(&self) -> bool {
-        self.typed_ahead.load(Ordering::Acquire) != 0
+        self.typed_ahead.load(Ordering::Acquire) & NEWS != 0
     }
 
     /// How many bytes [`input`](Self::input) had to refuse so far.

@@ -5,7 +5,7 @@ use stage2_addr::Ipa;
 use vcpu::lane::Vcpu;
 
 use super::Crew;
-use super::member::Stand;
+use super::member::{Member, Stand};
 use crate::fill::Fill;
 use crate::house::House;
 use crate::life::{self, Phase};
@@ -15,6 +15,27 @@ use crate::vm::Vm;
 /// Bytes of a machine's memory that are put in order at a time: how long an interrupt may have to wait for it.
 const PIECE: u64 = 64 << 10;
 impl Crew {
+    /// Does what machines' devices have to do by themselves.
+    ///
+    /// A lane that acts while it is away must be alone here. It waits for its machine's interrupt controller, and whoever
+    /// holds that may be waiting for the list registers of the lane whose world is in this CPU; it may even be the lane
+    /// that acts which needs them. Only their own lane gives them up while it waits.
+    pub(super) fn tend_devices(&mut self, now: u64) {
+        for index in 0..self.members.len() {
+            let is_due = |member: &Member| member.has_device_work(now);
+            if !self.members.get(index).is_some_and(is_due) {
+                continue;
+            }
+            if self.loaded != Some(index) {
+                // Whether the lane that leaves still waits is asked of every lane afterwards.
+                self.unload();
+            }
+            if let Some(member) = self.members.get_mut(index) {
+                member.tend_devices();
+            }
+        }
+    }
+
     /// A lane whose machine is not simply running does its share of what is.
     #[cold]
     pub(super) fn follow(&mut self, house: &'static House, index: usize, phase: Phase, now: u64) {
@@ -24,6 +45,7 @@ impl Crew {
         let (vm, lane, stand) = (member.vm, member.lane.index(), member.stand);
         match phase {
             Phase::Running if stand == Stand::Gone => {
+                member.lane.gic.renew();
                 self.prepare(index);
                 self.wake_if(index, now);
             }

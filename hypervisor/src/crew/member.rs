@@ -6,7 +6,9 @@ use hypervisor_arch::world::Place;
 use vcpu::lane::Vcpu;
 use vcpu::serve;
 
+use super::NEVER;
 use crate::fill::Fill;
+use crate::life::Phase;
 use crate::vm::{Seat, Vm};
 use crate::watch::Signs;
 
@@ -41,6 +43,43 @@ pub(super) enum Stand {
 }
 
 impl Member {
+    /// Whether the lane does, or may do, what its machine does in this phase.
+    pub(super) fn is_live(&self, phase: Phase) -> bool {
+        phase == Phase::Running && !self.paused && self.stand != Stand::Gone
+    }
+
+    /// When this CPU must look at the lane again, whoever runs meanwhile. Only what that look deals with counts: anything
+    /// else would stay due, and its alarm would let nobody run here any more.
+    pub(super) fn due(&self) -> u64 {
+        let machine = &self.vm.machine;
+        let leads = self.lane.index() == 0;
+        let phase = self.vm.life.phase();
+        let mut due = machine.console_due();
+        if self.is_live(phase) {
+            if leads {
+                due = due.min(machine.next_alarm().unwrap_or(NEVER));
+            }
+            if self.vm.watchdog.is_on() {
+                due = due.min(self.signs.look_at());
+            }
+            if let Stand::Waiting(until) = self.stand {
+                due = due.min(until);
+            }
+        } else if leads && phase == Phase::Out && self.stand == Stand::Gone {
+            due = due.min(self.vm.life.due());
+        }
+        due
+    }
+
+    /// Whether something is due that [`tend_devices`](Self::tend_devices) does.
+    pub(super) fn has_device_work(&self, now: u64) -> bool {
+        let machine = &self.vm.machine;
+        let is_due = || machine.next_alarm().is_some_and(|alarm| alarm <= now);
+        self.lane.index() == 0
+            && self.is_live(self.vm.life.phase())
+            && (machine.has_input() || is_due())
+    }
+
     /// Whether it wants to run and did not before.
     pub(super) fn wakes(&mut self, resident: bool, now: u64) -> bool {
         match self.stand {

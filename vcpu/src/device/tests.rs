@@ -101,6 +101,26 @@ fn what_is_typed_arrives_in_order_and_interrupts_until_it_is_read() {
     assert!(world.lines.borrow().is_empty(), "input is not output");
 }
 
+/// Whoever is asked to move input moves it once: what a deaf guest leaves lying is no work for anybody else.
+#[test]
+fn input_that_has_no_room_is_offered_once() {
+    let machine = machine(1);
+    let world = listening(&machine);
+    assert!(!machine.has_input());
+    assert_eq!(machine.input(b"abc"), 3);
+    assert!(machine.has_input());
+    world.with(0, |vcpu, port| console_input(vcpu, port));
+    assert!(!machine.has_input(), "one is in, two have no room");
+    assert_eq!(machine.input(b"d"), 1);
+    assert!(machine.has_input(), "there is something new");
+    world.with(0, |vcpu, port| console_input(vcpu, port));
+    for byte in b"abcd" {
+        assert!(!machine.has_input());
+        assert_eq!(load(&world, PL011_BASE + DR), u64::from(*byte));
+    }
+    assert_eq!(flags(&world), 0x90);
+}
+
 #[test]
 fn a_guest_is_told_of_input_that_another_cpu_brought() {
     let machine = machine(1);
