@@ -36,7 +36,7 @@ pub enum Phase {
 pub struct Life {
     cycle: Mutex<Lifecycle>,
     phase: AtomicU8,
-    /// The lanes that have not left yet, as bits.
+    /// The lanes that have not left yet, as bits, and [`SPEAKER`].
     inside: AtomicU32,
     /// When a machine that waits for its restart is built, as a count; [`NEVER`] if none is due.
     due: AtomicU64,
@@ -44,6 +44,8 @@ pub struct Life {
 
 /// Later than anything.
 const NEVER: u64 = u64::MAX;
+/// `inside`: who has ended the machine has not said so yet. Nothing may follow before that.
+const SPEAKER: u32 = 1 << 31;
 
 impl Life {
     /// A machine that is being built, which boot does.
@@ -88,9 +90,60 @@ impl Life {
         self.due.load(Ordering::Acquire)
     }
 
-    fn on(&self, event: Event) -> Action {
-        self.cycle.lock().on(event, now_ms())
+    /// What its lanes have to know of an action. Under the lock of `cycle`, so that no two actions can overtake each
+    /// other between being decided and being seen.
+    fn show(&self, vm: &Vm, action: Action) {
+        match action {
+            Action::Nothing | Action::Refuse(_) => {}
+            Action::Build => {
+                self.due.store(NEVER, Ordering::Release);
+                self.set(Phase::Building);
+            }
+            Action::Run => {
+                if let Some(seat) = vm.seats.first() {
+                    // Claimed, then ordered. A machine that has just been built has no lane that is on.
+                    let _ = vm.machine.power.turn_on(0);
+                    seat.order(vm.entry, vm.dtb);
+                }
+                vm.watchdog.begin(timer::now());
+                self.set(Phase::Running);
+            }
+            Action::Pause => self.set(Phase::Paused),
+            Action::Resume => {
+                vm.watchdog.begin(timer::now());
+                self.set(Phase::Running);
+            }
+            Action::Leave => {
+                let lanes = u32::try_from(vm.seats.len()).unwrap_or(31);
+                let all = 1u32.checked_shl(lanes).map_or(u32::MAX, |bit| bit - 1);
+                self.inside.store(all | SPEAKER, Ordering::Release);
+                self.set(Phase::Out);
+            }
+            Action::Wait { until_ms } => self.due.store(count_at(until_ms), Ordering::Release),
+            // Out already, unless it was being built.
+            Action::Hold | Action::Stop => {
+                self.due.store(NEVER, Ordering::Release);
+                self.set(Phase::Out);
+            }
+        }
     }
+}
+
+/// Something happened to a machine: what to do about it, beyond what its lanes find out for themselves.
+fn on(house: &'static House, vm: &'static Vm, event: Event) -> Action {
+    let life = &vm.life;
+    let mut cycle = life.cycle.lock();
+    let before = cycle.state();
+    let action = cycle.on(event, now_ms());
+    if event == Event::Due {
+        life.due.store(NEVER, Ordering::Release);
+    }
+    if before == MachineState::Stopped && action == Action::Build && !house.roster.rejoin() {
+        // Too late: the last machine has left, and everything is about to be switched off.
+        return Action::Nothing;
+    }
+    life.show(vm, action);
+    action
 }
 
 fn now_ms() -> u64 {
@@ -98,7 +151,8 @@ fn now_ms() -> u64 {
 }
 
 fn count_at(ms: u64) -> u64 {
-    scale(ms, timer::frequency(), 1000)
+    // Not before that millisecond has begun.
+    scale(ms, timer::frequency(), 1000).saturating_add(1)
 }
 
 /// `value * by / of`, where `by * of` fits: frequencies have 32 bits.
@@ -110,7 +164,7 @@ const fn scale(value: u64, by: u64, of: u64) -> u64 {
 
 /// The machine is built: its first lane is switched on, as CPU_ON would.
 pub fn begin(house: &'static House, vm: &'static Vm) {
-    let action = vm.life.on(Event::Built);
+    let action = on(house, vm, Event::Built);
     act(house, vm, action);
 }
 
@@ -140,7 +194,7 @@ pub fn hang(house: &'static House, vm: &'static Vm, ms: u64) {
 
 /// Says how a machine ended (`None`: it wants to begin anew) and has its lanes leave; false if it was ending already.
 fn announce(house: &'static House, vm: &'static Vm, ending: Option<Ending>) -> bool {
-    let action = vm.life.on(ending.map_or(Event::Reset, Event::Ended));
+    let action = on(house, vm, ending.map_or(Event::Reset, Event::Ended));
     if action != Action::Leave {
         return false;
     }
@@ -163,13 +217,9 @@ fn announce(house: &'static House, vm: &'static Vm, ending: Option<Ending>) -> b
 /// # Errors
 /// It makes no sense in the state that the machine is in.
 pub fn command(house: &'static House, vm: &'static Vm, command: Command) -> Result<(), Refusal> {
-    let before = vm.life.state();
-    let action = vm.life.on(Event::Operator(command));
+    let action = on(house, vm, Event::Operator(command));
     if let Action::Refuse(refusal) = action {
         return Err(refusal);
-    }
-    if before == MachineState::Stopped && !house.roster.rejoin() {
-        return Ok(());
     }
     if action == Action::Leave && command == Command::Stop {
         vm.flush();
@@ -188,8 +238,13 @@ pub fn left(house: &'static House, vm: &'static Vm, lane: usize) {
     let bit = 1u32
         .checked_shl(u32::try_from(lane).unwrap_or(32))
         .unwrap_or(0);
+    gone(house, vm, bit);
+}
+
+/// One less of those that have to leave. The last one says that all have.
+fn gone(house: &'static House, vm: &'static Vm, bit: u32) {
     if vm.life.inside.fetch_and(!bit, Ordering::AcqRel) == bit {
-        let action = vm.life.on(Event::Left);
+        let action = on(house, vm, Event::Left);
         act(house, vm, action);
     }
 }
@@ -197,49 +252,22 @@ pub fn left(house: &'static House, vm: &'static Vm, lane: usize) {
 /// Looks whether a machine's wait for its restart is over.
 pub fn look(house: &'static House, vm: &'static Vm, now: u64) {
     if now >= vm.life.due() {
-        vm.life.due.store(NEVER, Ordering::Release);
-        let action = vm.life.on(Event::Due);
+        let action = on(house, vm, Event::Due);
         act(house, vm, action);
     }
 }
 
+/// Has the lanes of a machine find out what has been decided, and says what a person is to know of it.
 fn act(house: &'static House, vm: &'static Vm, action: Action) {
     match action {
         Action::Nothing | Action::Refuse(_) | Action::Hold => return,
-        Action::Build => {
-            vm.life.due.store(NEVER, Ordering::Release);
-            vm.life.set(Phase::Building);
-        }
-        Action::Run => {
-            if let Some(seat) = vm.seats.first() {
-                // Claimed, then ordered. A machine that has just been built has no lane that is on.
-                let _ = vm.machine.power.turn_on(0);
-                seat.order(vm.entry, vm.dtb);
-            }
-            vm.watchdog.begin(timer::now());
-            vm.life.set(Phase::Running);
-        }
-        Action::Pause => vm.life.set(Phase::Paused),
-        Action::Resume => {
-            vm.watchdog.begin(timer::now());
-            vm.life.set(Phase::Running);
-        }
-        Action::Leave => {
-            let lanes = u32::try_from(vm.seats.len()).unwrap_or(32);
-            let all = 1u32.checked_shl(lanes).map_or(u32::MAX, |bit| bit - 1);
-            vm.life.inside.store(all, Ordering::Release);
-            vm.life.set(Phase::Out);
-        }
-        Action::Wait { until_ms } => {
-            say!(
-                "guest {}: restarts {} ms from now",
-                vm.name,
-                until_ms.saturating_sub(now_ms())
-            );
-            vm.life.due.store(count_at(until_ms), Ordering::Release);
-        }
+        Action::Build | Action::Run | Action::Pause | Action::Resume | Action::Leave => {}
+        Action::Wait { until_ms } => say!(
+            "guest {}: restarts {} ms from now",
+            vm.name,
+            until_ms.saturating_sub(now_ms())
+        ),
         Action::Stop => {
-            vm.life.due.store(NEVER, Ordering::Release);
             if house.roster.leave() {
                 say!("all guests ended");
                 power::off();
@@ -248,5 +276,8 @@ fn act(house: &'static House, vm: &'static Vm, action: Action) {
     }
     for seat in vm.seats {
         ThisCpu.send_sgi(seat.wake);
+    }
+    if action == Action::Leave {
+        gone(house, vm, SPEAKER);
     }
 }
