@@ -24,7 +24,7 @@ use vcpu::serve::Wait;
 use vcpu::vgic::Away;
 
 use crate::house::House;
-use crate::life;
+use crate::life::{self, Phase};
 use crate::report;
 use crate::vm::{Seat, Vm};
 use crate::watch::Signs;

@@ -69,3 +69,22 @@ fn a_guest_that_hangs_is_noticed_and_one_that_sleeps_is_not() -> anyhow::Result<
     }
     Ok(())
 }
+
+/// Its alarm is due when nobody is there to take it, on a CPU where others run.
+#[test]
+fn a_guest_that_ends_before_its_alarm_costs_nobody_anything() -> anyhow::Result<()> {
+    for transcript in beside("alarm", 1)? {
+        transcript.has("xdv | guest bad: ended")?;
+    }
+    Ok(())
+}
+
+/// EL2 raises a line for a lane that is away while the interrupt is in the list register of the lane that is there.
+#[test]
+fn an_alarm_reaches_a_lane_in_the_place_of_the_one_that_set_it() -> anyhow::Result<()> {
+    for transcript in beside("edge", 1)? {
+        transcript.has("bad | bad edge came")?;
+        transcript.has("xdv | guest bad: ended")?;
+    }
+    Ok(())
+}
