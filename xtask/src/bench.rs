@@ -36,6 +36,26 @@ const LIMIT: Duration = Duration::from_secs(300);
 const BENCH: &str = "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"64M\"\nlanes = { count = 2, dedicated = true }\n";
 /// The same on one lane: QEMU before 10 never leaves a spin of one CPU for another under icount.
 const BENCH_ONE_LANE: &str = "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"64M\"\nlanes = { count = 1, dedicated = true }\n";
+/// A guest whose lanes are shared, each alone on its CPU for the time being.
+const SHARED: &str = "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\ncmdline = \"rows=shared\"\nmemory = \"64M\"\nlanes = 2\n";
+/// The same beside a guest that never lets go of either CPU.
+const CONTENDED: &str = r#"
+[[guest]]
+name = "bench"
+kernel = "test:bench"
+cmdline = "rows=contended"
+memory = "64M"
+lanes = 2
+budget = "50%"
+period = "1ms"
+
+[[guest]]
+name = "other"
+kernel = "test:noisy"
+cmdline = "how=burn run_ms=1500"
+memory = "64M"
+lanes = 2
+"#;
 /// The memory of [`BOOT`].
 const BOOT_MIB: u64 = 4;
 /// The machine of the row `el2_entry_to_first_guest`.
@@ -61,8 +81,20 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
     };
     let exits = prepare(project, &qemu, &el2, "bench", exits, cpus)?;
     let boot = prepare(project, &qemu, &el2, "bench-boot", BOOT, 1)?;
+    let mut others = Vec::new();
+    if all_rows {
+        others.push(prepare(project, &qemu, &el2, "bench-shared", SHARED, 2)?);
+        others.push(prepare(
+            project,
+            &qemu,
+            &el2,
+            "bench-contended",
+            CONTENDED,
+            2,
+        )?);
+    }
     let step = Step::begin("counting instructions");
-    let measured = measure(&exits, &boot, &el2);
+    let measured = measure(&exits, &others, &boot, &el2);
     match &measured {
         Ok(_) => step.done(),
         Err(_) => step.failed(),
@@ -104,14 +136,20 @@ fn emulator(project: &Project, args: &BenchArgs) -> anyhow::Result<Qemu> {
     }
 }
 
-fn measure(exits: &Launch, boot: &Launch, el2: &Built) -> anyhow::Result<Vec<Figure>> {
-    let (lines, _) = run(exits)?;
-    let mut figures: Vec<Figure> = lines
-        .iter()
-        .filter_map(|line| parse::figure(line))
-        .collect();
-    if figures.is_empty() {
-        bail!("the bench guest printed no figure:\n{}", tail(&lines));
+fn measure(
+    exits: &Launch,
+    others: &[Launch],
+    boot: &Launch,
+    el2: &Built,
+) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for launch in core::iter::once(exits).chain(others) {
+        let (lines, _) = run(launch)?;
+        let before = figures.len();
+        figures.extend(lines.iter().filter_map(|line| parse::figure(line)));
+        if figures.len() == before {
+            bail!("the bench guest printed no figure:\n{}", tail(&lines));
+        }
     }
     let (lines, outcome) = run(boot)?;
     let Some(ticks) = outcome.boot_ticks() else {

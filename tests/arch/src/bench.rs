@@ -74,6 +74,28 @@ looped!(/** EOI of the spurious INTID. */ eoi, ["msr S3_0_C12_C12_1, x23"], in("
 looped!(/** The counter. */ cntvct_read, ["mrs x0, cntvct_el0"]);
 looped!(/** The timer's compare value. */ cntv_cval_write, ["msr cntv_cval_el0, x23"], in("x23") u64::MAX);
 
+looped!(/** A byte to the PL011 as Linux sends one: is there room, then the byte. */ console_byte,
+    ["4: ldr w0, [x23, #0x18]", "tbnz w0, #5, 4b", "str w11, [x23]"], in("x23") 0x0900_0000u64, in("x11") u64::from(b'-'));
+looped!(/** The same for the end of a line. */ console_line_feed,
+    ["4: ldr w0, [x23, #0x18]", "tbnz w0, #5, 4b", "str w11, [x23]"], in("x23") 0x0900_0000u64, in("x11") 10u64);
+
+/// How long the lines of [`console_char`] are, with their end.
+pub const CONSOLE_LINE: u64 = 80;
+
+/// `lines` lines to the PL011, which is switched on first.
+#[must_use]
+pub fn console_char(lines: u64) -> u64 {
+    // SAFETY: UARTLCR_H: 8 bits, FIFO; UARTCR: the UART and both its directions.
+    unsafe {
+        asm!("str {lcr:w}, [{uart}, #0x2c]", "str {cr:w}, [{uart}, #0x30]",
+            lcr = in(reg) 0x70u64, cr = in(reg) 0x301u64, uart = in(reg) 0x0900_0000u64, options(nostack));
+    }
+    (0..lines).fold(0u64, |sum, _| {
+        sum.wrapping_add(console_byte(CONSOLE_LINE - 1))
+            .wrapping_add(console_line_feed(1))
+    })
+}
+
 /// SGI 1 to lane 0 itself, taken, acknowledged and ended: ticks for `n` of them. Needs [`Vectors`].
 #[must_use]
 pub fn sgi_self_roundtrip(n: u64) -> u64 {
@@ -206,14 +228,17 @@ pub fn stop_receiver() {
 }
 
 /// One SGI 2 to lane 1, which spins or sleeps: ticks from before the write to the first instruction of its handler.
+/// Before it, the receiver has `pause` turns of a loop and some that yield to go back to where it waits.
 #[must_use]
-pub fn ipi_oneway(sleep: bool) -> u64 {
+pub fn ipi_oneway(sleep: bool, pause: u64) -> u64 {
     let (before, stamp): (u64, u64);
     // SAFETY: writes STAMP and sends an SGI to lane 1 of this guest.
     unsafe {
         asm!(
             "str xzr, [x11]",
             // Let the receiver go back to its loop.
+            "6: subs {pause}, {pause}, #1",
+            "b.hi 6b",
             "mov {stamp}, #64",
             "2: yield",
             "subs {stamp}, {stamp}, #1",
@@ -229,6 +254,7 @@ pub fn ipi_oneway(sleep: bool) -> u64 {
             "cbz {stamp}, 3b",
             before = out(reg) before,
             stamp = out(reg) stamp,
+            pause = inout(reg) pause => _,
             sgi = in(reg) 0x0200_0002u64,
             in("x11") stamp_address(),
             padding = const IPI_PADDING,

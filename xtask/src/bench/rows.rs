@@ -78,7 +78,7 @@ const fn known(value: u64) -> Option<u64> {
 }
 
 /// All rows, in the order they are shown.
-pub const ROWS: [Row; 23] = [
+pub const ROWS: [Row; 27] = [
     sync("hvc_psci_version", 80, 60, [8, 54, 160, 478, 1058]),
     sync("smc_psci_version", 85, 65, [8, 59, 134, 508, NONE]),
     sync("hvc_unknown", 95, 70, [8, 58, 160, 1654, 997]),
@@ -89,12 +89,21 @@ pub const ROWS: [Row; 23] = [
     sync("gicr_typer_read", 115, 85, [4, 65, 270, 616, 1883]),
     sync("gicd_isenabler_write", 140, 95, [4, 63, 716, 755, 1823]),
     sync("uart_emulated_read", 120, 85, [4, NONE, 638, 638, 5315]),
+    sync("console_char", 400, 300, [128, NONE, 1746, 1746, 13497]),
     sync("sgi_write", 130, 100, [4, 108, 342, 1099, 2595]),
     irq("sgi_self_roundtrip", 160, 125, [29, 133, 368, 1125, 2605]),
     irq("ipi_spinning_oneway", 250, 195, [16, NONE, 353, 1628, 4146]),
     irq("ipi_wfi_oneway", 250, 195, [16, NONE, 347, 4570, 10314]),
+    irq("ipi_wfi_shared", 550, 420, [16, NONE, 4570, 4570, 10314]),
+    irq("ipi_wfi_contended", 900, 600, [16, NONE, NONE, NONE, NONE]),
     irq("timer_irq_spinning", 65, 50, [0, 48, 192, 1068, 2420]),
     irq("timer_irq_wfi", 65, 50, [0, 48, 192, 4336, 10189]),
+    irq(
+        "timer_irq_wfi_shared",
+        420,
+        320,
+        [0, NONE, 4336, 4336, 10189],
+    ),
     sync("eoi", 4, 4, [4, 4, 4, 4, 4]),
     sync("cntvct_read", 4, 4, [4, 4, 4, 4, 4]),
     sync("cntv_cval_write", 4, 4, [4, 4, 4, 4, 4]),

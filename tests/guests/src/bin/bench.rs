@@ -1,17 +1,25 @@
 //! Counts what a VM exit costs: prints `bench <name> <instructions>` a row.
 //!
+//! Command line: `rows=<shared|contended>`, the rows of lanes that share their CPU; all others without it.
+//!
 //! Meant for `-icount shift=0,sleep=off`, where one nanosecond of virtual time is one instruction. Runs bare at EL1 too, which is its calibration.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
 
 use tests_arch::{bench, call, gic, println, smp, sys};
+use tests_guests::tree;
 
 tests_arch::entry!(main);
 
 /// Iterations of a synchronous operation, and of an interrupt.
 const SYNC: u64 = 2000;
 const IRQ: u64 = 300;
+const SAMPLES: usize = 300;
+/// Turns of a loop that a receiver has before the next IPI: none where a few yields will do, and enough for another lane to
+/// have taken its place.
+const PAUSE: u64 = 0;
+const LONG_PAUSE: u64 = 10_000;
 
 /// Prints a row: `ticks` for `count` operations, rounded to the nearest instruction.
 fn report(name: &str, ticks: u64, count: u64) {
@@ -45,6 +53,9 @@ fn synchronous() {
         SYNC,
     );
     report("uart_emulated_read", bench::uart_emulated_read(SYNC), SYNC);
+    let lines = SYNC / bench::CONSOLE_LINE;
+    let bytes = lines * bench::CONSOLE_LINE;
+    report("console_char", bench::console_char(lines), bytes);
     report("sgi_write", bench::sgi_write(SYNC), SYNC);
     bench::drain();
     report("eoi", bench::eoi(SYNC), SYNC);
@@ -60,14 +71,23 @@ fn timer(name: &str, sleep: bool) {
     report(name, total, IRQ);
 }
 
-fn ipi(name: &str, sleep: bool) {
+fn ipi(name: &str, sleep: bool, pause: u64) {
     if !bench::start_receiver(sleep) {
         println!("note no second lane: {name} is not measured");
         return;
     }
-    let total = (0..IRQ).fold(0u64, |sum, _| sum.wrapping_add(bench::ipi_oneway(sleep)));
+    let mut each = [0u64; SAMPLES];
+    for one in &mut each {
+        *one = bench::ipi_oneway(sleep, pause);
+    }
     bench::stop_receiver();
-    report(name, total, IRQ);
+    if pause == PAUSE {
+        report(name, each.iter().sum(), IRQ);
+    } else {
+        // The sender may lose its CPU as well: a turn's length is not what a wake-up costs.
+        each.sort_unstable();
+        report(name, each.get(each.len() / 2).copied().unwrap_or(0), 1);
+    }
 }
 
 fn cpu_on() {
@@ -80,18 +100,35 @@ fn cpu_on() {
     report("cpu_on_first_instruction", total, IRQ);
 }
 
-fn main(_fdt: &'static [u8]) -> u32 {
+/// The rows of lanes that do not have their CPU to themselves: of a WFI that EL2 answers.
+fn shared() {
+    let vectors = bench::Vectors::install();
+    timer("timer_irq_wfi_shared", true);
+    drop(vectors);
+    ipi("ipi_wfi_shared", true, PAUSE);
+}
+
+fn main(fdt: &'static [u8]) -> u32 {
     gic::init_distributor();
     gic::init_lane();
+    match tree::option(tree::command_line(fdt), "rows") {
+        Some("shared") => shared(),
+        // Beside another guest that wants both CPUs.
+        Some("contended") => ipi("ipi_wfi_contended", true, LONG_PAUSE),
+        _ => all(),
+    }
+    println!("bench done");
+    0
+}
+
+fn all() {
     synchronous();
     let vectors = bench::Vectors::install();
     report("sgi_self_roundtrip", bench::sgi_self_roundtrip(IRQ), IRQ);
     timer("timer_irq_spinning", false);
     timer("timer_irq_wfi", true);
     drop(vectors);
-    ipi("ipi_spinning_oneway", false);
-    ipi("ipi_wfi_oneway", true);
+    ipi("ipi_spinning_oneway", false, PAUSE);
+    ipi("ipi_wfi_oneway", true, PAUSE);
     cpu_on();
-    println!("bench done");
-    0
 }
