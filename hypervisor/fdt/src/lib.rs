@@ -109,6 +109,6 @@ pub struct TimerIrqs {
 /// When anything that EL2 relies on is missing, malformed or contradictory; the error says where.
 pub fn read(bytes: &[u8]) -> Result<Machine, FdtError> {
     let blob = header::Blob::new(bytes)?;
-    let tree = tree::Tree::new(&blob);
+    let tree = tree::Tree::new(&blob)?;
     machine::read(&blob, &tree)
 }

@@ -2,16 +2,20 @@
 
 use core::ops::ControlFlow;
 
+use fdt_rs::base::DevTree;
+use fdt_rs::base::parse::ParsedTok;
+use fdt_rs::prelude::FallibleIterator;
+
 use super::error::FdtError;
 use super::header::{Blob, be32};
 
 /// Longer names of nodes or properties are refused, so that no byte is read often.
 const MAX_NAME: usize = 127;
 
+/// `fdt-rs` looks for the end of a node's name in so many bytes. Real trees have longer names.
+const FDT_RS_NAME: usize = 29;
+
 const FDT_BEGIN_NODE: u32 = 1;
-const FDT_END_NODE: u32 = 2;
-const FDT_PROP: u32 = 3;
-const FDT_NOP: u32 = 4;
 const FDT_END: u32 = 9;
 
 /// One step through a tree.
@@ -29,20 +33,27 @@ pub(super) enum Token<'dt> {
 pub(super) type Visit<'v, 'dt> =
     &'v mut dyn FnMut(usize, Token<'dt>) -> Result<ControlFlow<()>, FdtError>;
 
-/// The structure block of a tree whose header is proven.
-pub(super) struct Tree<'b, 'dt>(&'b Blob<'dt>);
+/// A tree whose header is proven, read with the crate `fdt-rs`. The rest of the reader knows only this type, so that
+/// another crate can take its place.
+pub(super) struct Tree<'b, 'dt> {
+    blob: &'b Blob<'dt>,
+    tree: DevTree<'dt>,
+}
 
 impl<'b, 'dt> Tree<'b, 'dt> {
     /// The tree in a blob.
-    pub(super) const fn new(blob: &'b Blob<'dt>) -> Self {
-        Self(blob)
+    pub(super) fn new(blob: &'b Blob<'dt>) -> Result<Self, FdtError> {
+        let why = "fdt-rs does not accept the header";
+        let tree = hypervisor_fdt_arch::open(blob.bytes());
+        let tree = tree.ok_or(FdtError::Structure { offset: 0, why })?;
+        Ok(Self { blob, tree })
     }
 
     /// Shows every token up to the end of the tree, or until `visit` breaks off. That nodes nest is for the visitor to
     /// see; that names are short, printable and inside their block has been checked.
     pub(super) fn walk(&self, visit: Visit<'_, 'dt>) -> Result<(), FdtError> {
-        let mut at = self.0.structure().start;
-        let mut names = Names::of(self.0.strings());
+        let mut at = self.blob.structure().start;
+        let mut names = Names::of(self.blob.strings());
         // Every step but the last moves on by at least a word, so the loop ends with the block.
         loop {
             let (behind, step) = self
@@ -62,50 +73,46 @@ impl<'b, 'dt> Tree<'b, 'dt> {
     }
 
     /// What is at `at`, and the offset behind it (Devicetree Specification 5.4).
+    ///
+    /// `fdt-rs` bounds its reads by the whole blob only, asserts in debug builds that more than a word is left, and
+    /// knows no names of more than 29 bytes. So the word is looked at first, and the offset is checked afterwards.
     fn step(&self, at: usize, names: &mut Names<'dt>) -> Result<(usize, Step<'dt>), &'static str> {
-        let block = self.0.structure();
-        let inside = self.0.bytes().get(..block.end).unwrap_or_default();
+        let block = self.blob.structure();
+        let inside = self.blob.bytes().get(..block.end).unwrap_or_default();
         let endless = "the structure block has no FDT_END";
         let kind = be32(inside, at).ok_or(endless)?;
         if kind == FDT_END {
             return Ok((at, Step::Finish));
         }
-        let body = at.saturating_add(4);
-        let rest = inside.get(body..).unwrap_or_default();
+        let rest = inside.get(at.saturating_add(4)..).unwrap_or_default();
         if rest.len() < 4 {
             return Err(endless);
         }
-        let (len, step) = match kind {
-            FDT_BEGIN_NODE => {
-                let name = text(rest, "a node's name has no end")?;
-                (name.len() + 1, Step::Token(Token::Begin(name)))
+        if kind == FDT_BEGIN_NODE {
+            let name = text(rest, "a node's name has no end")?;
+            if name.len() > FDT_RS_NAME {
+                let behind = at.saturating_add(4 + name.len() + 1).next_multiple_of(4);
+                return Ok((behind, Step::Token(Token::Begin(name))));
             }
-            FDT_END_NODE => (0, Step::Token(Token::End)),
-            FDT_PROP => property(rest, names)?,
-            FDT_NOP => (0, Step::Nothing),
-            _ => return Err("a malformed token"),
-        };
-        let behind = body.saturating_add(len).next_multiple_of(4);
-        if behind > block.end {
-            return Err(OUTSIDE);
         }
-        Ok((behind, step))
+        let mut iter = self.tree.parse_iter();
+        iter.offset = at;
+        // `fdt-rs` has one error for everything that can be wrong here; there is nothing in it to pass on.
+        let token = iter.next().ok().flatten().ok_or("a malformed token")?;
+        if iter.offset > block.end {
+            return Err("a token leaves the structure block");
+        }
+        let step = match token {
+            ParsedTok::BeginNode(node) => Step::Token(Token::Begin(node.name)),
+            ParsedTok::EndNode => Step::Token(Token::End),
+            ParsedTok::Prop(prop) => {
+                let name = names.at(prop.name_offset)?;
+                Step::Token(Token::Prop(name, prop.prop_buf))
+            }
+            ParsedTok::Nop => Step::Nothing,
+        };
+        Ok((iter.offset, step))
     }
-}
-
-const OUTSIDE: &str = "a token leaves the structure block";
-
-/// The property whose length, name and value begin at the start of `rest`, and how many bytes they take.
-fn property<'dt>(
-    rest: &'dt [u8],
-    names: &mut Names<'dt>,
-) -> Result<(usize, Step<'dt>), &'static str> {
-    let word = |at| be32(rest, at).and_then(|word| usize::try_from(word).ok());
-    let (len, name) = word(0).zip(word(4)).ok_or(OUTSIDE)?;
-    let end = len.saturating_add(8);
-    let value = rest.get(8..end).ok_or(OUTSIDE)?;
-    let name = names.at(name)?;
-    Ok((end, Step::Token(Token::Prop(name, value))))
 }
 
 /// What is at one place of the structure block.

@@ -99,7 +99,7 @@ fn boot_02_blocks_lie_inside_apart_and_aligned() {
 fn boot_02_the_structure_ends_where_it_says() {
     assert!(tokens(&[]).contains("no FDT_END"));
     assert!(tokens(&[1, 0, 2]).contains("no FDT_END"));
-    // No word follows the last one of the blob.
+    // A debug build of `fdt-rs` panics when no word follows the last one of the blob.
     let bare = |words: &[u32]| refusal(&assemble(&cells(words), b"", &[]));
     assert!(bare(&[1, 0, 2]).contains("no FDT_END"));
     assert!(bare(&[1, 0, 4]).contains("no FDT_END"));
@@ -152,10 +152,10 @@ fn boot_03_properties_lie_inside_the_blocks() {
     }
     // A value may not reach into the strings block either, though that is inside the blob.
     assert!(refusal(&assemble(&cells(&[1, 0, 3, 4, 0]), b"abcdefgh\0", &[])).contains("leaves"));
-    // Outside the blob, and only outside the strings block.
+    // `fdt-rs` itself refuses what is outside the blob; what is only outside the strings block is for us to see.
     for name in [2, 3, 40, 0x1000, u32::MAX] {
         let said = tokens(&[1, 0, 3, 0, name, 2, 9]);
-        let seen = said.contains("not in the strings block");
+        let seen = said.contains("not in the strings block") || said.contains("malformed");
         assert!(seen, "{name}: {said}");
     }
     assert!(tokens(&[1, 0, 3, 0, 2, 2, 9]).contains("not in the strings block"));
@@ -189,7 +189,7 @@ fn boot_03_names_are_text_and_end() {
     }
 }
 
-/// Up to the longest that is allowed.
+/// `fdt-rs` alone stops at 29 bytes.
 #[test]
 fn names_of_all_lengths_are_read() {
     for len in 1..=127 {
