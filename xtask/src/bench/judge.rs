@@ -24,6 +24,10 @@ pub struct Figure {
 pub enum Verdict {
     /// Over the limit: name, figure, limit.
     OverLimit(String, u64, u64),
+    /// Over the limit, as is known: name, figure, limit, why.
+    Owed(String, u64, u64, &'static str),
+    /// Within its limit, and still among those that are not.
+    Paid(String),
     /// Grown over the baseline: name, figure, baseline.
     Grown(String, u64, u64),
     /// In the baseline but not measured.
@@ -35,7 +39,7 @@ pub enum Verdict {
 impl Verdict {
     /// Whether it fails the bench.
     pub fn is_failure(&self) -> bool {
-        !matches!(self, Self::Better(_))
+        !matches!(self, Self::Better(_) | Self::Owed(..))
     }
 }
 
@@ -45,6 +49,16 @@ impl fmt::Display for Verdict {
             Self::OverLimit(name, value, limit) => {
                 write!(f, "{name}: {value} is over its limit of {limit}")
             }
+            Self::Owed(name, value, limit, why) => {
+                write!(
+                    f,
+                    "{name}: {value} is over its limit of {limit}, which is known: {why}"
+                )
+            }
+            Self::Paid(name) => write!(
+                f,
+                "{name}: within its limit again; take it off the list of those that are not"
+            ),
             Self::Grown(name, value, before) => write!(
                 f,
                 "{name}: {value} is more than {GROWTH} % over the baseline of {before}"
@@ -76,8 +90,12 @@ pub fn all(figures: &[Figure], baseline: Option<&Baseline>, all_rows: bool) -> V
     let mut verdicts = Vec::new();
     for figure in figures {
         let limit = rows::named(&figure.name).and_then(|row| row.limit);
-        if let Some(limit) = limit.filter(|limit| figure.value > *limit) {
-            verdicts.push(Verdict::OverLimit(figure.name.clone(), figure.value, limit));
+        let (name, value) = (figure.name.clone(), figure.value);
+        match (limit.filter(|limit| value > *limit), rows::owed(&name)) {
+            (Some(limit), None) => verdicts.push(Verdict::OverLimit(name, value, limit)),
+            (Some(limit), Some(why)) => verdicts.push(Verdict::Owed(name, value, limit, why)),
+            (None, Some(_)) if limit.is_some() => verdicts.push(Verdict::Paid(name)),
+            (None, _) => {}
         }
         let Some(before) = baseline.and_then(|baseline| baseline.value(&figure.name)) else {
             continue;
@@ -157,6 +175,20 @@ mod tests {
             all(&figures(&[("hvc_psci_version", 81)]), None, true),
             [Verdict::OverLimit("hvc_psci_version".to_owned(), 81, 80)]
         );
+    }
+
+    #[test]
+    fn a_row_that_is_owed_is_said_and_does_not_fail_until_it_grows_or_is_paid() {
+        let name = || "console_char".to_owned();
+        let owed = rows::owed("console_char").unwrap();
+        let verdicts = judged(&[("console_char", 610)], &[("console_char", 610)]);
+        assert_eq!(verdicts, [Verdict::Owed(name(), 610, 400, owed)]);
+        assert!(!verdicts.iter().any(Verdict::is_failure));
+        let grown = judged(&[("console_char", 630)], &[("console_char", 610)]);
+        assert!(grown.contains(&Verdict::Grown(name(), 630, 610)));
+        let paid = judged(&[("console_char", 400)], &[("console_char", 400)]);
+        assert_eq!(paid, [Verdict::Paid(name())]);
+        assert!(paid.iter().any(Verdict::is_failure));
     }
 
     #[test]

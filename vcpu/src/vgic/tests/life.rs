@@ -263,88 +263,91 @@ fn what_came_before_a_lane_left_is_still_word_for_it() {
     }
 }
 
-/// What a sibling does to a lane that waits away from its CPU, register by register: it is called when something became
-/// deliverable, or when a timer that EL2 did not watch may now fire.
+type Change = fn(&World);
+
+/// What a sibling does to a lane that waits away from its CPU, register by register; whether that calls it; what was
+/// done before, and what is done.
+const OPENED: [(&str, bool, Change, Change); 10] = [
+    (
+        "an SGI set pending",
+        true,
+        |_| (),
+        |world| world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5),
+    ),
+    (
+        "a pending one enabled",
+        true,
+        |world| {
+            world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << 5);
+            world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5);
+        },
+        |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << 5),
+    ),
+    (
+        "its group forwarded",
+        true,
+        |world| {
+            world.write(0, D, 0, 4, 2);
+            world.write(0, r(1), PRIVATE + 0x80, 4, !(1 << 5));
+            world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5);
+        },
+        |world| world.write(0, r(1), PRIVATE + 0x80, 4, u64::from(u32::MAX)),
+    ),
+    (
+        "the distributor on, with an SGI pending",
+        true,
+        |world| {
+            world.write(0, D, 0, 4, 0);
+            world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5);
+        },
+        |world| world.write(0, D, 0, 4, 3),
+    ),
+    (
+        "the distributor on, with an SPI pending",
+        true,
+        |world| {
+            world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, u64::from(u32::MAX));
+            world.write(0, D, 0, 4, 0);
+            world.write(0, D, SET_PENDING + 4, 4, 1 << 1);
+        },
+        |world| world.write(0, D, 0, 4, 3),
+    ),
+    (
+        "a timer enabled",
+        true,
+        |world| world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << VIRTUAL_TIMER),
+        |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << VIRTUAL_TIMER),
+    ),
+    (
+        "a timer's group forwarded",
+        true,
+        |world| world.write(0, D, 0, 4, 0),
+        |world| world.write(0, D, 0, 4, 2),
+    ),
+    (
+        "an idle SGI enabled",
+        false,
+        |world| world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << 5),
+        |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << 5),
+    ),
+    (
+        "a disabled one set pending",
+        false,
+        |world| world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << 5),
+        |world| world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5),
+    ),
+    (
+        "a timer that is on enabled again",
+        false,
+        |_| (),
+        |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << VIRTUAL_TIMER),
+    ),
+];
+
+/// A lane that is away is called when something became deliverable, or when a timer that EL2 did not watch may now fire.
 #[test]
 fn a_sibling_that_opens_an_interrupt_of_a_lane_that_is_away_calls_it() {
-    type Change = fn(&World);
-    let cases: [(&str, bool, Change, Change); 10] = [
-        (
-            "an SGI set pending",
-            true,
-            |_| (),
-            |world| world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5),
-        ),
-        (
-            "a pending one enabled",
-            true,
-            |world| {
-                world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << 5);
-                world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5);
-            },
-            |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << 5),
-        ),
-        (
-            "its group forwarded",
-            true,
-            |world| {
-                world.write(0, D, 0, 4, 2);
-                world.write(0, r(1), PRIVATE + 0x80, 4, !(1 << 5));
-                world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5);
-            },
-            |world| world.write(0, r(1), PRIVATE + 0x80, 4, u64::from(u32::MAX)),
-        ),
-        (
-            "the distributor on, with an SGI pending",
-            true,
-            |world| {
-                world.write(0, D, 0, 4, 0);
-                world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5);
-            },
-            |world| world.write(0, D, 0, 4, 3),
-        ),
-        (
-            "the distributor on, with an SPI pending",
-            true,
-            |world| {
-                world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, u64::from(u32::MAX));
-                world.write(0, D, 0, 4, 0);
-                world.write(0, D, SET_PENDING + 4, 4, 1 << 1);
-            },
-            |world| world.write(0, D, 0, 4, 3),
-        ),
-        (
-            "a timer enabled",
-            true,
-            |world| world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << VIRTUAL_TIMER),
-            |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << VIRTUAL_TIMER),
-        ),
-        (
-            "a timer's group forwarded",
-            true,
-            |world| world.write(0, D, 0, 4, 0),
-            |world| world.write(0, D, 0, 4, 2),
-        ),
-        (
-            "an idle SGI enabled",
-            false,
-            |world| world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << 5),
-            |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << 5),
-        ),
-        (
-            "a disabled one set pending",
-            false,
-            |world| world.write(0, r(1), PRIVATE + CLEAR_ENABLE, 4, 1 << 5),
-            |world| world.write(0, r(1), PRIVATE + SET_PENDING, 4, 1 << 5),
-        ),
-        (
-            "a timer that is on enabled again",
-            false,
-            |_| (),
-            |world| world.write(0, r(1), PRIVATE + SET_ENABLE, 4, 1 << VIRTUAL_TIMER),
-        ),
-    ];
-    for (what, called, before, change) in cases {
+    for (what, called, before, change) in OPENED {
         for away in [Away::On, Away::Off] {
             let world = open(2);
             world.write(0, D, 0x6108, 8, 1);
