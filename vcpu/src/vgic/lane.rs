@@ -104,9 +104,7 @@ impl LaneGic {
         for index in 0..lr_count(hw) {
             hw.write_lr(index, 0);
         }
-        for intid in Ones(LINKED_PPIS) {
-            hw.set_ppi_enabled(intid, false);
-        }
+        // The linked PPIs are off: they are on only for a lane that is here, and `depart` sees to that.
         self.physical = 0;
         self.here = true;
         self.clear_slots();

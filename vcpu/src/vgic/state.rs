@@ -311,13 +311,12 @@ impl State {
     pub(super) fn fold(&mut self, lane: usize, taken: &Snapshot) {
         self.end_without_register(lane, taken.ended);
         self.bank_mut(lane).latch |= taken.sgis;
-        for (index, &value) in taken.lrs.iter().enumerate() {
-            if taken.used >> index & 1 != 0 {
-                if lr::intid(value) < 32 {
-                    self.fold_private(lane, value);
-                } else {
-                    self.fold_spi(lane, value);
-                }
+        for index in Ones(taken.used) {
+            let value = *at(&taken.lrs, index as usize);
+            if lr::intid(value) < 32 {
+                self.fold_private(lane, value);
+            } else {
+                self.fold_spi(lane, value);
             }
         }
     }
