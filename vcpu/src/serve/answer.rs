@@ -302,10 +302,13 @@ mod tests {
                     elr: 0,
                     spsr: 0x3c5,
                 };
-                let right = match decode(Exit::Sync, &syndrome) {
-                    ExitReason::Hypercall { imm } => Some((imm, Verdict::Resume)),
-                    ExitReason::SecureCall { imm } => Some((imm, Verdict::Complete)),
-                    _ => None,
+                let reason = decode(Exit::Sync, &syndrome);
+                let right = if let ExitReason::Hypercall { imm } = reason {
+                    Some((imm, Verdict::Resume))
+                } else if let ExitReason::SecureCall { imm } = reason {
+                    Some((imm, Verdict::Complete))
+                } else {
+                    None
                 };
                 assert_eq!(asked(esr), right, "{esr:#x}");
             }
