@@ -9,7 +9,7 @@ use tests::machine::{Machine, run, scratch, xtask};
 use tests::{archive, machine};
 
 /// The bare column of the yardstick.
-const BARE: [(&str, u64); 20] = [
+const BARE: [(&str, u64); 21] = [
     ("hvc_psci_version", 8),
     ("smc_psci_version", 8),
     ("hvc_unknown", 8),
@@ -20,6 +20,8 @@ const BARE: [(&str, u64); 20] = [
     ("gicr_typer_read", 4),
     ("gicd_isenabler_write", 4),
     ("uart_emulated_read", 4),
+    // A poll and a store; the yardstick's 128 are those of Linux's driver, which does more around them.
+    ("console_char", 6),
     ("sgi_write", 4),
     ("eoi", 4),
     ("cntvct_read", 4),
