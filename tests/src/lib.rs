@@ -1,6 +1,6 @@
 //! Drives whole machines in QEMU the way a person does, through `cargo xtask`, and judges what they print.
 //!
-//! The quick set is what `cargo test -p tests` runs. `XDV_MATRIX=full` runs every test on every CPU model, profile and QEMU it
+//! The quick set is what `cargo test -p tests` runs. `XDV_MATRIX=full` runs every one of them on every CPU model, profile and QEMU it
 //! names. `XDV_BLESS=1` writes the goldens anew. `XDV_XTASK` and `XDV_QEMU` name the program and the emulator to use.
 #![forbid(unsafe_code)]
 

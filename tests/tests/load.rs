@@ -1,12 +1,11 @@
-//! An unmodified Linux under load, on lanes that take turns. Nothing here runs by itself: `XDV_LOAD=SECONDS` asks for one
-//! load of so many seconds on two CPUs, and `XDV_MATRIX=full` for short ones of every kind.
+//! An unmodified Linux under load, on lanes that take turns. All of it takes minutes, so it runs
+//! only when asked for: `cargo test -p tests --test load -- --ignored`.
 
 use std::env;
 use std::fs;
 
 use anyhow::{Context, ensure};
 use tests::machine::{self, Machine};
-use tests::matrix;
 use tests::transcript::Transcript;
 
 const LOAD: &str = "tests/configs/linux-load.toml";
@@ -49,21 +48,18 @@ fn bore(transcript: &Transcript, guests: &[&str]) -> anyhow::Result<()> {
     transcript.ended(0)
 }
 
-/// `XDV_LOAD=600`: ten minutes.
+/// Ten minutes, or `XDV_LOAD` seconds.
 #[test]
+#[ignore = "takes minutes"]
 fn linux_bears_load_for_as_long_as_is_asked() -> anyhow::Result<()> {
-    let Ok(seconds) = env::var("XDV_LOAD") else {
-        return Ok(());
-    };
+    let seconds = env::var("XDV_LOAD").unwrap_or_else(|_| "600".to_owned());
     let seconds = seconds.parse().context("XDV_LOAD is a number of seconds")?;
     bore(&loaded("stress", seconds)?.smp(2).run()?, &["linux"])
 }
 
 #[test]
+#[ignore = "takes minutes"]
 fn four_shared_lanes_bear_load_on_four_cpus_and_fewer() -> anyhow::Result<()> {
-    if !matrix::full() {
-        return Ok(());
-    }
     for cpus in [4, 2, 1] {
         let transcript = loaded("stress", 20)?.smp(cpus).run()?;
         bore(&transcript, &["linux"]).with_context(|| format!("{cpus} CPUs"))?;
@@ -72,38 +68,30 @@ fn four_shared_lanes_bear_load_on_four_cpus_and_fewer() -> anyhow::Result<()> {
 }
 
 #[test]
+#[ignore = "takes minutes"]
 fn cpus_come_and_go_under_load() -> anyhow::Result<()> {
-    if !matrix::full() {
-        return Ok(());
-    }
     bore(&loaded("hotplug", 20)?.smp(2).run()?, &["linux"])
 }
 
 #[test]
+#[ignore = "takes minutes"]
 fn two_linux_guests_load_one_cpu() -> anyhow::Result<()> {
-    if !matrix::full() {
-        return Ok(());
-    }
     let transcript = Machine::of(PAIR).smp(1).seconds(300).run()?;
     bore(&transcript, &["left", "right"])
 }
 
 /// By the wall clock the figures say more of the host than of us, so nothing is demanded of them.
 #[test]
+#[ignore = "takes minutes"]
 fn timers_by_the_wall_clock_on_owned_and_shared_cpus() -> anyhow::Result<()> {
-    if !matrix::full() {
-        return Ok(());
-    }
     let transcript = Machine::of(CYCLICTEST).seconds(240).run()?;
     bore(&transcript, &["owner", "sharer"])
 }
 
 /// In virtual time no timer of a lane that is sure of 30 % of each 2 ms is later than that, whatever its neighbour does.
 #[test]
+#[ignore = "takes minutes"]
 fn timers_in_virtual_time_come_within_the_period() -> anyhow::Result<()> {
-    if !matrix::full() {
-        return Ok(());
-    }
     for config in [OWNED, SHARED] {
         let transcript = Machine::of(config).smp(1).icount().seconds(400).run()?;
         bore(&transcript, &["linux"])?;

@@ -117,8 +117,8 @@ impl Machine {
         }
     }
 
-    /// Bytes from the operator's keyboard. Any CPU may call this; then a lane of the machine has to be told
-    /// ([`Vgic::notify`]) and to call [`console_input`](crate::serve::console_input). How many bytes were taken: the
+    /// Bytes from the operator's keyboard. Any CPU may call this; then the CPU of one of the machine's lanes has
+    /// to be made to call [`console_input`](crate::serve::console_input). How many bytes were taken: the
     /// rest had no room, is counted and lost.
     pub fn input(&self, bytes: &[u8]) -> usize {
         self.pace.was_typed();
