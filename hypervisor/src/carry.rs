@@ -49,7 +49,6 @@ pub fn out(
         Task::Enter => {}
         Task::Mdscr(value) => world::set_mdscr(value),
         Task::Debug(point) => debug::update(&lane.sysregs.debug, point),
-        Task::Notice => return Next::Look,
         Task::Own(intid) => return Next::Own(intid),
         Task::GroupZero => gic::discard_group0(),
         Task::SError(error) => world::pend_virtual_serror(error),

@@ -96,7 +96,7 @@ fn attend(house: &'static House, crew: &mut Crew, intid: u32) {
             }
             match serve::interrupt(lane, hw) {
                 Interrupted::Own(intid) => Some(intid),
-                Interrupted::Served | Interrupted::Notice => None,
+                Interrupted::Served => None,
             }
         }
         // None is pending any more: 1020 to 1023.

@@ -71,7 +71,7 @@ pub(crate) fn write(
 }
 
 /// Moves what was typed ([`Machine::input`]) into the UART, as far as it has room; the rest follows as the guest
-/// reads. Called by a lane of the machine that was told ([`Vgic::notify`](crate::vgic::Vgic::notify)) after an input.
+/// reads. Called after an input by whoever has a lane of the machine.
 pub fn console_input(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
     uart(vcpu, hw, |_| ());
 }

@@ -1,6 +1,6 @@
 //! The slow path: every exit that concerns only the lane and its machine, answered in full.
 //!
-//! [`answer`] is the whole of it: the run loop calls it after every exit, and so does the differential test, against
+//! [`answer()`] is the whole of it: the run loop calls it after every exit, and so does the differential test, against
 //! which the hot path is held. The hot path answers some of the same exits sooner, by the same primitives.
 
 mod answer;
@@ -155,8 +155,6 @@ pub fn transfer(
 pub enum Interrupted {
     /// The guest's alone, or none.
     Served,
-    /// Somebody wants this lane's run loop to look around.
-    Notice,
     /// EL2's own interrupt: acknowledged, to be ended by the caller.
     Own(u32),
 }
@@ -175,25 +173,19 @@ pub fn interrupt(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Interrupted {
             vcpu.gic.ppi_fired(&machine.vgic, PHYSICAL_TIMER, hw);
             Interrupted::Served
         }
-        KICK => served(vcpu, hw),
+        KICK => {
+            vcpu.gic.serve(&machine.vgic, hw);
+            Interrupted::Served
+        }
         MAINTENANCE => {
-            let served = served(vcpu, hw);
+            vcpu.gic.serve(&machine.vgic, hw);
             hw.drop_priority(MAINTENANCE);
             hw.deactivate(MAINTENANCE);
-            served
+            Interrupted::Served
         }
         // Nothing was pending.
         1020..1024 => Interrupted::Served,
         intid => Interrupted::Own(intid),
-    }
-}
-
-fn served(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Interrupted {
-    let machine = vcpu.machine;
-    if vcpu.gic.serve(&machine.vgic, hw).notice {
-        Interrupted::Notice
-    } else {
-        Interrupted::Served
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`TABLE`] lists every register that the trap bits EL2 sets can bring here, each with its policy; an access to
 //! anything else is UNDEF into the guest. Identification registers are one contiguous range of the encoding, so the
-//! commonest trapped read is an index into [`IdRegs`].
+//! commonest trapped read is an index into [`IdRegs`](crate::idregs::IdRegs).
 
 pub mod cp14;
 mod emulate;

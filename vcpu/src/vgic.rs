@@ -54,7 +54,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bits::{at, lane_bit};
 pub use hot::Sent;
-pub use lane::{Away, LaneGic, Served};
+pub use lane::{Away, LaneGic};
 pub use mmio::{Frame, Refused};
 pub use port::VirtGic;
 pub use sgi::SgiRegister;
@@ -80,8 +80,6 @@ pub(crate) const LINKED_PPIS: u32 = 1 << VIRTUAL_TIMER | 1 << PHYSICAL_TIMER;
 pub(crate) const MAIL_SGIS: u32 = 0xffff;
 /// `mail`: the lane must take the slow path (an SPI for it, or a freeze request).
 pub(crate) const MAIL_ATTENTION: u32 = 1 << 16;
-/// `mail`: the run loop asked for the lane's attention ([`Vgic::notify`]).
-pub(crate) const MAIL_NOTICE: u32 = 1 << 17;
 
 /// No request.
 pub(crate) const FREEZE_NONE: u32 = 0;
@@ -94,7 +92,7 @@ pub(crate) const FREEZE_DONE: u32 = 2;
 /// do not slow another.
 #[repr(align(64))]
 pub(crate) struct LaneShared {
-    /// Newly sent SGIs and the two attention bits. Senders OR in, the lane swaps to zero.
+    /// Newly sent SGIs and the attention bit. Senders OR in, the lane swaps to zero.
     pub(crate) mail: AtomicU32,
     /// The group of each private interrupt: a copy for senders of SGIs.
     pub(crate) group: AtomicU32,
@@ -208,14 +206,6 @@ impl Vgic {
     #[must_use]
     pub fn has_mail(&self, lane: usize) -> bool {
         at(&self.shared, lane).mail.load(Ordering::SeqCst) != 0
-    }
-
-    /// Brings `lane` into its run loop: [`LaneGic::fast_kick`] declines there, and [`LaneGic::serve`] returns
-    /// [`Served::notice`].
-    pub fn notify(&self, lane: usize, hw: &mut impl VirtGic) {
-        if lane < self.lanes {
-            at(&self.shared, lane).post(MAIL_NOTICE, hw);
-        }
     }
 
     /// The mask of all lanes of the VM.

@@ -32,8 +32,6 @@ pub enum Task {
     Mdscr(u64),
     /// Bring this breakpoint or watchpoint of the hardware up to date with the lane's, then go on.
     Debug(Point),
-    /// Somebody wants this lane's run loop to look around.
-    Notice,
     /// EL2's own interrupt: acknowledged, to be ended.
     Own(u32),
     /// An interrupt of group 0, which is nobody's here.
@@ -216,7 +214,6 @@ impl From<Effect> for Task {
 fn interrupt(lane: &mut Vcpu<'_>, hw: &mut impl Hardware) -> Task {
     match serve::interrupt(lane, hw) {
         Interrupted::Served => Task::Enter,
-        Interrupted::Notice => Task::Notice,
         Interrupted::Own(intid) => Task::Own(intid),
     }
 }

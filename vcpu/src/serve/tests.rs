@@ -317,11 +317,6 @@ fn interrupts_are_told_apart() {
     for intid in [0, 6, 8, 26, 33, 1019, 1024, 8192] {
         assert_eq!(take(intid), Interrupted::Own(intid));
     }
-    for intid in [KICK, MAINTENANCE] {
-        world.with(0, |_, port| machine.vgic.notify(0, port));
-        assert_eq!(take(intid), Interrupted::Notice);
-        assert_eq!(take(intid), Interrupted::Served, "noticed once");
-    }
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl LaneGic {
         Err(mail)
     }
 
-    /// Several SGIs at once, attention bits, an SGI that has no list register yet, or nothing. True when all is delivered.
+    /// Several SGIs at once, attention, an SGI that has no list register yet, or nothing. True when all is delivered.
     #[cold]
     #[inline(never)]
     pub fn kick_rest(&mut self, mail: u32, hw: &mut impl VirtGic) -> bool {

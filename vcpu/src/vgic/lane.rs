@@ -9,19 +9,12 @@ use super::port::{HCR_EN, HCR_EOICOUNT_SHIFT, VMCR_VENG0, VMCR_VENG1, VMCR_VEOIM
 use super::recall;
 use super::state::{Snapshot, State};
 use super::{
-    FREEZE_DONE, FREEZE_NONE, FREEZE_REQUESTED, LINKED_PPIS, MAIL_ATTENTION, MAIL_NOTICE,
-    MAIL_SGIS, MAX_LRS, Vgic, VirtGic, lr,
+    FREEZE_DONE, FREEZE_NONE, FREEZE_REQUESTED, LINKED_PPIS, MAIL_ATTENTION, MAIL_SGIS, MAX_LRS,
+    Vgic, VirtGic, lr,
 };
 
 /// `sgi_slot`: no list register.
 pub(super) const NO_SLOT: u8 = 0xff;
-
-/// What [`LaneGic::serve`] found besides interrupts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Served {
-    /// Somebody called [`Vgic::notify`] for this lane.
-    pub notice: bool,
-}
 
 /// How a lane leaves its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,14 +188,11 @@ impl LaneGic {
     /// The slow path of everything that may have changed: a kick, a maintenance interrupt, leftovers.
     #[cold]
     #[inline(never)]
-    pub fn serve(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) -> Served {
+    pub fn serve(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) {
         let mail = self.held | at(&vgic.shared, self.id).mail.swap(0, Ordering::AcqRel);
         self.held = mail & MAIL_SGIS;
         let state = self.open(vgic, hw);
         self.close(vgic, state, 0, hw);
-        Served {
-            notice: mail & MAIL_NOTICE != 0,
-        }
     }
 
     /// Whether a guest that waits for an interrupt would see one (Arm ARM D1.6.2): something in the list registers is

@@ -238,7 +238,7 @@ impl<'m> Twins<'m> {
         for lane in 0..self.hot.lanes() {
             let lrs = |world: &World<'_>| -> ([u64; MAX_LRS], u64) {
                 world.with(lane, |vcpu, port| {
-                    let _ = vcpu.gic.serve(&world.machine.vgic, port);
+                    vcpu.gic.serve(&world.machine.vgic, port);
                     (port.cpu.gic.lrs, port.cpu.gic.hcr)
                 })
             };

@@ -74,14 +74,7 @@ impl<'m> Walk<'m> {
             22..=25 => self.interrupt(lane, count, name),
             26 => self.twins.both(|world| world.kick(lane)),
             27 => self.foreign(lane, count, name),
-            28 => {
-                // The run loop wants the lane's attention: from another CPU, where there is one.
-                let from = (lane + 1) % self.guests.len();
-                self.twins.both(|world| {
-                    world.with(from, |_, port| world.machine.vgic.notify(lane, port));
-                });
-            }
-            29..=31 => self.timer(lane),
+            28..=31 => self.timer(lane),
             32..=35 => self.take(lane, name),
             36..=37 => self.end(lane),
             38 => self.deactivate(lane),

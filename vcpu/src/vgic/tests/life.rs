@@ -126,31 +126,6 @@ fn software_activation_holds_an_interrupt_back() {
 }
 
 #[test]
-fn notices_arrive_once_and_with_a_kick() {
-    let world = open(2);
-    world
-        .vgic
-        .notify(9, &mut crate::vgic::fake::FakeCpu::new(4));
-    world.with(0, |_, vgic, port| {
-        vgic.notify(1, port);
-        vgic.notify(1, port);
-        assert_eq!(port.cpu.sends, 1);
-    });
-    // A slow exit in between does not swallow it.
-    world.write(1, r(1), 0x14, 4, 0);
-    let served = world.with(1, |lane, vgic, port| {
-        assert!(!lane.fast_kick(vgic, port));
-        lane.serve(vgic, port)
-    });
-    assert!(served.notice);
-    assert_eq!(
-        world.with(1, |lane, vgic, port| lane.serve(vgic, port)),
-        crate::vgic::Served::default()
-    );
-    assert_eq!(world.with(1, |lane, _, _| lane.id()), 1);
-}
-
-#[test]
 fn spis_wait_for_a_lane_that_is_away() {
     let world = open(2);
     world.write(0, D, 0x6108, 8, 1);
