@@ -107,6 +107,8 @@ pub enum Action {
     Wait {
         /// When, in the milliseconds that [`Lifecycle::on`] is told.
         until_ms: u64,
+        /// How long after the machine's end that is.
+        wait_ms: u64,
     },
     /// It is over; its memory stays as it is.
     Hold,
@@ -267,7 +269,11 @@ impl Lifecycle {
         match self.next {
             Next::Build { at } if now < at => {
                 self.state = MachineState::Waiting;
-                Action::Wait { until_ms: at }
+                Action::Wait {
+                    until_ms: at,
+                    // Only the back-off puts a restart off.
+                    wait_ms: wait(self.streak.saturating_sub(1)),
+                }
             }
             Next::Build { .. } => self.build(),
             Next::Hold => {

@@ -119,7 +119,7 @@ impl Life {
                 self.inside.store(all | SPEAKER, Ordering::Release);
                 self.set(Phase::Out);
             }
-            Action::Wait { until_ms } => self.due.store(count_at(until_ms), Ordering::Release),
+            Action::Wait { until_ms, .. } => self.due.store(count_at(until_ms), Ordering::Release),
             // Out already, unless it was being built.
             Action::Hold | Action::Stop => {
                 self.due.store(NEVER, Ordering::Release);
@@ -262,11 +262,9 @@ fn act(house: &'static House, vm: &'static Vm, action: Action) {
     match action {
         Action::Nothing | Action::Refuse(_) | Action::Hold => return,
         Action::Build | Action::Run | Action::Pause | Action::Resume | Action::Leave => {}
-        Action::Wait { until_ms } => say!(
-            "guest {}: restarts {} ms from now",
-            vm.name,
-            until_ms.saturating_sub(now_ms())
-        ),
+        Action::Wait { wait_ms, .. } => {
+            say!("guest {}: restarts {wait_ms} ms after its end", vm.name);
+        }
         Action::Stop => {
             if house.roster.leave() {
                 say!("all guests ended");

@@ -70,7 +70,7 @@ fn every_event_has_its_answer_in_every_state() {
             let action = match machine.on(event, 1000) {
                 Action::Nothing => "-".to_string(),
                 Action::Refuse(refusal) => refusal.to_string(),
-                Action::Wait { until_ms } => format!("wait until {until_ms}"),
+                Action::Wait { until_ms, .. } => format!("wait until {until_ms}"),
                 action => format!("{action:?}"),
             };
             let then = match machine.state() {
@@ -101,21 +101,25 @@ fn a_reboot_loop_waits_twice_as_long_each_time_and_a_minute_of_life_ends_it() {
             assert_eq!(machine.on(Event::Built, now), Action::Run);
             now += if round == 10 { STABLE_MS } else { 20 };
             assert_eq!(machine.on(event, now), Action::Leave);
+            let ended = now;
+            now += 7;
             let wait = match machine.on(Event::Left, now) {
-                Action::Wait { until_ms } => {
+                Action::Wait { until_ms, wait_ms } => {
                     assert_eq!(
                         machine.on(Event::Due, until_ms - 1),
-                        Action::Wait { until_ms }
+                        Action::Wait { until_ms, wait_ms }
                     );
                     assert_eq!(machine.on(Event::Due, until_ms), Action::Build);
-                    until_ms - now
+                    // What is said is what was decided at its end, however long its lanes take to leave.
+                    assert_eq!(until_ms, ended + wait_ms);
+                    wait_ms
                 }
                 action => {
                     assert_eq!(action, Action::Build);
                     0
                 }
             };
-            now += wait;
+            now = ended + wait;
             waits.push(wait);
             assert_eq!(machine.restarts(), round + 1);
         }
@@ -152,7 +156,10 @@ fn a_pause_is_not_life() {
     let until_ms = 20 + STABLE_MS + FIRST_WAIT_MS;
     assert_eq!(
         machine.on(Event::Left, 20 + STABLE_MS),
-        Action::Wait { until_ms }
+        Action::Wait {
+            until_ms,
+            wait_ms: FIRST_WAIT_MS
+        }
     );
 }
 
@@ -233,7 +240,7 @@ proptest! {
                     lanes_out = false;
                 }
                 Action::Hold | Action::Stop => prop_assert!(lanes_out && !building),
-                Action::Wait { until_ms } => prop_assert!(lanes_out && until_ms > now && until_ms <= now + LONGEST_WAIT_MS),
+                Action::Wait { until_ms, .. } => prop_assert!(lanes_out && until_ms > now && until_ms <= now + LONGEST_WAIT_MS),
                 Action::Pause | Action::Resume | Action::Leave => prop_assert!(!lanes_out),
                 Action::Nothing | Action::Refuse(_) => {}
             }

@@ -313,7 +313,7 @@ mod tests {
         lines.extend([
             "xdv | guest alpha: restarting: it asked for a reset",
             "xdv | guest beta: restarting: ended with code 3",
-            "xdv | guest beta: restarts 100 ms from now",
+            "xdv | guest beta: restarts 100 ms after its end",
         ]);
         assert!(
             after(&lines)
