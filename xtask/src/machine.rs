@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use configs_compiler::{FileKind, HostFiles, RunOptions, Summary};
+use configs_compiler::{FileKind, HostFiles, RunOptions, Seeds, Summary};
 
 use crate::build::{self, Profile};
 use crate::debian::{self, Debian, Flavour};
@@ -23,7 +23,14 @@ pub struct Machine {
     text: Vec<u8>,
     profile: Profile,
     selftest: bool,
+    seeds: Option<Seeds>,
 }
+
+/// The seeds of machines of our own making. Any will do but zero, which Linux takes for none.
+const SEEDS: Seeds = Seeds {
+    kaslr: 0x0123_4567_89ab_cdef,
+    rng: [0x5a; 32],
+};
 
 /// What the command line says of a machine; what it leaves open, the file states or the compiler chooses.
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,10 +84,11 @@ impl Machine {
             text,
             profile,
             selftest: false,
+            seeds: None,
         })
     }
 
-    /// A config of our own making.
+    /// A config of our own making, whose guests find the same each time.
     pub fn from_text(project: &Project, name: &str, text: &str, profile: Profile) -> Self {
         let config = PathBuf::from(format!("{name}.toml"));
         Self {
@@ -89,6 +97,7 @@ impl Machine {
             text: text.as_bytes().to_vec(),
             profile,
             selftest: false,
+            seeds: Some(SEEDS),
         }
     }
 
@@ -108,7 +117,8 @@ impl Machine {
         let files = self
             .files(&trouble)
             .with_cpus(asked.cpus)
-            .with_memory(asked.memory);
+            .with_memory(asked.memory)
+            .with_seeds(self.seeds);
         let options = RunOptions {
             deadline_ms: asked
                 .timeout_seconds

@@ -105,6 +105,7 @@ pub struct HostFiles {
     folder: PathBuf,
     cpus: Option<u32>,
     memory: Option<u64>,
+    seeds: Option<Seeds>,
     builtins: BTreeMap<(FileKind, String), Provider>,
     companions: BTreeMap<String, String>,
 }
@@ -117,6 +118,7 @@ impl HostFiles {
             folder: folder.into(),
             cpus: None,
             memory: None,
+            seeds: None,
             builtins: BTreeMap::new(),
             companions: BTreeMap::new(),
         }
@@ -133,6 +135,13 @@ impl HostFiles {
     #[must_use]
     pub fn with_memory(mut self, memory: Option<u64>) -> Self {
         self.memory = memory;
+        self
+    }
+
+    /// Settles what every guest finds in `/chosen`: for machines that are to do the same each time.
+    #[must_use]
+    pub fn with_seeds(mut self, seeds: Option<Seeds>) -> Self {
+        self.seeds = seeds;
         self
     }
 
@@ -171,6 +180,7 @@ impl fmt::Debug for HostFiles {
             .field("folder", &self.folder)
             .field("cpus", &self.cpus)
             .field("memory", &self.memory)
+            .field("seeds", &self.seeds)
             .field("builtins", &self.builtins.keys())
             .field("companions", &self.companions)
             .finish()
@@ -198,8 +208,11 @@ impl Environment for HostFiles {
         self.companions.get(kernel).cloned()
     }
 
-    /// Of the host's own random numbers, each time others.
+    /// Of the host's own random numbers, each time others, unless they are settled.
     fn seeds(&self, _guest: &str) -> Option<Seeds> {
+        if self.seeds.is_some() {
+            return self.seeds;
+        }
         let (mut kaslr, mut rng) = ([0; 8], [0; 32]);
         getrandom::fill(&mut kaslr).ok()?;
         getrandom::fill(&mut rng).ok()?;

@@ -270,6 +270,11 @@ fn the_seeds_are_those_of_the_environment() {
     let host = configs_compiler::HostFiles::new(folder);
     let draw = || configs_compiler::Environment::seeds(&host, "alpha").expect("the host has some");
     assert_ne!(draw(), draw());
+    let settled = host.with_seeds(Some(SEEDS));
+    assert_eq!(
+        configs_compiler::Environment::seeds(&settled, "alpha"),
+        Some(SEEDS)
+    );
 }
 
 #[test]

@@ -97,14 +97,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let path = std::env::temp_dir().join(format!("xdv-baseline-{}.json", std::process::id()));
-        let baseline = Baseline::of(
-            &[Figure {
-                name: "eoi".to_owned(),
-                value: 4,
-            }],
-            "10.0.2",
-            "cortex-a57",
-        );
+        let baseline = Baseline::of(&[Figure::new("eoi", 4)], "10.0.2", "cortex-a57");
         baseline.write(&path).unwrap();
         assert_eq!(Baseline::read(&path).unwrap(), Some(baseline));
         fs::remove_file(&path).unwrap();

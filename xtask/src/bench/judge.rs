@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::baseline::Baseline;
-use super::rows::{self, ROWS};
+use super::rows::{self, Needs, ROWS, Unit};
 
 /// A figure may grow by so many percent over the baseline.
 const GROWTH: u64 = 2;
@@ -15,8 +15,56 @@ const GROWTH: u64 = 2;
 pub struct Figure {
     /// The operation.
     pub name: String,
-    /// Instructions (bytes for the hypervisor's size).
+    /// Instructions, bytes or ten-thousandths, as the row counts.
     pub value: u64,
+    /// Of a ratio: the instructions under XDV, and without.
+    pub of: Option<(u64, u64)>,
+}
+
+impl Figure {
+    /// A count.
+    pub fn new(name: &str, value: u64) -> Self {
+        Self {
+            name: name.to_owned(),
+            value,
+            of: None,
+        }
+    }
+
+    /// A ratio, rounded up to ten-thousandths.
+    pub fn ratio(name: &str, under_xdv: u64, bare: u64) -> Self {
+        let exact = (u128::from(under_xdv) * u128::from(rows::WHOLE)).div_ceil(bare.max(1).into());
+        Self {
+            name: name.to_owned(),
+            value: u64::try_from(exact).unwrap_or(u64::MAX),
+            of: Some((under_xdv, bare)),
+        }
+    }
+}
+
+/// Which rows a run can measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// Those that need interrupts or a second CPU.
+    pub interrupts: bool,
+    /// Those that need Debian's kernel.
+    pub linux: bool,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: Self = Self {
+        interrupts: true,
+        linux: true,
+    };
+
+    fn has(self, name: &str) -> bool {
+        rows::named(name).is_some_and(|row| match row.needs {
+            Needs::OneCpu => true,
+            Needs::Interrupts => self.interrupts,
+            Needs::Linux => self.linux,
+        })
+    }
 }
 
 /// What there is to say of a figure.
@@ -47,9 +95,11 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OverLimit(name, value, limit) => {
+                let [value, limit] = [value, limit].map(|one| rows::shown(name, *one));
                 write!(f, "{name}: {value} is over its limit of {limit}")
             }
             Self::Owed(name, value, limit, why) => {
+                let [value, limit] = [value, limit].map(|one| rows::shown(name, *one));
                 write!(
                     f,
                     "{name}: {value} is over its limit of {limit}, which is known: {why}"
@@ -59,10 +109,13 @@ impl fmt::Display for Verdict {
                 f,
                 "{name}: within its limit again; take it off the list of those that are not"
             ),
-            Self::Grown(name, value, before) => write!(
-                f,
-                "{name}: {value} is more than {GROWTH} % over the baseline of {before}"
-            ),
+            Self::Grown(name, value, before) => {
+                let [value, before] = [value, before].map(|one| rows::shown(name, *one));
+                write!(
+                    f,
+                    "{name}: {value} is more than {GROWTH} % over the baseline of {before}"
+                )
+            }
             Self::Vanished(name) => write!(f, "{name}: in the baseline, but not measured"),
             Self::Better(name) => write!(
                 f,
@@ -72,21 +125,20 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The figures in the order of the yardstick; those it does not know come last. Without all rows, the synchronous ones.
-pub fn known(mut figures: Vec<Figure>, all_rows: bool) -> Vec<Figure> {
+/// The figures in the order of the yardstick; those it does not know come last, and only where nothing is left out.
+pub fn known(mut figures: Vec<Figure>, scope: Scope) -> Vec<Figure> {
     let place = |figure: &Figure| {
         ROWS.iter()
             .position(|row| row.name == figure.name)
             .unwrap_or(ROWS.len())
     };
-    figures
-        .retain(|figure| all_rows || rows::named(&figure.name).is_some_and(|row| row.synchronous));
+    figures.retain(|figure| scope.interrupts || scope.has(&figure.name));
     figures.sort_by_key(place);
     figures
 }
 
 /// Judges figures.
-pub fn all(figures: &[Figure], baseline: Option<&Baseline>, all_rows: bool) -> Vec<Verdict> {
+pub fn all(figures: &[Figure], baseline: Option<&Baseline>, scope: Scope) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for figure in figures {
         let limit = rows::named(&figure.name).and_then(|row| row.limit);
@@ -109,7 +161,7 @@ pub fn all(figures: &[Figure], baseline: Option<&Baseline>, all_rows: bool) -> V
     let promised = baseline
         .into_iter()
         .flat_map(Baseline::names)
-        .filter(|name| all_rows || rows::named(name).is_some_and(|row| row.synchronous));
+        .filter(|name| scope == Scope::ALL || scope.has(name));
     verdicts.extend(
         promised
             .filter(|name| figures.iter().all(|figure| figure.name != **name))
@@ -124,23 +176,39 @@ fn grown(before: u64, after: u64) -> bool {
 
 /// The figures as `bench --json` prints them.
 pub fn json(figures: &[Figure], qemu: &str, cpu: &str) -> Value {
-    let ops: Vec<Value> = figures
-        .iter()
-        .map(|figure| json!({"name": figure.name, "instructions": figure.value, "limit": rows::named(&figure.name).and_then(|row| row.limit)}))
-        .collect();
+    let ops: Vec<Value> = figures.iter().map(one).collect();
     json!({"qemu": qemu, "cpu": cpu, "ops": ops})
+}
+
+fn one(figure: &Figure) -> Value {
+    let row = rows::named(&figure.name);
+    let limit = row.and_then(|row| row.limit);
+    match row.map_or(Unit::Count, |row| row.unit) {
+        Unit::Count => {
+            json!({"name": figure.name, "instructions": figure.value, "limit": limit})
+        }
+        Unit::Ratio => {
+            let (under_xdv, bare) = figure.of.unzip();
+            json!({
+                "name": figure.name, "ratio": rows::fraction(figure.value), "limit": limit.map(rows::fraction),
+                "instructions": under_xdv, "bare_instructions": bare,
+            })
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SYNC: Scope = Scope {
+        interrupts: false,
+        linux: false,
+    };
+
     fn figures(list: &[(&str, u64)]) -> Vec<Figure> {
         list.iter()
-            .map(|(name, value)| Figure {
-                name: (*name).to_owned(),
-                value: *value,
-            })
+            .map(|(name, value)| Figure::new(name, *value))
             .collect()
     }
 
@@ -148,7 +216,7 @@ mod tests {
         all(
             &figures(now),
             Some(&Baseline::of(&figures(before), "10.0.2", "cortex-a57")),
-            true,
+            Scope::ALL,
         )
     }
 
@@ -170,9 +238,12 @@ mod tests {
 
     #[test]
     fn the_limit_holds_without_a_baseline() {
-        assert_eq!(all(&figures(&[("hvc_psci_version", 80)]), None, true), []);
         assert_eq!(
-            all(&figures(&[("hvc_psci_version", 81)]), None, true),
+            all(&figures(&[("hvc_psci_version", 80)]), None, Scope::ALL),
+            []
+        );
+        assert_eq!(
+            all(&figures(&[("hvc_psci_version", 81)]), None, Scope::ALL),
             [Verdict::OverLimit("hvc_psci_version".to_owned(), 81, 80)]
         );
     }
@@ -195,10 +266,10 @@ mod tests {
     fn a_row_cannot_vanish_except_where_it_is_not_measured() {
         let before = Baseline::of(&figures(&[("timer_irq_wfi", 50)]), "10.0.2", "c");
         assert_eq!(
-            all(&[], Some(&before), true),
+            all(&[], Some(&before), Scope::ALL),
             [Verdict::Vanished("timer_irq_wfi".to_owned())]
         );
-        assert_eq!(all(&[], Some(&before), false), []);
+        assert_eq!(all(&[], Some(&before), SYNC), []);
     }
 
     #[test]
@@ -210,7 +281,7 @@ mod tests {
                 ("ipi_wfi_oneway", 9),
                 ("hvc_psci_version", 60),
             ]),
-            true,
+            Scope::ALL,
         );
         assert_eq!(
             sorted
@@ -220,8 +291,42 @@ mod tests {
             ["hvc_psci_version", "ipi_wfi_oneway", "eoi", "new_row"]
         );
         assert_eq!(
-            known(figures(&[("ipi_wfi_oneway", 9), ("eoi", 4)]), false).len(),
+            known(figures(&[("ipi_wfi_oneway", 9), ("eoi", 4)]), SYNC).len(),
             1
+        );
+    }
+
+    #[test]
+    fn a_ratio_is_judged_and_shown_as_one() {
+        let figure = |xdv| Figure::ratio(rows::LINUX, xdv, 1_000_000);
+        assert_eq!(figure(1_000_001).value, 10_001);
+        assert_eq!(all(&[figure(1_002_000)], None, Scope::ALL), []);
+        let over = all(&[figure(1_002_001)], None, Scope::ALL);
+        assert_eq!(
+            over.iter().map(Verdict::to_string).collect::<Vec<_>>(),
+            ["linux_to_init: 1.0021 is over its limit of 1.0020"]
+        );
+        assert_eq!(
+            json(&[figure(1_000_500)], "10.0.2", "c")["ops"].to_string(),
+            r#"[{"bare_instructions":1000000,"instructions":1000500,"limit":1.002,"name":"linux_to_init","ratio":1.0005}]"#
+        );
+    }
+
+    #[test]
+    fn without_debian_s_kernel_only_its_rows_may_be_missing() {
+        let before = Baseline::of(
+            &figures(&[(rows::LINUX, 10_006), ("eoi", 4)]),
+            "10.0.2",
+            "c",
+        );
+        let scope = Scope {
+            linux: false,
+            ..Scope::ALL
+        };
+        assert_eq!(all(&figures(&[("eoi", 4)]), Some(&before), scope), []);
+        assert_eq!(
+            all(&figures(&[("eoi", 4)]), Some(&before), Scope::ALL),
+            [Verdict::Vanished(rows::LINUX.to_owned())]
         );
     }
 

@@ -8,10 +8,7 @@ pub fn figure(line: &str) -> Option<Figure> {
     let name = words.next()?;
     let value = words.next()?.parse().ok()?;
     // More words would be another form than the one agreed on.
-    words.next().is_none().then(|| Figure {
-        name: name.to_owned(),
-        value,
-    })
+    words.next().is_none().then(|| Figure::new(name, value))
 }
 
 #[cfg(test)]
@@ -22,10 +19,7 @@ mod tests {
     fn a_figure_is_read() {
         assert_eq!(
             figure("bench | bench hvc_psci_version 62"),
-            Some(Figure {
-                name: "hvc_psci_version".to_owned(),
-                value: 62
-            })
+            Some(Figure::new("hvc_psci_version", 62))
         );
     }
 

@@ -11,6 +11,34 @@ pub const SCRUB: &str = "scrub_per_mib";
 /// Bytes of code and constants of the hypervisor.
 pub const SIZE: &str = "hypervisor_text_rodata";
 
+/// Linux from its first instruction to that of `/init`, against the same without a hypervisor.
+pub const LINUX: &str = "linux_to_init";
+/// The same on a lane that shares its CPU.
+pub const LINUX_SHARED: &str = "linux_to_init_shared";
+
+/// A ratio of one: ratios count ten-thousandths.
+pub const WHOLE: u32 = 10_000;
+
+/// What the figures of a row are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Instructions or bytes.
+    Count,
+    /// Ten-thousandths of what it is without a hypervisor.
+    Ratio,
+}
+
+/// What it takes to measure a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// QEMU before 10 measures it the same: it needs neither a second CPU nor an interrupt.
+    OneCpu,
+    /// QEMU 10.
+    Interrupts,
+    /// QEMU 10, and Debian's kernel.
+    Linux,
+}
+
 /// One operation of the yardstick.
 #[derive(Debug)]
 pub struct Row {
@@ -22,18 +50,20 @@ pub struct Row {
     pub dream: Option<u64>,
     /// Without a hypervisor; the floor; the best peer; Xen 4.17; KVM 6.1 with VHE.
     pub peers: [Option<u64>; 5],
-    /// Whether QEMU before 10 measures it the same: it needs neither a second CPU nor an interrupt.
-    pub synchronous: bool,
+    /// What it takes to measure it.
+    pub needs: Needs,
+    /// What all these figures are.
+    pub unit: Unit,
 }
 
 /// A row that QEMU 7.2 measures too.
 const fn sync(name: &'static str, limit: u64, dream: u64, peers: [u64; 5]) -> Row {
-    row(name, limit, dream, peers, true)
+    row(name, limit, dream, peers, Needs::OneCpu, Unit::Count)
 }
 
 /// A row of interrupts.
 const fn irq(name: &'static str, limit: u64, dream: u64, peers: [u64; 5]) -> Row {
-    row(name, limit, dream, peers, false)
+    row(name, limit, dream, peers, Needs::Interrupts, Unit::Count)
 }
 
 /// A row the project adds, without a limit.
@@ -43,7 +73,8 @@ const fn extra(name: &'static str) -> Row {
         limit: None,
         dream: None,
         peers: [None; 5],
-        synchronous: true,
+        needs: Needs::OneCpu,
+        unit: Unit::Count,
     }
 }
 
@@ -55,7 +86,8 @@ const fn row(
     limit: u64,
     dream: u64,
     peers: [u64; 5],
-    synchronous: bool,
+    needs: Needs,
+    unit: Unit,
 ) -> Row {
     let [bare, floor, best, xen, kvm] = peers;
     Row {
@@ -69,7 +101,8 @@ const fn row(
             known(xen),
             known(kvm),
         ],
-        synchronous,
+        needs,
+        unit,
     }
 }
 
@@ -78,7 +111,7 @@ const fn known(value: u64) -> Option<u64> {
 }
 
 /// All rows, in the order they are shown.
-pub const ROWS: [Row; 27] = [
+pub const ROWS: [Row; 29] = [
     sync("hvc_psci_version", 80, 60, [8, 54, 160, 478, 1058]),
     sync("smc_psci_version", 85, 65, [8, 59, 134, 508, NONE]),
     sync("hvc_unknown", 95, 70, [8, 58, 160, 1654, 997]),
@@ -120,6 +153,22 @@ pub const ROWS: [Row; 27] = [
         150_000,
         [NONE, 5_000, 480_000, 23_500_000, NONE],
     ),
+    row(
+        LINUX,
+        10_020,
+        10_000,
+        [10_000, NONE, 10_000, 10_800, 9_800],
+        Needs::Linux,
+        Unit::Ratio,
+    ),
+    row(
+        LINUX_SHARED,
+        10_020,
+        10_000,
+        [10_000, NONE, NONE, NONE, NONE],
+        Needs::Linux,
+        Unit::Ratio,
+    ),
     sync(
         SIZE,
         160 << 10,
@@ -149,6 +198,19 @@ pub const OWED: [(&str, &str); 3] = [
 pub fn owed(name: &str) -> Option<&'static str> {
     let row = OWED.iter().find(|(owed, _)| *owed == name);
     row.map(|(_, why)| *why)
+}
+
+/// A figure of a row for a person to read.
+pub fn shown(name: &str, value: u64) -> String {
+    match named(name).map_or(Unit::Count, |row| row.unit) {
+        Unit::Count => value.to_string(),
+        Unit::Ratio => format!("{:.4}", fraction(value)),
+    }
+}
+
+/// Ten-thousandths as a number.
+pub fn fraction(value: u64) -> f64 {
+    f64::from(u32::try_from(value).unwrap_or(u32::MAX)) / f64::from(WHOLE)
 }
 
 /// The row of that name.

@@ -2,7 +2,7 @@
 
 use super::baseline::Baseline;
 use super::judge::Figure;
-use super::rows::{ROWS, Row};
+use super::rows::{self, ROWS, Row};
 use crate::say;
 
 /// XDV beside its limits and its peers, and what was not measured.
@@ -36,12 +36,14 @@ pub fn render(figures: &[Figure], baseline: Option<&Baseline>) -> String {
         .filter(|figure| ROWS.iter().all(|row| row.name != figure.name));
     lines.extend(unknown.map(|figure| vec![figure.name.clone(), figure.value.to_string()]));
     let mut text = say::table(&lines);
-    text.push_str("Instructions (bytes for the last row), loop overhead included; no speculation mitigations, as this CPU asks for none.\n");
+    text.push_str("Instructions (ratios to bare EL1 for Linux, bytes for the last row), loop overhead included; no speculation mitigations, as this CPU asks for none.\n");
     text
 }
 
 fn line(row: &Row, value: Option<u64>, baseline: Option<&Baseline>) -> Vec<String> {
-    let cell = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let cell = |value: Option<u64>| {
+        value.map_or_else(|| "-".to_owned(), |value| rows::shown(row.name, value))
+    };
     let over = value
         .zip(row.limit)
         .is_some_and(|(value, limit)| value > limit);
@@ -62,13 +64,7 @@ mod tests {
 
     #[test]
     fn what_is_over_its_limit_is_marked_and_what_is_missing_is_a_dash() {
-        let text = render(
-            &[Figure {
-                name: "hvc_psci_version".to_owned(),
-                value: 81,
-            }],
-            None,
-        );
+        let text = render(&[Figure::new("hvc_psci_version", 81)], None);
         assert!(
             text.contains("hvc_psci_version          81 !  80"),
             "{text}"

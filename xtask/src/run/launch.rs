@@ -15,6 +15,20 @@ use crate::process;
 use crate::qemu::Qemu;
 use crate::say;
 
+/// No devices but the machine's own, and the console on standard input and output.
+pub const PLAIN: [&str; 8] = [
+    "-nographic",
+    "-nodefaults",
+    "-nic",
+    "none",
+    "-serial",
+    "stdio",
+    "-monitor",
+    "none",
+];
+/// One instruction is one nanosecond, and nobody waits while the machine does.
+pub const COUNTING: [&str; 2] = ["-icount", "shift=0,sleep=off"];
+
 /// One machine, ready to start.
 #[derive(Debug)]
 pub struct Launch {
@@ -57,19 +71,9 @@ impl Launch {
     /// The command line.
     pub fn command(&self) -> Command {
         let mut command = self.qemu.command();
-        command.args([
-            "-M",
-            "virt,virtualization=on,gic-version=3",
-            "-nographic",
-            "-nodefaults",
-            "-nic",
-            "none",
-            "-serial",
-            "stdio",
-            "-monitor",
-            "none",
-        ]);
         command
+            .args(["-M", "virt,virtualization=on,gic-version=3"])
+            .args(PLAIN)
             .arg("-cpu")
             .arg(&self.cpu)
             .arg("-smp")
@@ -77,7 +81,7 @@ impl Launch {
             .arg("-m")
             .arg(&self.memory);
         if self.icount {
-            command.args(["-icount", "shift=0,sleep=off"]);
+            command.args(COUNTING);
         }
         command
             .arg("-kernel")
@@ -90,36 +94,46 @@ impl Launch {
 
     /// Runs it to its end.
     pub fn watch(&self, viewer: &mut dyn Viewer, sockets: &[Socket]) -> anyhow::Result<Ending> {
-        let mut command = self.command();
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let raw = match self.input {
-            Input::Terminal => Raw::enter(),
-            Input::None | Input::Pipe => None,
-        };
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", process::shown(&command)))?;
-        let complaints = child.stderr.take().map(relay);
-        let ending = Session::new(&mut child, viewer, self.input, sockets)
-            .and_then(|session| session.follow(&mut child, self.limit));
-        if !matches!(ending, Ok(Ending::ByItself | Ending::Failed(_))) {
-            let _ = child.kill();
-        }
-        let _ = child.wait();
-        let last_words = complaints
-            .and_then(|complaints| complaints.join().ok())
-            .unwrap_or_default();
-        drop(raw);
-        let ending = ending?;
-        Ok(if matches!(ending, Ending::Failed(_)) {
-            Ending::Failed(last_words)
-        } else {
-            ending
-        })
+        watch(&mut self.command(), self.input, self.limit, viewer, sockets)
     }
+}
+
+/// Runs QEMU with the console on its standard streams to its end.
+pub fn watch(
+    command: &mut Command,
+    input: Input,
+    limit: Option<Duration>,
+    viewer: &mut dyn Viewer,
+    sockets: &[Socket],
+) -> anyhow::Result<Ending> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let raw = match input {
+        Input::Terminal => Raw::enter(),
+        Input::None | Input::Pipe => None,
+    };
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", process::shown(command)))?;
+    let complaints = child.stderr.take().map(relay);
+    let ending = Session::new(&mut child, viewer, input, sockets)
+        .and_then(|session| session.follow(&mut child, limit));
+    if !matches!(ending, Ok(Ending::ByItself | Ending::Failed(_))) {
+        let _ = child.kill();
+    }
+    let _ = child.wait();
+    let last_words = complaints
+        .and_then(|complaints| complaints.join().ok())
+        .unwrap_or_default();
+    drop(raw);
+    let ending = ending?;
+    Ok(if matches!(ending, Ending::Failed(_)) {
+        Ending::Failed(last_words)
+    } else {
+        ending
+    })
 }
 
 /// What QEMU itself has to say goes to the person, except what is no news: under icount with `sleep=off` a machine
