@@ -39,9 +39,11 @@ impl IdRegs {
     pub fn sanitise(host: &impl Fn(u16, u16) -> u64, limits: Limits) -> Self {
         let mut values = [0; COUNT];
         let aarch32 = if aarch32_at_el0(host) { AARCH32 } else { &[] };
-        for register in AARCH64.iter().chain(aarch32) {
-            if let Some(value) = values.get_mut(register.index()) {
-                *value = register.apply(host(register.crm, register.op2), limits);
+        for table in [AARCH64, aarch32] {
+            for register in table {
+                if let Some(value) = values.get_mut(register.index()) {
+                    *value = register.apply(host(register.crm, register.op2), limits);
+                }
             }
         }
         Self { values }
@@ -57,27 +59,29 @@ impl IdRegs {
     }
 
     fn meet(&self, other: &Self) -> Self {
-        let mut values = [0; COUNT];
-        for register in AARCH64.iter().chain(AARCH32) {
-            let index = register.index();
-            if let Some(value) = values.get_mut(index) {
-                *value = register.meet(self.by_index(index), other.by_index(index));
+        let mut common = Self { values: [0; COUNT] };
+        for table in [AARCH64, AARCH32] {
+            for register in table {
+                let index = register.index();
+                if let Some(value) = common.values.get_mut(index) {
+                    *value = register.meet(self.by_index(index), other.by_index(index));
+                }
             }
         }
-        Self { values }
+        common
     }
 
     /// The first register in which a guest with these values would be promised more than `cpu` has.
     #[must_use]
     pub fn exceeds(&self, cpu: &Self) -> Option<&'static str> {
         let common = self.meet(cpu);
-        AARCH64
-            .iter()
-            .chain(AARCH32)
-            .find(|register| {
-                let index = register.index();
-                common.by_index(index) != self.by_index(index)
-            })
+        let promised = |register: &&Register| {
+            let index = register.index();
+            common.by_index(index) != self.by_index(index)
+        };
+        [AARCH64, AARCH32]
+            .into_iter()
+            .find_map(|table| table.iter().find(promised))
             .map(|register| register.name)
     }
 

@@ -8,7 +8,7 @@ use core::arch::global_asm;
 
 global_asm!(
     r#"
-    .pushsection .text.memcpy, "ax"
+    .pushsection .text.asm, "ax"
     .global memcpy
     .balign 16
 memcpy:

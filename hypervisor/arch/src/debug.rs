@@ -8,37 +8,52 @@ use vcpu::debug::{DebugState, Kind, Point};
 use crate::hardware::id_register;
 use crate::registers;
 
-/// Declares writers over the numbered registers of one of the four banks.
-macro_rules! bank {
-    ($name:ident: $op2:literal) => {
-        fn $name(index: usize, value: u64) {
-            bank!(@ index, value, $op2, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-        }
-    };
-    (@ $index:ident, $value:ident, $op2:literal, $($n:literal)*) => {
-        match $index {
-            $($n => {
-                // SAFETY: a debug register of EL1: MDCR_EL2.TDE is 0, so none of them has an effect at EL2.
-                unsafe {
-                    core::arch::asm!(
-                        concat!("msr s2_0_c0_c", $n, "_", $op2, ", {}"),
-                        in(reg) $value,
-                        options(nomem, nostack, preserves_flags)
-                    );
-                }
-            })*
-            _ => {}
-        }
-    };
+core::arch::global_asm!(
+    r#"
+    .pushsection .text.numbered, "ax"
+    // x0 = number * 4 + bank. One MSR and one RET each.
+__write_debug:
+    adr     x2, 0f
+    add     x2, x2, x0, lsl #3
+    br      x2
+0:
+    .irp    number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    .irp    bank, 4, 5, 6, 7
+    msr     s2_0_c0_c\number\()_\bank, x1
+    ret
+    .endr
+    .endr
+    .popsection
+    "#
+);
+
+unsafe extern "C" {
+    fn __write_debug(register: u64, value: u64);
 }
 
-bank!(write_breakpoint_value: 4);
-bank!(write_breakpoint_control: 5);
-bank!(write_watchpoint_value: 6);
-bank!(write_watchpoint_control: 7);
+/// A bank of numbered registers, in the order of their op2.
+#[derive(Clone, Copy)]
+enum Bank {
+    BreakpointValue,
+    BreakpointControl,
+    WatchpointValue,
+    WatchpointControl,
+}
 
-/// Writes the register of this number.
-type Write = fn(usize, u64);
+fn write(bank: Bank, number: usize, value: u64) {
+    let register = (number as u64 & 15) * 4 + bank as u64;
+    // SAFETY: a debug register of EL1: MDCR_EL2.TDE is 0, so none of them has an effect at EL2. The callers know that
+    // it exists.
+    unsafe { __write_debug(register, value) }
+}
+
+/// The registers of a point: its value and its control.
+const fn banks(kind: Kind) -> (Bank, Bank) {
+    match kind {
+        Kind::Breakpoint => (Bank::BreakpointValue, Bank::BreakpointControl),
+        Kind::Watchpoint => (Bank::WatchpointValue, Bank::WatchpointControl),
+    }
+}
 
 /// Whether this CPU has the point: an access to any other is undefined.
 fn exists(point: Point) -> bool {
@@ -52,14 +67,11 @@ pub fn update(debug: &DebugState, point: Point) {
         return;
     }
     let pair = debug.hardware(point);
-    let (value, control): (Write, Write) = match point.kind {
-        Kind::Breakpoint => (write_breakpoint_value, write_breakpoint_control),
-        Kind::Watchpoint => (write_watchpoint_value, write_watchpoint_control),
-    };
-    control(point.index, 0);
+    let (value, control) = banks(point.kind);
+    write(control, point.index, 0);
     if pair.control != 0 {
-        value(point.index, pair.value);
-        control(point.index, pair.control);
+        write(value, point.index, pair.value);
+        write(control, point.index, pair.control);
     }
 }
 
@@ -73,10 +85,8 @@ pub fn load(debug: &DebugState) {
 /// Takes a lane's points out of the CPU.
 pub fn unload(debug: &DebugState) {
     for (point, _) in debug.armed() {
-        match point.kind {
-            Kind::Breakpoint if exists(point) => write_breakpoint_control(point.index, 0),
-            Kind::Watchpoint if exists(point) => write_watchpoint_control(point.index, 0),
-            Kind::Breakpoint | Kind::Watchpoint => {}
+        if exists(point) {
+            write(banks(point.kind).1, point.index, 0);
         }
     }
 }
@@ -84,11 +94,10 @@ pub fn unload(debug: &DebugState) {
 /// Switches off whatever there is: what firmware left, or a lane that ends here.
 pub fn clear() {
     let dfr0 = id_register(5, 0);
-    for index in 0..Kind::Breakpoint.count(dfr0) {
-        write_breakpoint_control(index, 0);
-    }
-    for index in 0..Kind::Watchpoint.count(dfr0) {
-        write_watchpoint_control(index, 0);
+    for kind in [Kind::Breakpoint, Kind::Watchpoint] {
+        for index in 0..kind.count(dfr0) {
+            write(banks(kind).1, index, 0);
+        }
     }
     registers::isb();
 }

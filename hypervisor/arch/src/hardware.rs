@@ -3,7 +3,7 @@
 
 use vcpu::hot::Hardware;
 use vcpu::inject::El1Regs;
-use vcpu::vgic::VirtGic;
+use vcpu::vgic::{VirtGic, lr};
 
 use crate::{gic, registers, timer};
 
@@ -12,48 +12,104 @@ use crate::{gic, registers, timer};
 #[derive(Clone, Copy, Debug)]
 pub struct ThisCpu;
 
-/// Declares `read_x(index)` and `write_x(index, value)` over numbered system registers. Numbers that do
+core::arch::global_asm!(
+    r#"
+    // Numbered registers: one access and one branch back for each, so that a number is a distance. Not by BL and RET: the
+    // hot path, which comes here too, has nowhere to keep x30.
+    .pushsection .text.numbered, "ax"
+__read_lr:
+    .irp    bank, 12, 13
+    .irp    number, 0, 1, 2, 3, 4, 5, 6, 7
+    mrs     x17, s3_4_c12_c\bank\()_\number
+    br      x16
+    .endr
+    .endr
+__write_lr:
+    .irp    bank, 12, 13
+    .irp    number, 0, 1, 2, 3, 4, 5, 6, 7
+    msr     s3_4_c12_c\bank\()_\number, x17
+    br      x16
+    .endr
+    .endr
+    // Eight instructions apart: keeps the state (63:62) and sets the rest.
+    .balign 4
+__pend_lr:
+    .irp    bank, 12, 13
+    .irp    number, 0, 1, 2, 3, 4, 5, 6, 7
+    mrs     x17, s3_4_c12_c\bank\()_\number
+    and     x17, x17, #(3 << 62)
+    orr     x17, x17, x15
+    msr     s3_4_c12_c\bank\()_\number, x17
+    br      x16
+    .zero   12
+    .endr
+    .endr
+    // ICH_AP0R<n>_EL2, then ICH_AP1R<n>_EL2.
+__read_apr:
+    .irp    group, 8, 9
+    .irp    number, 0, 1, 2, 3
+    mrs     x17, s3_4_c12_c\group\()_\number
+    br      x16
+    .endr
+    .endr
+__write_apr:
+    .irp    group, 8, 9
+    .irp    number, 0, 1, 2, 3
+    msr     s3_4_c12_c\group\()_\number, x17
+    br      x16
+    .endr
+    .endr
+    .popsection
+    "#
+);
+
+/// Declares `read(index)` and `write(index, value)` over numbered registers of the virtual CPU interface. Numbers that do
 /// not exist read as zero and ignore writes.
-macro_rules! indexed_registers {
-    ($read:ident, $write:ident: $($index:literal = $reg:literal),*) => {
+macro_rules! numbered_registers {
+    ($count:literal: $read:ident by $read_entry:literal, $write:ident by $write_entry:literal) => {
         #[inline(always)]
         fn $read(index: usize) -> u64 {
-            let value: u64;
-            match index {
-                $($index => {
-                    // SAFETY: reads a register of the virtual CPU interface.
-                    unsafe { core::arch::asm!(concat!("mrs {}, ", $reg), out(reg) value, options(nomem, nostack, preserves_flags)) }
-                })*
-                _ => value = 0,
+            if index >= $count {
+                return 0;
             }
+            let value: u64;
+            // SAFETY: the entry for `index` reads one register of the virtual CPU interface into x17 and comes back.
+            unsafe {
+                core::arch::asm!(
+                    concat!("adr {at}, ", $read_entry),
+                    "add {at}, {at}, {index}, lsl #3",
+                    "adr x16, 2f",
+                    "br {at}",
+                    "2:",
+                    at = out(reg) _, index = in(reg) index, out("x17") value, out("x16") _,
+                    options(nomem, nostack, preserves_flags)
+                )
+            };
             value
         }
 
         #[inline(always)]
         fn $write(index: usize, value: u64) {
-            match index {
-                $($index => {
-                    // SAFETY: the virtual CPU interface concerns only the guest.
-                    unsafe { core::arch::asm!(concat!("msr ", $reg, ", {}"), in(reg) value, options(nomem, nostack, preserves_flags)) }
-                })*
-                _ => {}
+            if index < $count {
+                // SAFETY: the entry for `index` writes one register, which concerns only the guest, and comes back.
+                unsafe {
+                    core::arch::asm!(
+                        concat!("adr {at}, ", $write_entry),
+                        "add {at}, {at}, {index}, lsl #3",
+                        "adr x16, 2f",
+                        "br {at}",
+                        "2:",
+                        at = out(reg) _, index = in(reg) index, in("x17") value, out("x16") _,
+                        options(nomem, nostack, preserves_flags)
+                    )
+                };
             }
         }
     };
 }
 
-indexed_registers! { read_lr, write_lr:
-    0 = "s3_4_c12_c12_0", 1 = "s3_4_c12_c12_1", 2 = "s3_4_c12_c12_2", 3 = "s3_4_c12_c12_3",
-    4 = "s3_4_c12_c12_4", 5 = "s3_4_c12_c12_5", 6 = "s3_4_c12_c12_6", 7 = "s3_4_c12_c12_7",
-    8 = "s3_4_c12_c13_0", 9 = "s3_4_c12_c13_1", 10 = "s3_4_c12_c13_2", 11 = "s3_4_c12_c13_3",
-    12 = "s3_4_c12_c13_4", 13 = "s3_4_c12_c13_5", 14 = "s3_4_c12_c13_6", 15 = "s3_4_c12_c13_7"
-}
-indexed_registers! { read_ap0r, write_ap0r:
-    0 = "s3_4_c12_c8_0", 1 = "s3_4_c12_c8_1", 2 = "s3_4_c12_c8_2", 3 = "s3_4_c12_c8_3"
-}
-indexed_registers! { read_ap1r, write_ap1r:
-    0 = "s3_4_c12_c9_0", 1 = "s3_4_c12_c9_1", 2 = "s3_4_c12_c9_2", 3 = "s3_4_c12_c9_3"
-}
+numbered_registers!(16: read_lr by "__read_lr", write_lr by "__write_lr");
+numbered_registers!(8: read_apr by "__read_apr", write_apr by "__write_apr");
 
 /// How many ICH_AP0R<n> and ICH_AP1R<n> exist: PREbits + 1 preemption bits make 2^(n - 5) registers
 /// (IHI 0069, ICH_VTR_EL2.PREbits). An access past them is UNDEFINED.
@@ -81,7 +137,30 @@ impl VirtGic for ThisCpu {
 
     #[inline(always)]
     fn write_lr(&mut self, index: usize, value: u64) {
-        write_lr(index, value);
+        if index == 0 {
+            // The timer's, whose number is known where the code is written.
+            registers::write_ich_lr0_el2(value);
+        } else {
+            write_lr(index, value);
+        }
+    }
+
+    #[inline(always)]
+    fn pend_lr(&mut self, index: usize, body: u64) {
+        if index < 16 {
+            // SAFETY: the entry for `index` sets one list register, which concerns only the guest, and comes back.
+            unsafe {
+                core::arch::asm!(
+                    "adr {at}, __pend_lr",
+                    "add {at}, {at}, {index}, lsl #5",
+                    "adr x16, 2f",
+                    "br {at}",
+                    "2:",
+                    at = out(reg) _, index = in(reg) index, in("x15") body | lr::PENDING, out("x16") _, out("x17") _,
+                    options(nomem, nostack, preserves_flags)
+                )
+            };
+        }
     }
 
     #[inline]
@@ -111,7 +190,7 @@ impl VirtGic for ThisCpu {
 
     fn read_ap0r(&mut self, index: usize) -> u64 {
         if index < active_priority_registers() {
-            read_ap0r(index)
+            read_apr(index)
         } else {
             0
         }
@@ -119,13 +198,13 @@ impl VirtGic for ThisCpu {
 
     fn write_ap0r(&mut self, index: usize, value: u64) {
         if index < active_priority_registers() {
-            write_ap0r(index, value);
+            write_apr(index, value);
         }
     }
 
     fn read_ap1r(&mut self, index: usize) -> u64 {
         if index < active_priority_registers() {
-            read_ap1r(index)
+            read_apr(4 + index)
         } else {
             0
         }
@@ -133,7 +212,7 @@ impl VirtGic for ThisCpu {
 
     fn write_ap1r(&mut self, index: usize, value: u64) {
         if index < active_priority_registers() {
-            write_ap1r(index, value);
+            write_apr(4 + index, value);
         }
     }
 
@@ -260,30 +339,36 @@ pub fn main_id() -> u64 {
     aarch64_cpu::registers::Readable::get(&aarch64_cpu::registers::MIDR_EL1)
 }
 
+core::arch::global_asm!(
+    r#"
+    .pushsection .text.asm, "ax"
+    // x0 = the register's place in the order of the encoding. One MRS and one RET each.
+__id_register:
+    adr     x1, 0f
+    add     x1, x1, x0, lsl #3
+    br      x1
+0:
+    .irp    crm, 1, 2, 3, 4, 5, 6, 7
+    .irp    op2, 0, 1, 2, 3, 4, 5, 6, 7
+    mrs     x0, s3_0_c0_c\crm\()_\op2
+    ret
+    .endr
+    .endr
+    .popsection
+    "#
+);
+
+unsafe extern "C" {
+    fn __id_register(index: u64) -> u64;
+}
+
 /// The host's ID register of op0 = 3, op1 = 0, CRn = 0 with this CRm (1 to 7) and op2 (0 to 7).
 /// Unallocated ones read as zero (Arm ARM D23.3.1).
 #[must_use]
 pub fn id_register(crm: u8, op2: u8) -> u64 {
-    macro_rules! table {
-        ($($crm:literal: $($op2:literal)*;)*) => {
-            match (crm, op2) {
-                $($(($crm, $op2) => {
-                    let value: u64;
-                    // SAFETY: the whole ID space is readable at EL2.
-                    unsafe { core::arch::asm!(concat!("mrs {}, s3_0_c0_c", $crm, "_", $op2), out(reg) value, options(nomem, nostack, preserves_flags)) };
-                    value
-                })*)*
-                _ => 0,
-            }
-        };
-    }
-    table! {
-        1: 0 1 2 3 4 5 6 7;
-        2: 0 1 2 3 4 5 6 7;
-        3: 0 1 2 3 4 5 6 7;
-        4: 0 1 2 3 4 5 6 7;
-        5: 0 1 2 3 4 5 6 7;
-        6: 0 1 2 3 4 5 6 7;
-        7: 0 1 2 3 4 5 6 7;
+    match (crm, op2) {
+        // SAFETY: the index is below 56, and the whole ID space is readable at EL2.
+        (1..=7, 0..=7) => unsafe { __id_register(u64::from(crm - 1) * 8 + u64::from(op2)) },
+        _ => 0,
     }
 }

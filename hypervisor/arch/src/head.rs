@@ -24,7 +24,7 @@ _start:
     .long   0
     .popsection
 
-    .pushsection .text.head, "ax"
+    .pushsection .text.asm, "ax"
 primary:
     msr     daifset, #0xf
     mrs     x1, CurrentEL

@@ -4,6 +4,7 @@
 //! that EL2 has mapped and never over the image or the device tree, so what is built on a grant can be
 //! safe whatever its user gets wrong.
 
+use core::alloc::Layout;
 use core::arch::asm;
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -92,6 +93,7 @@ impl Arena {
         }
     }
 
+    #[inline(never)]
     fn take(&mut self, bytes: u64, align: u64) -> Option<u64> {
         let base = self.next.checked_next_multiple_of(align)?;
         let next = base.checked_add(bytes)?;
@@ -101,10 +103,19 @@ impl Arena {
         })
     }
 
+    /// Room for so many values, by whatever type: one copy of the code for all.
+    #[inline(never)]
+    fn room(&mut self, layout: Layout, count: usize) -> Option<*mut ()> {
+        let bytes = layout.size().checked_mul(count)?;
+        let base = self.take(bytes as u64, layout.align() as u64)?;
+        Some(ptr::with_exposed_provenance_mut(
+            usize::try_from(base).ok()?,
+        ))
+    }
+
     /// Moves a value into the arena.
     pub fn alloc<T>(&mut self, value: T) -> Option<&'static mut T> {
-        let base = self.take(size_of::<T>() as u64, align_of::<T>() as u64)?;
-        let place = ptr::with_exposed_provenance_mut::<MaybeUninit<T>>(usize::try_from(base).ok()?);
+        let place = self.room(Layout::new::<T>(), 1)?.cast::<MaybeUninit<T>>();
         // SAFETY: granted RAM, aligned, large enough, handed out once and mapped for good.
         let place = unsafe { &mut *place };
         Some(place.write(value))
@@ -116,9 +127,7 @@ impl Arena {
         count: usize,
         mut value: impl FnMut(usize) -> T,
     ) -> Option<&'static mut [T]> {
-        let bytes = size_of::<T>().checked_mul(count)?;
-        let base = self.take(bytes as u64, align_of::<T>() as u64)?;
-        let first = ptr::with_exposed_provenance_mut::<T>(usize::try_from(base).ok()?);
+        let first = self.room(Layout::new::<T>(), count)?.cast::<T>();
         for index in 0..count {
             // SAFETY: within the bytes just taken.
             let place = unsafe { first.add(index) };
@@ -140,16 +149,19 @@ impl Arena {
 
     /// A CPU's two stacks, each above a guard page.
     pub fn alloc_stacks(&mut self, bytes: u64, emergency: u64) -> Option<CpuStacks> {
-        let mut stack = |bytes: u64| {
-            let guard = self.take(PAGE_SIZE, PAGE_SIZE)?;
-            let base = self.take(bytes.checked_next_multiple_of(PAGE_SIZE)?, PAGE_SIZE)?;
-            mmu::unmap_guard(HostPhys::new(guard)).ok()?;
-            base.checked_add(bytes.checked_next_multiple_of(PAGE_SIZE)?)
-        };
         Some(CpuStacks {
-            top: stack(bytes)?,
-            emergency_top: stack(emergency)?,
+            top: self.stack(bytes)?,
+            emergency_top: self.stack(emergency)?,
         })
+    }
+
+    #[inline(never)]
+    fn stack(&mut self, bytes: u64) -> Option<u64> {
+        let bytes = bytes.checked_next_multiple_of(PAGE_SIZE)?;
+        let guard = self.take(PAGE_SIZE, PAGE_SIZE)?;
+        let base = self.take(bytes, PAGE_SIZE)?;
+        mmu::unmap_guard(HostPhys::new(guard)).ok()?;
+        base.checked_add(bytes)
     }
 
     /// What [`alloc_lane`](Self::alloc_lane) takes for one lane, at most.

@@ -88,6 +88,8 @@ system_registers! {
     "s3_4_c12_c11_1": read_ich_vtr_el2 /;
     // ICH_ELRSR_EL2.
     "s3_4_c12_c11_5": read_ich_elrsr_el2 /;
+    // ICH_LR0_EL2.
+    "s3_4_c12_c12_0": / write_ich_lr0_el2;
     // ICH_VMCR_EL2.
     "s3_4_c12_c11_7": read_ich_vmcr_el2 / write_ich_vmcr_el2;
 }

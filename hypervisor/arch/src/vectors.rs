@@ -109,7 +109,7 @@ __vectors:
     .balign 128
     .popsection
 
-    .pushsection .text.hot, "ax"
+    .pushsection .text.asm, "ax"
     // x0 = &mut Vcpu. Returns in x0 which vector ended the run.
     .global __enter
 __enter:
