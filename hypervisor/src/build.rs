@@ -217,6 +217,9 @@ impl<'a, 'b> Builder<'a, 'b> {
         let Ok(window) = IpaRegion::from_bytes(Ipa::new(plan.ipa), plan.size) else {
             fault::refuse(format_args!("guest {name}: its RAM's bounds make no sense"));
         };
+        if guest.devices().next().is_some() {
+            fault::refuse(format_args!("guest {name}: devices are not given yet"));
+        }
         let flash = self.flash(bundle, guest);
         let mut parts = arrayvec::ArrayVec::<_, 2>::new();
         parts.push((window, ram.region()));

@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use configs_compiler::{FileKind, HostFiles, RunOptions, Seeds, Summary};
+use configs_compiler::{FileKind, HostFiles, RunOptions, Seeds, Summary, USUAL_DTB};
 
 use crate::build::{self, Profile};
 use crate::debian::{self, Debian, Flavour};
 use crate::project::Project;
+use crate::qemu::Qemu;
 use crate::{Refused, say};
 
 /// QEMU's memory is rounded up to a multiple of this.
@@ -24,6 +25,7 @@ pub struct Machine {
     profile: Profile,
     selftest: bool,
     seeds: Option<Seeds>,
+    qemu: Option<String>,
 }
 
 /// The seeds of machines of our own making. Any will do but zero, which Linux takes for none.
@@ -85,6 +87,7 @@ impl Machine {
             profile,
             selftest: false,
             seeds: None,
+            qemu: None,
         })
     }
 
@@ -98,6 +101,7 @@ impl Machine {
             profile,
             selftest: false,
             seeds: Some(SEEDS),
+            qemu: None,
         }
     }
 
@@ -105,6 +109,13 @@ impl Machine {
     #[must_use]
     pub fn unattended(mut self, unattended: bool) -> Self {
         self.selftest = unattended;
+        self
+    }
+
+    /// For the machine that this QEMU emulates, as `--qemu` names it.
+    #[must_use]
+    pub fn on(mut self, qemu: Option<&str>) -> Self {
+        self.qemu = qemu.map(str::to_owned);
         self
     }
 
@@ -189,6 +200,10 @@ impl Machine {
             move |project| Ok(build::guest_kernel(project, profile)?.image),
         );
         files = self.debian(files, trouble);
+        let qemu = self.qemu.clone();
+        files = self.provide(files, trouble, FileKind::Dtb, USUAL_DTB, move |project| {
+            Qemu::ensure(project, qemu.as_deref())?.device_tree(project)
+        });
         for name in test_guests(&self.project) {
             let shown = format!("test:{name}");
             files = self.provide(files, trouble, FileKind::Kernel, &shown, move |project| {

@@ -1,6 +1,7 @@
 //! The emulator: finding one, judging its version, getting one.
 
 mod fetch;
+mod tree;
 mod version;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use crate::project::Project;
 
 /// The program's name everywhere.
 const PROGRAM: &str = "qemu-system-aarch64";
+
+/// The machine that it emulates for us.
+pub const MACHINE: &str = "virt,virtualization=on,gic-version=3";
 
 /// A QEMU that was started once and is new enough.
 #[derive(Debug, Clone)]

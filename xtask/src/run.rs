@@ -43,7 +43,9 @@ const ICOUNT_FACTOR: u32 = 20;
 pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let command = Instant::now();
     let profile = Profile::from(args.profile);
-    let machine = Machine::load(project, &args.config, profile)?.unattended(args.headless);
+    let machine = Machine::load(project, &args.config, profile)?
+        .unattended(args.headless)
+        .on(args.qemu.qemu.as_deref());
     let compiled = machine.compile(Asked {
         cpus: args.smp,
         memory: args.memory,

@@ -8,6 +8,7 @@ use configs_plan::RAM_BASE;
 use vm_fdt::{Error, FdtWriter};
 
 use crate::board;
+use crate::devices::Given;
 use crate::environment::Seeds;
 
 /// What a device tree is made from.
@@ -22,6 +23,8 @@ pub(crate) struct Machine<'c> {
     pub(crate) seeds: Option<Seeds>,
     /// Give a phandle to every node with a label, for an overlay to refer to.
     pub(crate) labels: bool,
+    /// The devices of the machine that the guest is given.
+    pub(crate) devices: &'c [Given],
 }
 
 /// A device tree, and its nodes with labels: label, path.
@@ -33,6 +36,10 @@ pub(crate) struct Written {
 
 const PHANDLE_GIC: u32 = 1;
 const PHANDLE_CLOCK: u32 = 2;
+/// The first of the clocks that only given devices have.
+const PHANDLE_CLOCKS: u32 = 256;
+/// The clock of the emulated devices.
+const CLOCK_HZ: u32 = 24_000_000;
 /// The first of those that only overlays need.
 const PHANDLE_LABELS: u32 = 16;
 /// Interrupt cells: shared or private, number, flags.
@@ -84,8 +91,11 @@ pub(crate) fn write(machine: &Machine<'_>) -> Result<Written, Error> {
     writer.architecture(machine.lanes)?;
     writer.clock()?;
     writer.uart(&uart)?;
-    writer.rtc()?;
+    if !machine.devices.iter().any(Given::is_rtc) {
+        writer.rtc()?;
+    }
     writer.virtio()?;
+    writer.given(machine.devices)?;
     writer.fdt.end_node(root)?;
     Ok(Written {
         bytes: writer.fdt.finish()?,
@@ -194,7 +204,7 @@ impl Writer {
         let clock = fdt.begin_node("apb-pclk")?;
         fdt.property_string("compatible", "fixed-clock")?;
         fdt.property_u32("#clock-cells", 0)?;
-        fdt.property_u32("clock-frequency", 24_000_000)?;
+        fdt.property_u32("clock-frequency", CLOCK_HZ)?;
         fdt.property_string("clock-output-names", "clk24mhz")?;
         fdt.property_phandle(PHANDLE_CLOCK)?;
         fdt.end_node(clock)?;
@@ -243,6 +253,61 @@ impl Writer {
             self.fdt.end_node(node)?;
         }
         Ok(())
+    }
+}
+
+impl Writer {
+    /// The devices of the machine, as the machine's own tree has them but for their places.
+    fn given(&mut self, devices: &[Given]) -> Result<(), Error> {
+        let mut clocks = vec![(CLOCK_HZ, PHANDLE_CLOCK)];
+        let mut on_bus = 0u32..;
+        for device in devices {
+            let mut phandles = Vec::new();
+            for hertz in &device.clocks {
+                phandles.push(self.fixed_clock(*hertz, &mut clocks)?);
+            }
+            let name = format!("{}@{:x}", device.name, device.plan.ipa);
+            let node = self.fdt.begin_node(&name)?;
+            for (property, value) in &device.carried {
+                self.fdt.property(property, value)?;
+            }
+            let reg = [device.plan.ipa, device.plan.size];
+            self.fdt.property_array_u64("reg", &reg)?;
+            if let Some(spi) = device.plan.intid.and_then(|intid| intid.checked_sub(32)) {
+                let flags = if device.edge { EDGE_RISING } else { LEVEL_HIGH };
+                self.fdt
+                    .property_array_u32("interrupts", &[SPI, spi, flags])?;
+                self.fdt.property_u32("interrupt-parent", PHANDLE_GIC)?;
+            }
+            if !phandles.is_empty() {
+                self.fdt.property_array_u32("clocks", &phandles)?;
+            }
+            let label = if device.is_rtc() {
+                "rtc0".to_owned()
+            } else {
+                format!("device{}", on_bus.next().unwrap_or(0))
+            };
+            self.label(label, format!("/{name}"))?;
+            self.fdt.end_node(node)?;
+        }
+        Ok(())
+    }
+
+    /// The clock of this frequency, made if there is none yet.
+    fn fixed_clock(&mut self, hertz: u32, known: &mut Vec<(u32, u32)>) -> Result<u32, Error> {
+        if let Some((_, phandle)) = known.iter().find(|(known, _)| *known == hertz) {
+            return Ok(*phandle);
+        }
+        let number = u32::try_from(known.len()).unwrap_or(0);
+        let phandle = PHANDLE_CLOCKS.saturating_add(number);
+        let node = self.fdt.begin_node(&format!("clock-{hertz}"))?;
+        self.fdt.property_string("compatible", "fixed-clock")?;
+        self.fdt.property_u32("#clock-cells", 0)?;
+        self.fdt.property_u32("clock-frequency", hertz)?;
+        self.fdt.property_phandle(phandle)?;
+        self.fdt.end_node(node)?;
+        known.push((hertz, phandle));
+        Ok(phandle)
     }
 }
 

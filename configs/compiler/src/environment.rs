@@ -6,6 +6,8 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+/// The built-in device tree of the machine that a plan is for when its file names no other.
+pub const USUAL_DTB: &str = "virt";
 /// No file for a guest may be larger: beyond it lies a mistake (a disk image, a device), not a kernel.
 pub const MAX_FILE: u64 = 1 << 30;
 
@@ -18,6 +20,8 @@ pub enum FileKind {
     Initrd,
     /// What a guest's device tree has beside what is generated: a compiled overlay.
     Overlay,
+    /// The machine's own device tree.
+    Dtb,
 }
 
 impl fmt::Display for FileKind {
@@ -26,6 +30,7 @@ impl fmt::Display for FileKind {
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
             Self::Overlay => "overlay",
+            Self::Dtb => "dtb",
         })
     }
 }

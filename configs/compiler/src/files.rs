@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::diagnostic::Diagnostic;
-use crate::environment::{Environment, FileKind, LoadError, MAX_FILE, Seeds};
+use crate::environment::{Environment, FileKind, LoadError, MAX_FILE, Seeds, USUAL_DTB};
+use crate::hardware::Hardware;
 use crate::kernel::{self, Format, Kernel};
-use crate::raw::{Field, RawGuest};
+use crate::raw::{Field, RawGuest, RawMachine};
 use crate::suggest;
 use crate::summary::size;
 
@@ -90,6 +91,43 @@ impl<'e> Files<'e> {
         found: &mut Vec<Diagnostic>,
     ) -> Option<Rc<Vec<u8>>> {
         self.load(FileKind::Overlay, name, found)
+    }
+
+    /// The machine, where somebody is given a part of it or the file names it. `Err`: it is not known, which is reported.
+    pub(crate) fn hardware(
+        &mut self,
+        machine: &RawMachine,
+        guests: &[RawGuest],
+        found: &mut Vec<Diagnostic>,
+    ) -> Result<Option<Hardware>, ()> {
+        let asks = |guest: &RawGuest| {
+            let list = guest.devices.as_ref()?;
+            (!list.value.is_empty()).then(|| list.span.clone())
+        };
+        let name = match (&machine.dtb, guests.iter().find_map(asks)) {
+            (Some(named), _) => named.clone(),
+            (None, None) => return Ok(None),
+            (None, Some(span)) => {
+                let usual = USUAL_DTB.to_owned();
+                if !self.environment.builtins(FileKind::Dtb).contains(&usual) {
+                    let diagnostic =
+                        Diagnostic::new("it is not known which devices the machine has");
+                    let diagnostic = diagnostic.at(span, "asked for here");
+                    let help = "name the machine's device tree:\n\n[machine]\ndtb = \"board.dtb\"";
+                    found.push(diagnostic.help(help));
+                    return Err(());
+                }
+                Field { value: usual, span }
+            }
+        };
+        let bytes = self.load(FileKind::Dtb, &name, found).ok_or(())?;
+        let read = Hardware::read(&bytes).map_err(|why| {
+            let title = format!("`{}` is not the device tree of a machine", name.value);
+            let diagnostic = Diagnostic::new(title).at(name.span.clone(), why);
+            let help = "name a compiled device tree: of a machine that runs Linux it is the file `/sys/firmware/fdt`";
+            found.push(diagnostic.help(help));
+        })?;
+        Ok(Some(read))
     }
 
     /// An initial RAM disk: any bytes, but some.

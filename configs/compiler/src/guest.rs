@@ -6,6 +6,7 @@ use configs_plan::encode::{GuestSpec, SegmentSpec};
 use configs_plan::{LanePlan, OnCrash, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan};
 
 use crate::board;
+use crate::devices::Given;
 use crate::diagnostic::Diagnostic;
 use crate::files::Files;
 use crate::kernel::Kernel;
@@ -36,6 +37,7 @@ pub(crate) struct Built {
 /// Gets a guest's files and finds their places. `None`: something is wrong, and reported.
 pub(crate) fn load(
     guest: &RawGuest,
+    devices: Vec<Given>,
     files: &mut Files<'_>,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Loaded> {
@@ -61,7 +63,7 @@ pub(crate) fn load(
     if memory > RAM_LIMIT.saturating_sub(RAM_BASE) {
         return None;
     }
-    let tree = Tree::draft(guest, memory, files.seeds(guest), overlay, found)?;
+    let tree = Tree::draft(guest, memory, devices, files.seeds(guest), overlay, found)?;
     let load = Load {
         memory,
         kernel: kernel.footprint,
@@ -98,6 +100,7 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
     let place = initrd
         .as_ref()
         .map(|(start, bytes)| (*start, length(bytes)));
+    let devices = tree.devices().to_vec();
     let tree = tree.with_initrd(place)?;
 
     let mut parts = vec![("kernel", layout.kernel, kernel.bytes.to_vec())];
@@ -126,7 +129,7 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
             .as_ref()
             .map(|cmdline| cmdline.value.clone())
             .unwrap_or_default(),
-        regions: regions(&load, &kernel, &parts, lanes.len()),
+        regions: regions(&load, &kernel, &parts, &devices, lanes.len()),
     };
     let (segments, files) = packed(&name, parts);
     let ram = RamPlan {
@@ -143,6 +146,7 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
         on_crash,
         watchdog_ms,
         segments,
+        devices: devices.iter().map(|device| device.plan).collect(),
     };
     Some(Built {
         spec,
@@ -174,16 +178,25 @@ fn regions(
     load: &Load,
     kernel: &Kernel,
     parts: &[(&str, u64, Vec<u8>)],
+    devices: &[Given],
     lanes: usize,
 ) -> Vec<RegionSummary> {
+    let given = |start| devices.iter().any(|device| device.plan.ipa == start);
     let mut regions: Vec<_> = board::windows(u64::try_from(lanes).unwrap_or(0))
         .iter()
+        .filter(|w| !given(w.start))
         .map(|w| RegionSummary {
             start: w.start,
             size: w.size,
             what: w.what.to_owned(),
         })
         .collect();
+    regions.extend(devices.iter().map(|device| RegionSummary {
+        start: device.plan.ipa,
+        size: device.plan.size,
+        what: format!("{} of the machine", device.path),
+    }));
+    regions.sort_by_key(|region| region.start);
     regions.push(RegionSummary {
         start: RAM_BASE,
         size: load.memory,

@@ -14,12 +14,14 @@
 mod admission;
 mod board;
 mod cpus;
+mod devices;
 mod diagnostic;
 mod dtb;
 mod elf;
 mod environment;
 mod files;
 mod guest;
+mod hardware;
 mod image;
 mod kernel;
 mod layout;
@@ -44,7 +46,7 @@ use configs_plan::encode::{PlanSpec, encode};
 use configs_plan::{Bundle, PLAN_FILE};
 
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use environment::{Environment, FileKind, HostFiles, LoadError, MAX_FILE, Seeds};
+pub use environment::{Environment, FileKind, HostFiles, LoadError, MAX_FILE, Seeds, USUAL_DTB};
 pub use suggest::nearest;
 pub use summary::{GuestSummary, RegionSummary, Summary};
 
@@ -198,9 +200,14 @@ fn judge(
     let limit = cpus::Limit::new(environment.cpus(), machine, found);
     let placed = cpus::place(guests, &limit, found);
     let mut files = files::Files::new(environment);
+    let given = match files.hardware(machine, guests, found) {
+        Ok(Some(hardware)) => devices::give(guests, &hardware, found),
+        Ok(None) | Err(()) => Vec::new(),
+    };
+    let mut given = given.into_iter();
     let loaded: Vec<_> = guests
         .iter()
-        .map(|guest| guest::load(guest, &mut files, found))
+        .map(|guest| guest::load(guest, given.next().unwrap_or_default(), &mut files, found))
         .collect();
     if !found.is_empty() {
         return None;

@@ -203,8 +203,8 @@ impl NotApplied {
             Self::Truncated(..) | Self::Damaged(_) => "compile it again",
             Self::FragmentName(_) => "call its fragments `fragment@0`, `fragment@1` and so on",
             Self::Unfit(OverlayError::UnresolvedSymbol(_) | OverlayError::TargetNotFound(_)) => {
-                "the labels of a guest's device tree are `gic`, `apb_pclk`, `uart0`, `rtc0`, `virtio0` to `virtio31` \
-                 and `cpu0` to `cpu7`; other nodes are named by `target-path`, such as \"/chosen\""
+                "the labels of a guest's device tree are `gic`, `apb_pclk`, `uart0`, `rtc0`, `virtio0` to `virtio31`, \
+                 `cpu0` to `cpu7`, and `device0` and so on for devices of the machine; other nodes are named by `target-path`, such as \"/chosen\""
             }
             Self::Unfit(_) => "compile it again with `dtc -@`",
             Self::Untrue(..) | Self::Closed(_) => {

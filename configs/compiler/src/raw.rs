@@ -26,6 +26,7 @@ pub(crate) struct RawMachine {
     pub(crate) cpus: Option<Field<u32>>,
     pub(crate) memory: Option<Field<u64>>,
     pub(crate) memory_base: Option<Field<u64>>,
+    pub(crate) dtb: Option<Field<String>>,
 }
 
 /// One table `[[guest]]`.
@@ -53,6 +54,8 @@ pub(crate) struct RawGuest {
     pub(crate) on_crash: Option<Field<OnCrash>>,
     /// In microseconds.
     pub(crate) watchdog: Option<Field<u64>>,
+    /// The devices of the machine that it is given, by alias, path or name.
+    pub(crate) devices: Option<Field<Vec<Field<String>>>>,
 }
 
 impl RawGuest {
@@ -92,8 +95,8 @@ static FILE: Kind = Kind {
 };
 static MACHINE: Kind = Kind {
     name: "`[machine]`",
-    keys: &["cpus", "memory", "memory_base"],
-    help: "`[machine]` can have `cpus`, `memory` and `memory_base`",
+    keys: &["cpus", "memory", "memory_base", "dtb"],
+    help: "`[machine]` can have `cpus`, `memory`, `memory_base` and `dtb`",
 };
 static GUEST: Kind = Kind {
     name: "a guest",
@@ -114,11 +117,12 @@ static GUEST: Kind = Kind {
         "priority",
         "on_crash",
         "watchdog",
+        "devices",
     ],
-    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus`, `host_memory`, `budget`, `period`, `priority`, `on_crash` and `watchdog`",
+    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus`, `host_memory`, `budget`, `period`, `priority`, `on_crash`, `watchdog` and `devices`",
 };
 /// What other tools call our keys.
-const ALIASES: [(&str, &str); 32] = [
+const ALIASES: [(&str, &str); 36] = [
     ("ram", "memory"),
     ("mem", "memory"),
     ("size", "memory"),
@@ -135,6 +139,10 @@ const ALIASES: [(&str, &str); 32] = [
     ("ramdisk", "initrd"),
     ("dtbo", "overlay"),
     ("dtb", "overlay"),
+    ("device_tree", "dtb"),
+    ("passthrough", "devices"),
+    ("dtdev", "devices"),
+    ("hardware", "devices"),
     ("kernel_format", "format"),
     ("affinity", "cpus"),
     ("load_address", "load"),
@@ -234,6 +242,9 @@ impl Reader<'_> {
                 ),
                 None if kind.name == GUEST.name && word == "dedicated" => diagnostic
                     .help("it is a part of `lanes`: `lanes = { count = 2, dedicated = true }`"),
+                None if kind.name == MACHINE.name && GUEST.keys.contains(&word) => diagnostic.help(
+                    format!("`{word}` belongs to a guest: write it below a line `[[guest]]`"),
+                ),
                 None if kind.name == FILE.name && GUEST.keys.contains(&word) => {
                     self.meant.push("guest");
                     diagnostic.help(format!(
@@ -269,6 +280,7 @@ impl Reader<'_> {
             cpus: self.number(table, "cpus", "4"),
             memory: self.size(table, "memory", "2G"),
             memory_base: self.address(table, "memory_base"),
+            dtb: self.text(table, "dtb", "board.dtb"),
         }
     }
 
@@ -345,6 +357,7 @@ impl Reader<'_> {
             priority: self.number(table, "priority", "2"),
             on_crash: self.on_crash(table),
             watchdog: self.long_time(table, "watchdog"),
+            devices: self.devices(table),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::devices::Given;
 use crate::diagnostic::Diagnostic;
 use crate::dtb::{self, Written};
 use crate::environment::Seeds;
@@ -19,6 +20,7 @@ pub(crate) struct Tree {
     cmdline: String,
     seeds: Option<Seeds>,
     overlay: Option<Rc<Vec<u8>>>,
+    devices: Vec<Given>,
     length: u64,
 }
 
@@ -27,6 +29,7 @@ impl Tree {
     pub(crate) fn draft(
         guest: &RawGuest,
         memory: u64,
+        devices: Vec<Given>,
         seeds: Option<Seeds>,
         overlay: Option<Rc<Vec<u8>>>,
         found: &mut Vec<Diagnostic>,
@@ -39,6 +42,7 @@ impl Tree {
             cmdline: cmdline.map_or_else(String::new, |cmdline| cmdline.value.clone()),
             seeds,
             overlay,
+            devices,
             length: 0,
         };
         let generated = tree.generate(guest.initrd.as_ref().map(|_| (0, 0)))?;
@@ -70,6 +74,11 @@ impl Tree {
         Some(tree)
     }
 
+    /// The devices of the machine that it has.
+    pub(crate) fn devices(&self) -> &[Given] {
+        &self.devices
+    }
+
     /// Bytes of the device tree.
     pub(crate) fn length(&self) -> u64 {
         self.length
@@ -93,6 +102,7 @@ impl Tree {
             initrd,
             seeds: self.seeds,
             labels: self.overlay.is_some(),
+            devices: &self.devices,
         })
         .ok()
     }

@@ -3,9 +3,9 @@
 use core::fmt;
 
 use crate::{
-    FLASH_BASE, FLASH_SIZE, GuestError, GuestPlan, HOST_LIMIT, MAX_CPUS, MAX_LANES, MAX_NAME,
-    MAX_SEGMENTS, MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, PAGE, Plan, PlanError, RAM_BASE, RAM_GRANULE,
-    RAM_LIMIT, RamPlan, Share, fit,
+    DeviceError, FLASH_BASE, FLASH_SIZE, GuestError, GuestPlan, HOST_LIMIT, MAX_CPUS, MAX_DEVICES,
+    MAX_LANES, MAX_NAME, MAX_SEGMENTS, MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, PAGE, Plan, PlanError,
+    RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share, fit,
 };
 
 /// What is wrong with a guest's name.
@@ -81,6 +81,7 @@ fn guest(plan: &Plan<'_>, guest: &GuestPlan<'_>) -> Result<(), GuestError> {
     ram(guest.ram())?;
     segments(guest)?;
     start(guest)?;
+    devices(plan, guest)?;
     plan.guests()
         .take_while(|earlier| earlier.index() < guest.index())
         .try_for_each(|earlier| pair(&earlier, guest))
@@ -180,6 +181,37 @@ fn start(guest: &GuestPlan<'_>) -> Result<(), GuestError> {
     }
     if !guest.segments().any(|s| s.ipa == guest.dtb()) || guest.dtb() < guest.ram().ipa {
         return Err(GuestError::Dtb(guest.dtb()));
+    }
+    Ok(())
+}
+
+fn devices(plan: &Plan<'_>, guest: &GuestPlan<'_>) -> Result<(), GuestError> {
+    let wrong = |nth: usize, error| {
+        let nth = u32::try_from(nth).unwrap_or(u32::MAX);
+        Err(GuestError::Device(nth, error))
+    };
+    if guest.device_count() > MAX_DEVICES {
+        return wrong(MAX_DEVICES, DeviceError::TooMany);
+    }
+    let mut known = 0;
+    for (nth, device) in guest.devices().enumerate() {
+        known = nth + 1;
+        if let Err(error) = device.check() {
+            return wrong(nth, error);
+        }
+        let mut before = plan
+            .guests()
+            .take_while(|earlier| earlier.index() < guest.index())
+            .flat_map(|earlier| earlier.devices());
+        let mut mine = guest.devices().take(nth);
+        if before.any(|other| other.meets(&device))
+            || mine.any(|other| other.meets(&device) || other.collides(&device))
+        {
+            return wrong(nth, DeviceError::Taken);
+        }
+    }
+    if known != guest.device_count() {
+        return wrong(known, DeviceError::Kind);
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use crate::format::{self, Fields};
 use crate::{
-    FLASH_BASE, GuestError, LanePlan, MAX_GUESTS, OnCrash, PlanError, RamPlan, SegmentPlan, Share,
-    check,
+    DeviceKind, DevicePlan, FLASH_BASE, GuestError, LanePlan, MAX_GUESTS, OnCrash, PlanError,
+    RamPlan, SegmentPlan, Share, check,
 };
 
 /// A plan that keeps all of the [crate's rules](crate#rules).
@@ -22,6 +22,7 @@ pub struct GuestPlan<'a> {
     ram: RamPlan,
     lanes: Fields<'a>,
     segments: Fields<'a>,
+    devices: Fields<'a>,
 }
 
 /// What a guest's own section says.
@@ -131,6 +132,17 @@ impl<'a> GuestPlan<'a> {
         self.segments().filter(|segment| segment.ipa != FLASH_BASE)
     }
 
+    /// How many devices its section has, for the judge.
+    pub(crate) fn device_count(&self) -> usize {
+        self.devices.0.len() / format::DEVICE
+    }
+
+    /// The devices of the machine that it is given.
+    #[must_use]
+    pub fn devices(&self) -> Devices<'a> {
+        Devices(self.devices)
+    }
+
     /// The files of its RAM and its flash.
     #[must_use]
     pub fn segments(&self) -> Segments<'a> {
@@ -178,6 +190,28 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
+/// The devices of a guest.
+#[derive(Clone, Debug)]
+pub struct Devices<'a>(Fields<'a>);
+
+impl Iterator for Devices<'_> {
+    type Item = DevicePlan;
+
+    fn next(&mut self) -> Option<DevicePlan> {
+        let Self(fields) = self;
+        let (host, size, ipa) = (fields.u64()?, fields.u64()?, fields.u64()?);
+        let (kind, intid) = (fields.u32()?, fields.u32()?);
+        Some(DevicePlan {
+            // `decode` refuses a section that ends here.
+            kind: DeviceKind::from_number(kind)?,
+            host,
+            size,
+            ipa,
+            intid: (intid != 0).then_some(intid),
+        })
+    }
+}
+
 /// Judges the header; gives what follows it and how many sections that should be.
 fn header(blob: &[u8]) -> Result<(Fields<'_>, u32), PlanError> {
     let mut fields = Fields(blob);
@@ -220,6 +254,7 @@ struct GuestDraft<'a> {
     ram: Option<RamPlan>,
     lanes: Option<Fields<'a>>,
     segments: Option<Fields<'a>>,
+    devices: Option<Fields<'a>>,
 }
 
 impl<'a> Draft<'a> {
@@ -252,7 +287,8 @@ impl<'a> Draft<'a> {
             format::KIND_GUEST
             | format::KIND_LANES
             | format::KIND_MEMORY
-            | format::KIND_SEGMENTS => {
+            | format::KIND_SEGMENTS
+            | format::KIND_DEVICES => {
                 let guest = self
                     .guests
                     .get_mut(usize::from(owner))
@@ -298,6 +334,7 @@ impl<'a> Draft<'a> {
                 segments: draft
                     .segments
                     .ok_or(missing(format::KIND_SEGMENTS, owner))?,
+                devices: draft.devices.unwrap_or(Fields(&[])),
             });
         }
         Ok(Plan {
@@ -314,6 +351,7 @@ impl<'a> GuestDraft<'a> {
             || self.ram.is_some()
             || self.lanes.is_some()
             || self.segments.is_some()
+            || self.devices.is_some()
     }
 
     fn section(&mut self, kind: u16, owner: u16, mut content: Fields<'a>) -> Result<(), PlanError> {
@@ -334,6 +372,9 @@ impl<'a> GuestDraft<'a> {
             }
             format::KIND_SEGMENTS if content.0.len().is_multiple_of(format::SEGMENT) => {
                 once(&mut self.segments, content, kind, owner)
+            }
+            format::KIND_DEVICES if content.0.len().is_multiple_of(format::DEVICE) => {
+                once(&mut self.devices, content, kind, owner)
             }
             _ => Err(wrong),
         }

@@ -3,7 +3,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::{GuestError, LanePlan, NameError, OnCrash, Plan, PlanError, RamPlan, Share, format};
+use crate::{
+    DevicePlan, GuestError, LanePlan, NameError, OnCrash, Plan, PlanError, RamPlan, Share, format,
+};
 
 /// What a plan is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct GuestSpec {
     pub watchdog_ms: Option<u32>,
     /// The files to load.
     pub segments: Vec<SegmentSpec>,
+    /// The devices of the machine that it is given.
+    pub devices: Vec<DevicePlan>,
 }
 
 /// One file and where it goes.
@@ -130,7 +134,13 @@ impl Blob {
             content.extend(segment.len.to_le_bytes());
             content.extend(field::<{ format::FILE_FIELD }>(&segment.file).ok_or(no_name)?);
         }
-        self.section(format::KIND_SEGMENTS, owner, |bytes| bytes.extend(content))
+        self.section(format::KIND_SEGMENTS, owner, |bytes| bytes.extend(content))?;
+        if guest.devices.is_empty() {
+            return Ok(());
+        }
+        self.section(format::KIND_DEVICES, owner, |bytes| {
+            bytes.extend(guest.devices.iter().flat_map(device_fields));
+        })
     }
 
     fn section(
@@ -169,6 +179,18 @@ fn lane_fields(lane: LanePlan) -> impl Iterator<Item = u8> {
     [lane.cpu, budget, period, priority]
         .into_iter()
         .flat_map(u32::to_le_bytes)
+}
+
+/// A device as the plan has it.
+fn device_fields(device: &DevicePlan) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for field in [device.host, device.size, device.ipa] {
+        bytes.extend(field.to_le_bytes());
+    }
+    for field in [device.kind.number(), device.intid.unwrap_or(0)] {
+        bytes.extend(field.to_le_bytes());
+    }
+    bytes
 }
 
 /// A text in a zero-padded field, its last byte always zero.

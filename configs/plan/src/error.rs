@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{NameError, Share};
+use crate::{DeviceError, NameError, Share};
 
 /// Why a plan was refused. Each variant carries the value that was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +118,8 @@ pub enum GuestError {
     Entry(u64),
     /// No segment starts where the device tree was said to be.
     Dtb(u64),
+    /// The device with this number cannot be given.
+    Device(u32, DeviceError),
 }
 
 impl fmt::Display for PlanError {
@@ -187,6 +189,7 @@ impl fmt::Display for GuestError {
             }
             Self::SegmentOverlap(ipa) => write!(f, "the segment at {ipa:#x} overlaps another"),
             Self::Entry(entry) => write!(f, "the entry {entry:#x} is not inside a segment"),
+            Self::Device(nth, error) => write!(f, "device {nth}: {error}"),
             Self::Dtb(dtb) => write!(f, "no segment starts at its device tree {dtb:#x}"),
         }
     }

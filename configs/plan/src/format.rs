@@ -12,6 +12,7 @@
 //! lanes    3 for each: cpu u32  budget_us u32  period_us u32  priority u32 (the last three 0: dedicated)
 //! memory   4 ipa u64  size u64  host u64 (all ones: EL2 chooses)
 //! segments 5 for each: ipa u64  len u64  file [48], zero-padded
+//! devices  6 for each: host u64  size u64  ipa u64  kind u32  intid u32 (0: none)  (may be missing: no devices)
 //! ```
 //!
 //! `length` of the header counts the whole blob; that of a section its payload without padding. The
@@ -34,6 +35,8 @@ pub const SECTION_ALIGN: usize = 8;
 pub const LANE: usize = 16;
 /// Bytes of one segment.
 pub const SEGMENT: usize = 64;
+/// Bytes of one device.
+pub const DEVICE: usize = 32;
 /// Bytes of a name's field.
 pub const NAME_FIELD: usize = 32;
 /// Bytes of a file name's field.
@@ -55,6 +58,8 @@ pub const KIND_LANES: u16 = 3;
 pub const KIND_MEMORY: u16 = 4;
 /// Section kind: the files that are loaded into a guest's RAM.
 pub const KIND_SEGMENTS: u16 = 5;
+/// Section kind: devices of the machine that a guest is given.
+pub const KIND_DEVICES: u16 = 6;
 
 /// CRC-32 (IEEE 802.3, reflected) of several byte ranges, one after the other.
 #[must_use]

@@ -12,7 +12,7 @@
 //! # Shape
 //!
 //! A plan is a [header](format) and a list of typed resource sections, each with the guest that owns it.
-//! K lanes and memory are the first kinds; others (Q allocations, Φ envelopes, devices, channels) come
+//! K lanes, memory and devices are the first kinds; others (Q allocations, Φ envelopes, channels) come
 //! as further kinds. A kind this crate does not know is refused, unless its section is marked optional.
 //!
 //! # Rules
@@ -27,6 +27,8 @@
 //! - RAM pinned to host memory is aligned there too, does not wrap, and overlaps no other guest's.
 //! - Segments are page aligned, not empty, inside their guest's RAM, and do not overlap. One may begin at [`FLASH_BASE`]
 //!   instead, and then ends inside the flash bank.
+//! - Devices are of a kind that does no DMA, are whole pages, and are given once. Each has a place of its own: on the
+//!   platform bus, or instead of the emulated real-time clock.
 //! - The entry lies inside a segment; the device tree starts a segment.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -38,6 +40,7 @@ mod bundle;
 mod check;
 pub mod cpio;
 mod decode;
+mod device;
 #[cfg(feature = "encode")]
 pub mod encode;
 mod error;
@@ -47,7 +50,11 @@ mod share;
 
 pub use bundle::{Bundle, BundleError, PLAN_FILE};
 pub use check::{NameError, check_name};
-pub use decode::{GuestPlan, Lanes, Plan, Segments};
+pub use decode::{Devices, GuestPlan, Lanes, Plan, Segments};
+pub use device::{
+    DEVICES_BASE, DEVICES_INTIDS, DEVICES_SIZE, DeviceError, DeviceKind, DevicePlan, MAX_DEVICE,
+    MAX_DEVICES, RTC_BASE, RTC_INTID,
+};
 pub use error::{GuestError, PlanError};
 pub use lifecycle::{MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, OnCrash};
 pub use share::{MAX_PERIOD_US, MAX_PRIORITY, MIN_PERIOD_US, Share, fit};

@@ -39,6 +39,7 @@ fn plan() -> Vec<u8> {
         }],
         on_crash: OnCrash::Stop,
         watchdog_ms: None,
+        devices: Vec::new(),
         segments: vec![
             SegmentSpec {
                 file: "alpha/kernel".to_owned(),

@@ -10,7 +10,8 @@ mod support;
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec, encode, seal};
 use configs_plan::format::{self, checksum, crc32};
 use configs_plan::{
-    GuestError, LanePlan, OnCrash, Plan, PlanError, RAM_BASE, RAM_GRANULE, RamPlan, Share,
+    DeviceError, DeviceKind, DevicePlan, GuestError, HOST_LIMIT, LanePlan, OnCrash, PAGE, Plan,
+    PlanError, RAM_BASE, RAM_GRANULE, RamPlan, Share,
 };
 use proptest::prelude::*;
 use support::{count, holds, spec, three, two};
@@ -145,6 +146,26 @@ fn a_priority_of_more_than_eight_bits_is_refused() {
 }
 
 #[test]
+fn a_device_of_an_unknown_kind_is_refused() {
+    let mut plan = two();
+    plan.guests[1].devices = vec![support::RTC, support::SERIAL];
+    let blob = encode(&plan).expect("it is valid");
+    let all = support::sections(&blob);
+    let n = count(all.len());
+    let (_, _, start, end) = all[all.len() - 1];
+    let kind = start + format::SECTION_HEADER + format::DEVICE + 24;
+    assert_eq!(end, start + format::SECTION_HEADER + 2 * format::DEVICE);
+    for number in [0u32, 0x10, 0x12, 0x3100, u32::MAX] {
+        let error = GuestError::Device(1, DeviceError::Kind);
+        assert_eq!(
+            sealed(changed(&blob, kind, &number.to_le_bytes()), n),
+            Err(PlanError::Guest { guest: 1, error })
+        );
+    }
+    assert!(sealed(changed(&blob, kind, &0x61u32.to_le_bytes()), n).is_ok());
+}
+
+#[test]
 fn unknown_sections_are_skipped_only_if_optional() {
     let blob = encode(&two()).expect("it is valid");
     let n = count(support::sections(&blob).len());
@@ -174,6 +195,36 @@ fn any_lane() -> impl Strategy<Value = LanePlan> {
     (0u32..8, share).prop_map(|(cpu, share)| LanePlan { cpu, share })
 }
 
+fn any_device() -> impl Strategy<Value = DevicePlan> {
+    let page = |n: u64| n * PAGE;
+    let ipa = prop_oneof![
+        8 => (0u64..32).prop_map(move |n| 0xC00_0000 + page(n)),
+        4 => Just(0x901_0000u64),
+        1 => Just(0x900_0000u64),
+        1 => Just(0xE00_0000u64 - PAGE),
+    ];
+    let intid = prop_oneof![4 => 80u32..96, 1 => 79u32..97, 1 => Just(34), 1 => Just(0)];
+    let host = prop_oneof![
+        20 => (0u64..100).prop_map(page),
+        1 => Just(HOST_LIMIT - PAGE),
+        1 => any::<u64>(),
+    ];
+    let size =
+        prop_oneof![20 => Just(PAGE), 4 => Just(2 * PAGE), 1 => Just(0), 1 => Just(513 * PAGE)];
+    let kind = prop::sample::select(DeviceKind::ALL.to_vec());
+    (kind, host, size, ipa, intid).prop_map(|(kind, host, size, ipa, intid)| {
+        // In its place, a clock is mostly one.
+        let rtc = ipa == 0x901_0000 && host % 5 != 0;
+        DevicePlan {
+            kind: if rtc { DeviceKind::Pl031 } else { kind },
+            intid: (intid != 0).then_some(if rtc { 34 } else { intid }),
+            host,
+            size,
+            ipa,
+        }
+    })
+}
+
 prop_compose! {
     fn any_guest()(
         name in "[a-z0-9][a-z0-9-]{0,30}",
@@ -184,6 +235,7 @@ prop_compose! {
         watchdog_ms in prop::option::of(prop_oneof![1 => 1u32..200, 9 => 100u32..4_000_000]),
         kernel in 1u64..0x40_0000,
         word in 0u64..0x10_0000,
+        devices in prop::collection::vec(any_device(), 0..3),
     ) -> GuestSpec {
         let kernel_file = SegmentSpec { file: format!("{name}/kernel"), ipa: RAM_BASE, len: kernel };
         let dtb = RAM_BASE + (granules - 1) * RAM_GRANULE;
@@ -195,6 +247,7 @@ prop_compose! {
             on_crash,
             watchdog_ms,
             segments: vec![kernel_file, SegmentSpec { file: format!("{name}/dtb"), ipa: dtb, len: 100 }],
+            devices,
             name,
         }
     }

@@ -11,10 +11,10 @@ mod support;
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec, encode};
 use configs_plan::format;
 use configs_plan::{
-    FLASH_BASE, FLASH_SIZE, GuestError, HOST_LIMIT, LanePlan, NameError, OnCrash, PAGE, Plan,
-    PlanError, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share,
+    DeviceError, DeviceKind, DevicePlan, FLASH_BASE, FLASH_SIZE, GuestError, HOST_LIMIT, LanePlan,
+    NameError, OnCrash, PAGE, Plan, PlanError, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share,
 };
-use support::{dedicated, guest, holds, shared, spec, three, two};
+use support::{RTC, SERIAL, dedicated, guest, holds, shared, spec, three, two};
 
 #[test]
 fn what_is_written_is_read_again() {
@@ -233,6 +233,90 @@ fn each_rule_of_segments_is_kept() {
     }
 }
 
+/// The error of a guest with a clock and a serial port, changed.
+fn of_devices(change: &dyn Fn(&mut Vec<DevicePlan>)) -> GuestError {
+    of(&|g| {
+        g.devices = vec![RTC, SERIAL];
+        change(&mut g.devices);
+    })
+}
+
+#[test]
+fn each_rule_of_devices_is_kept() {
+    let of = of_devices;
+    let one = |nth, error| GuestError::Device(nth, error);
+    for (host, size) in [
+        (0x1001, PAGE),
+        (0x1000, 0),
+        (0x1000, 0x1001),
+        (0x1000, (2 << 20) + PAGE),
+        (HOST_LIMIT, PAGE),
+        (0u64.wrapping_sub(PAGE), 2 * PAGE),
+    ] {
+        let change = |d: &mut Vec<DevicePlan>| (d[1].host, d[1].size) = (host, size);
+        assert_eq!(of(&change), one(1, DeviceError::Registers));
+    }
+    // Nothing of the guest's own is behind a device: RAM, the interrupt controller, the console, the slots.
+    for ipa in [
+        0, 0x800_0000, 0x900_0000, RTC.ipa, 0xA00_0000, 0xBFF_F000, 0xE00_0000, RAM_BASE,
+    ] {
+        let change = |d: &mut Vec<DevicePlan>| d[1].ipa = ipa;
+        assert_eq!(of(&change), one(1, DeviceError::Place(ipa)));
+    }
+    let long = |d: &mut Vec<DevicePlan>| d[0].size = 2 * PAGE;
+    assert_eq!(of(&long), one(0, DeviceError::Place(RTC.ipa)));
+    let other = |d: &mut Vec<DevicePlan>| d[0].kind = DeviceKind::Pl061;
+    assert_eq!(of(&other), one(0, DeviceError::Place(RTC.ipa)));
+    let end = |d: &mut Vec<DevicePlan>| (d[1].ipa, d[1].size) = (0xDFF_F000, 2 * PAGE);
+    assert_eq!(of(&end), one(1, DeviceError::Place(0xDFF_F000)));
+    for (nth, intid) in [(0, 80), (0, 33), (1, 34), (1, 79), (1, 96), (1, u32::MAX)] {
+        let change = |d: &mut Vec<DevicePlan>| d[nth].intid = Some(intid);
+        let nth = u32::try_from(nth).unwrap();
+        assert_eq!(of(&change), one(nth, DeviceError::Interrupt(intid)));
+    }
+}
+
+#[test]
+fn nothing_is_given_twice() {
+    let of = of_devices;
+    let one = |nth, error| GuestError::Device(nth, error);
+    let twice = |d: &mut Vec<DevicePlan>| d[1].host = RTC.host;
+    assert_eq!(of(&twice), one(1, DeviceError::Taken));
+    let place = |d: &mut Vec<DevicePlan>| {
+        d.push(DevicePlan {
+            host: 0x7000,
+            intid: None,
+            ..SERIAL
+        });
+    };
+    assert_eq!(of(&place), one(2, DeviceError::Taken));
+    let interrupt = |d: &mut Vec<DevicePlan>| {
+        d.push(DevicePlan {
+            host: 0x7000,
+            ipa: 0xC00_1000,
+            ..SERIAL
+        });
+    };
+    assert_eq!(of(&interrupt), one(2, DeviceError::Taken));
+    let many = |d: &mut Vec<DevicePlan>| *d = vec![SERIAL; 17];
+    assert_eq!(of(&many), one(16, DeviceError::TooMany));
+    // Two guests, one device.
+    let both = |s: &mut PlanSpec| {
+        s.guests[0].devices = vec![SERIAL];
+        s.guests[1].devices = vec![DevicePlan {
+            size: 0x3000,
+            host: SERIAL.host - 0x2000,
+            ..SERIAL
+        }];
+    };
+    let error = one(0, DeviceError::Taken);
+    assert_eq!(refused(&both), PlanError::Guest { guest: 1, error });
+    for number in 0..0x1000 {
+        let kind = DeviceKind::from_number(number);
+        assert_eq!(kind.map_or(number, DeviceKind::number), number);
+    }
+}
+
 #[test]
 fn every_error_has_words() {
     let frames = [
@@ -277,6 +361,12 @@ fn every_error_has_words() {
         GuestError::SegmentOverlap(1),
         GuestError::Entry(1),
         GuestError::Dtb(1),
+        GuestError::Device(0, DeviceError::TooMany),
+        GuestError::Device(0, DeviceError::Kind),
+        GuestError::Device(0, DeviceError::Registers),
+        GuestError::Device(0, DeviceError::Place(1)),
+        GuestError::Device(0, DeviceError::Interrupt(1)),
+        GuestError::Device(0, DeviceError::Taken),
     ];
     let guests = names
         .into_iter()

@@ -12,7 +12,7 @@ use super::keys::{Input, Raw};
 use super::session::{Session, Viewer};
 use crate::build::Files;
 use crate::process;
-use crate::qemu::Qemu;
+use crate::qemu::{MACHINE, Qemu};
 use crate::say;
 
 /// No devices but the machine's own, and the console on standard input and output.
@@ -72,7 +72,7 @@ impl Launch {
     pub fn command(&self) -> Command {
         let mut command = self.qemu.command();
         command
-            .args(["-M", "virt,virtualization=on,gic-version=3"])
+            .args(["-M", MACHINE])
             .args(PLAIN)
             .arg("-cpu")
             .arg(&self.cpu)

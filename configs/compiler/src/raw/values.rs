@@ -32,6 +32,43 @@ impl Reader<'_> {
         None
     }
 
+    /// A list of names.
+    pub(super) fn devices(&mut self, table: &DeTable<'_>) -> Option<Field<Vec<Field<String>>>> {
+        let value = table.get("devices")?;
+        let Some(list) = value.get_ref().as_array() else {
+            let diagnostic = wrong_type("devices", "a list", value.get_ref(), value.span());
+            self.found.push(match value.get_ref().as_str() {
+                Some(one) => diagnostic.fix(
+                    "write a list, of one device as well",
+                    value.span(),
+                    format!("[\"{one}\"]"),
+                ),
+                None => diagnostic.help("write the names of devices: `devices = [\"rtc\"]`"),
+            });
+            return None;
+        };
+        let mut words = Vec::new();
+        for word in list {
+            if let DeValue::String(text) = word.get_ref() {
+                words.push(Field {
+                    value: text.clone().into_owned(),
+                    span: word.span(),
+                });
+            } else {
+                let diagnostic =
+                    wrong_type("devices", "a list of names", word.get_ref(), word.span());
+                self.found.push(
+                    diagnostic
+                        .help("write names, paths or aliases in quotes: `devices = [\"rtc\"]`"),
+                );
+            }
+        }
+        (words.len() == list.len()).then(|| Field {
+            value: words,
+            span: value.span(),
+        })
+    }
+
     /// A size of memory, in bytes.
     pub(super) fn size(
         &mut self,

@@ -8,8 +8,8 @@
 
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec};
 use configs_plan::{
-    HOST_LIMIT, LanePlan, MAX_CPUS, MAX_GUESTS, MAX_LANES, MAX_SEGMENTS, OnCrash, PAGE, Plan,
-    RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share, format,
+    DeviceKind, DevicePlan, HOST_LIMIT, LanePlan, MAX_CPUS, MAX_GUESTS, MAX_LANES, MAX_SEGMENTS,
+    OnCrash, PAGE, Plan, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share, format,
 };
 
 /// A lane with a CPU to itself.
@@ -31,6 +31,23 @@ pub fn shared(cpu: u32, budget_us: u32, period_us: u32) -> LanePlan {
         },
     }
 }
+
+/// A real-time clock in the place of the emulated one.
+pub const RTC: DevicePlan = DevicePlan {
+    kind: DeviceKind::Pl031,
+    host: 0x0901_0000,
+    size: 0x1000,
+    ipa: 0x0901_0000,
+    intid: Some(34),
+};
+/// A serial port on the platform bus.
+pub const SERIAL: DevicePlan = DevicePlan {
+    kind: DeviceKind::Pl011,
+    host: 0xFE20_1000,
+    size: 0x1000,
+    ipa: 0x0C00_0000,
+    intid: Some(80),
+};
 
 /// A guest of 64 MiB with dedicated lanes.
 pub fn guest(name: &str, cpus: &[u32]) -> GuestSpec {
@@ -55,6 +72,7 @@ pub fn guest(name: &str, cpus: &[u32]) -> GuestSpec {
             segment("kernel", 0, 0x1_2345),
             segment("dtb", 62 << 20, 1000),
         ],
+        devices: Vec::new(),
     }
 }
 
@@ -80,6 +98,7 @@ pub fn three() -> PlanSpec {
             GuestSpec {
                 on_crash: OnCrash::Restart,
                 watchdog_ms: Some(5_000),
+                devices: vec![RTC, SERIAL],
                 ..with(
                     "alpha",
                     vec![shared(0, 3_000, 10_000), shared(0, 1, 1_000_000)],
@@ -87,6 +106,13 @@ pub fn three() -> PlanSpec {
             },
             GuestSpec {
                 on_crash: OnCrash::Hold,
+                devices: vec![DevicePlan {
+                    kind: DeviceKind::Pl061,
+                    host: 0x903_0000,
+                    size: 0x2000,
+                    intid: None,
+                    ..SERIAL
+                }],
                 ..with("beta", vec![shared(0, 500, 1_000)])
             },
             with("gamma", vec![dedicated(1)]),
@@ -110,6 +136,7 @@ pub fn spec(plan: &Plan<'_>) -> PlanSpec {
         on_crash: g.on_crash(),
         watchdog_ms: g.watchdog_ms(),
         segments: g.segments().map(segment).collect(),
+        devices: g.devices().collect(),
     };
     PlanSpec {
         cpus: plan.cpus(),
@@ -139,10 +166,58 @@ pub fn holds(spec: &PlanSpec) -> bool {
             .iter()
             .all(|(start, end)| start.is_multiple_of(RAM_GRANULE) && *end <= HOST_LIMIT)
         && hosts.windows(2).all(|pair| pair[0].1 <= pair[1].0)
+        && devices_hold(spec)
         && spec
             .guests
             .iter()
             .all(|g| guest_holds(g) && g.lanes.iter().all(|lane| lane.cpu < spec.cpus))
+}
+
+/// Devices are given once, each has its place, and nothing in it is another one's.
+fn devices_hold(spec: &PlanSpec) -> bool {
+    let apart = |mut ranges: Vec<(u64, u64)>| {
+        ranges.sort_unstable();
+        ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0)
+    };
+    let in_machine = |d: &DevicePlan| (d.host, d.host.saturating_add(d.size));
+    apart(
+        spec.guests
+            .iter()
+            .flat_map(|g| &g.devices)
+            .map(in_machine)
+            .collect(),
+    ) && spec.guests.iter().all(|guest| {
+        let devices = &guest.devices;
+        let mut intids: Vec<_> = devices.iter().filter_map(|d| d.intid).collect();
+        let all = intids.len();
+        intids.sort_unstable();
+        intids.dedup();
+        let each = |d: &DevicePlan| {
+            let end = d.ipa.saturating_add(d.size);
+            let rtc = d.ipa == 0x901_0000;
+            d.size != 0
+                && d.size <= 2 << 20
+                && [d.host, d.size, d.ipa]
+                    .iter()
+                    .all(|n| n.is_multiple_of(PAGE))
+                && d.host
+                    .checked_add(d.size)
+                    .is_some_and(|end| end <= HOST_LIMIT)
+                && (rtc && d.size == PAGE && d.kind == DeviceKind::Pl031
+                    || d.ipa >= 0xC00_0000 && end <= 0xE00_0000)
+                && d.intid
+                    .is_none_or(|n| if rtc { n == 34 } else { (80..96).contains(&n) })
+        };
+        devices.len() <= 16
+            && intids.len() == all
+            && devices.iter().all(each)
+            && apart(
+                devices
+                    .iter()
+                    .map(|d| (d.ipa, d.ipa.saturating_add(d.size)))
+                    .collect(),
+            )
+    })
 }
 
 /// A dedicated lane is alone; shared ones have no more than everything, over a common multiple of their periods.
