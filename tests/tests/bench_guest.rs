@@ -20,8 +20,8 @@ const BARE: [(&str, u64); 21] = [
     ("gicr_typer_read", 4),
     ("gicd_isenabler_write", 4),
     ("uart_emulated_read", 4),
-    // A poll and a store; the yardstick's 128 are those of Linux's driver, which does more around them.
-    ("console_char", 6),
+    // A poll and a store, and as much beside them as Linux's driver does, whose 128 are the yardstick's.
+    ("console_char", 128),
     ("sgi_write", 4),
     ("eoi", 4),
     ("cntvct_read", 4),

@@ -13,7 +13,7 @@ use crate::lane::Vcpu;
 use crate::smccc;
 use crate::trace::Source;
 use crate::vgic::{Sent, VIRTUAL_TIMER, Vgic, VirtGic};
-use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE};
+use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE, pl011};
 
 /// The SGI by which one CPU makes another look at its mail.
 pub const KICK: u32 = 7;
@@ -75,7 +75,14 @@ pub fn sync(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
         }
         EC_DATA_ABORT => {
             let pc = pc(hw);
-            pc.is_el1() && mmio(vcpu, esr, hw) && finish(vcpu, esr, pc, hw)
+            if !pc.is_el1() {
+                return false;
+            }
+            match mmio(vcpu, esr, hw) {
+                Access::Done => finish(vcpu, esr, pc, hw),
+                Access::Declined => false,
+                Access::Uart => uart(vcpu, esr, hw),
+            }
         }
         _ => false,
     }
@@ -206,48 +213,97 @@ fn system_register(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) ->
     }
 }
 
+/// ISS of a data abort, WnR: a store.
+const WRITE: u64 = 1 << 6;
+/// SAS: a byte or a halfword, a word, a doubleword.
+const SIZE: u64 = 3 << 22;
+const WORD: u64 = 1 << 23;
+const DOUBLE: u64 = 1 << 22;
+
+/// What has become of an access.
+enum Access {
+    Done,
+    Declined,
+    /// It may be the UART's: [`uart`] is due.
+    Uart,
+}
+
 /// Accesses to the registers that guests use most, 32 bits wide, and 64 bits of GICR_TYPER.
 #[inline(always)]
-fn mmio(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> bool {
-    /// What must be so: ISV, at least a word, no sign extension, no maintenance, no table walk, a translation fault.
-    const SHAPE: u64 = 1 << 24 | 1 << 23 | 1 << 21 | 1 << 10 | 1 << 8 | 1 << 7 | 0x3C;
-    const WORD: u64 = 1 << 24 | 1 << 23 | 0x04;
-    const DOUBLE: u64 = 1 << 22;
-    const WRITE: u64 = 1 << 6;
+fn mmio(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Access {
+    /// What must be so: ISV, no sign extension, no maintenance, no table walk, a translation fault.
+    const SHAPE: u64 = 1 << 24 | 1 << 21 | 1 << 10 | 1 << 8 | 1 << 7 | 0x3C;
+    const DESCRIBED: u64 = 1 << 24 | 0x04;
     const EE: u64 = 1 << 25;
-    if esr & SHAPE != WORD || hw.sctlr_el1() & EE != 0 {
-        return false;
+    if esr & SHAPE != DESCRIBED || hw.sctlr_el1() & EE != 0 {
+        return Access::Declined;
     }
-    let ipa = ((hw.hpfar() & 0x0000_FFFF_FFFF_FFF0) << 8) | (hw.far() & 0xFFF);
+    if esr & WORD == 0 {
+        return Access::Uart;
+    }
+    let (page, offset) = (page(hw), hw.far() & 0xFFF);
     if esr & WRITE == 0 {
-        let (Some(value), Some(register)) =
-            (read(vcpu, ipa, esr & DOUBLE != 0), saved(vcpu, esr >> 16))
-        else {
-            return false;
+        let (Some(value), Some(register)) = (
+            read(vcpu, page, offset, esr & DOUBLE != 0),
+            saved(vcpu, esr >> 16),
+        ) else {
+            return Access::Declined;
         };
         *register = value;
-        return true;
+        return Access::Done;
     }
     match saved(vcpu, esr >> 16).copied() {
         #[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
-        Some(value) if esr & DOUBLE == 0 => write(vcpu, ipa, value as u32),
-        _ => false,
+        Some(value) if esr & DOUBLE == 0 => write(vcpu, page | offset, value as u32),
+        _ => Access::Declined,
     }
+}
+
+/// The page the guest went to: HPFAR_EL2.FIPA.
+#[inline(always)]
+fn page(hw: &impl Hardware) -> u64 {
+    (hw.hpfar() & 0x0000_FFFF_FFFF_FFF0) << 8
+}
+
+/// What a driver does for every character, in any width (Linux's takes halfwords): is there room, then the byte. A tail
+/// call of [`sync`], for an access that [`mmio`] has found described.
+#[inline(never)]
+fn uart(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> bool {
+    let machine = vcpu.machine;
+    let Some(register) = saved(vcpu, esr >> 16) else {
+        return false;
+    };
+    let ipa = page(hw) | hw.far() & 0xFFF;
+    let done = match ipa.wrapping_sub(PL011_BASE) {
+        pl011::DR if esr & WRITE != 0 => {
+            let [byte, ..] = register.to_le_bytes();
+            machine.fast_uart_write(byte)
+        }
+        offset if esr & WRITE == 0 => match machine.fast_uart_read(offset) {
+            Some(flags) => {
+                let is_byte = esr & SIZE == 0;
+                *register = u64::from(if is_byte { flags & 0xFF } else { flags });
+                true
+            }
+            None => false,
+        },
+        _ => false,
+    };
+    done && finish(vcpu, esr, pc(hw), hw)
 }
 
 /// Registers whose value is known without a lock.
 #[inline(always)]
-fn read(vcpu: &Vcpu, ipa: u64, double: bool) -> Option<u64> {
-    const PAGE: u64 = !0xFFF;
+fn read(vcpu: &Vcpu, page: u64, offset: u64, double: bool) -> Option<u64> {
     const TYPER: u64 = 0x8;
-    let word = match ipa & PAGE {
-        PL011_BASE => vcpu.machine.fast_uart_read(ipa & !PAGE),
-        GICD_BASE => Vgic::fast_gicd_read(ipa & !PAGE),
+    let word = match page {
+        PL011_BASE => vcpu.machine.fast_uart_read(offset),
+        GICD_BASE => Vgic::fast_gicd_read(offset),
         _ => {
             let vgic = &vcpu.machine.vgic;
-            let offset = ipa.wrapping_sub(GICR_BASE);
-            let lane = usize::try_from(offset / GICR_STRIDE).ok()?;
-            if lane >= vgic.lanes() || offset % GICR_STRIDE != TYPER {
+            let frame = page.wrapping_sub(GICR_BASE);
+            let lane = usize::try_from(frame / GICR_STRIDE).ok()?;
+            if offset != TYPER || !frame.is_multiple_of(GICR_STRIDE) || lane >= vgic.lanes() {
                 return None;
             }
             let typer = vgic.gicr_typer(lane);
@@ -259,12 +315,19 @@ fn read(vcpu: &Vcpu, ipa: u64, double: bool) -> Option<u64> {
 
 /// GICD_ISENABLER1 and 2.
 #[inline(always)]
-fn write(vcpu: &Vcpu, ipa: u64, value: u32) -> bool {
+fn write(vcpu: &Vcpu, ipa: u64, value: u32) -> Access {
     const ISENABLER: u64 = GICD_BASE + 0x100;
-    match ipa.wrapping_sub(ISENABLER) {
-        4 => vcpu.machine.vgic.fast_isenabler(1, value),
-        8 => vcpu.machine.vgic.fast_isenabler(2, value),
-        _ => false,
+    const UARTDR: u64 = PL011_BASE + pl011::DR - ISENABLER;
+    let word = match ipa.wrapping_sub(ISENABLER) {
+        4 => 1,
+        8 => 2,
+        UARTDR => return Access::Uart,
+        _ => return Access::Declined,
+    };
+    if vcpu.machine.vgic.fast_isenabler(word, value) {
+        Access::Done
+    } else {
+        Access::Declined
     }
 }
 

@@ -58,6 +58,7 @@ pub struct Machine {
 }
 
 /// A machine's serial port and the line it has begun.
+#[cfg_attr(test, derive(Clone, Debug, PartialEq))]
 pub struct Console {
     /// The port.
     pub uart: Pl011,

@@ -21,9 +21,15 @@ const OWN_NAME: &str = "xdv";
 /// What EL2's prompt begins with, behind the name.
 const PROMPT: &str = "> ";
 
+/// What ends a line.
+const END: &str = "\r\n";
+
 /// Baud rate and clock where the loader left the UART unconfigured; QEMU ignores both.
 const BAUD: u32 = 115_200;
 const CLOCK_HZ: u32 = 24_000_000;
+
+/// What a transmit FIFO holds at least (DDI 0183: 16 before r1p5).
+const FIFO: usize = 16;
 
 /// How many polls a fault report waits for a lock that its holder may never give back.
 const FAULT_PATIENCE: u32 = 1_000_000;
@@ -45,7 +51,7 @@ impl RelaxStrategy for Yield {
 
 /// The UART, and the line that is open on it.
 struct Console {
-    uart: Uart<'static>,
+    port: Port,
     open: Option<Open>,
 }
 
@@ -69,9 +75,13 @@ pub(crate) fn open(uart: HostRegion) {
         stop_bits: StopBits::One,
     };
     // A clock that cannot make the rate leaves the loader's settings in place: then those are right.
-    let _ = uart.enable(line, BAUD, CLOCK_HZ);
+    let depth = match uart.enable(line, BAUD, CLOCK_HZ) {
+        Ok(()) => FIFO,
+        Err(_) => 1,
+    };
     uart.set_interrupt_masks(Interrupts::empty());
-    *CONSOLE.lock() = Some(Console { uart, open: None });
+    let port = Port::new(uart, depth);
+    *CONSOLE.lock() = Some(Console { port, open: None });
 }
 
 fn driver() -> Option<Uart<'static>> {
@@ -83,26 +93,43 @@ fn driver() -> Option<Uart<'static>> {
     Some(Uart::new(pointer))
 }
 
-/// Writes through to the UART, `\n` as `\r\n`.
-struct Port<'a>(&'a mut Uart<'static>);
+/// Writes through to the UART, a FIFO full at a time.
+struct Port {
+    uart: Uart<'static>,
+    /// What the FIFO holds; one byte while it is off.
+    depth: usize,
+    /// How many bytes it has room for at least, without a look.
+    room: usize,
+}
 
-impl Port<'_> {
-    fn byte(&mut self, byte: u8) {
-        while self.0.is_tx_fifo_full() {
-            core::hint::spin_loop();
+impl Port {
+    const fn new(uart: Uart<'static>, depth: usize) -> Self {
+        let room = 0;
+        Self { uart, depth, room }
+    }
+
+    fn put(&mut self, text: &str) {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            if self.room == 0 {
+                while !self.uart.is_tx_fifo_empty() {
+                    core::hint::spin_loop();
+                }
+                self.room = self.depth;
+            }
+            let (now, later) = rest.split_at(rest.len().min(self.room));
+            for byte in now {
+                self.uart.write_word(*byte);
+            }
+            self.room -= now.len();
+            rest = later;
         }
-        self.0.write_word(byte);
     }
 }
 
-impl Write for Port<'_> {
+impl Write for Port {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.byte(b'\r');
-            }
-            self.byte(byte);
-        }
+        self.put(text);
         Ok(())
     }
 }
@@ -114,18 +141,20 @@ impl Console {
         if name == Some(open.name) {
             return Some(open.shown);
         }
-        let _ = writeln!(Port(&mut self.uart));
+        self.port.put(END);
         None
     }
 
     /// Shows what of a line is not shown yet. `lead` stands before the text.
     fn show(&mut self, name: &'static str, lead: &str, text: &str) {
         let shown = self.turn_to(Some(name));
-        let mut port = Port(&mut self.uart);
-        let _ = match shown {
-            Some(shown) => port.write_str(text.get(shown..).unwrap_or_default()),
-            None => write!(port, "{name} | {lead}{text}"),
-        };
+        if shown.is_none() {
+            for text in [name, " | ", lead] {
+                self.port.put(text);
+            }
+        }
+        self.port
+            .put(text.get(shown.unwrap_or(0)..).unwrap_or_default());
         let shown = text.len();
         self.open = Some(Open { name, shown });
     }
@@ -155,7 +184,7 @@ pub fn guest_partial(name: &'static str, text: &str) {
 pub fn own_line(text: fmt::Arguments) {
     if let Some(console) = CONSOLE.lock().as_mut() {
         console.end_line();
-        let _ = writeln!(Port(&mut console.uart), "{OWN_NAME} | {text}");
+        let _ = write!(console.port, "{OWN_NAME} | {text}{END}");
     }
 }
 
@@ -172,7 +201,7 @@ pub fn prompt_erased(text: &str, count: usize) {
         if let Some(open) = console.open.as_mut().filter(|open| open.name == OWN_NAME) {
             open.shown = text.len();
             for _ in 0..count {
-                let _ = Port(&mut console.uart).write_str("\x08 \x08");
+                console.port.put("\x08 \x08");
             }
         } else {
             console.show(OWN_NAME, PROMPT, text);
@@ -190,7 +219,7 @@ pub fn end_line() {
 /// From now on the UART interrupts when somebody types, and after a pause in it (DDI 0183, 2.8).
 pub fn listen() {
     if let Some(console) = CONSOLE.lock().as_mut() {
-        let uart = &mut console.uart;
+        let uart = &mut console.port.uart;
         uart.set_interrupt_fifo_levels(FifoLevel::Bytes4, FifoLevel::Bytes16);
         uart.set_interrupt_masks(Interrupts::RXI | Interrupts::RTI);
     }
@@ -204,7 +233,7 @@ pub fn typed(into: &mut [u8]) -> usize {
     };
     let mut count = 0;
     while let Some(place) = into.get_mut(count) {
-        match console.uart.read_word() {
+        match console.port.uart.read_word() {
             Ok(Some(byte)) => {
                 *place = byte;
                 count += 1;
@@ -224,15 +253,15 @@ pub(crate) fn fault_line(text: fmt::Arguments) {
         if let Some(mut guard) = CONSOLE.try_lock() {
             if let Some(console) = guard.as_mut() {
                 console.end_line();
-                let _ = writeln!(Port(&mut console.uart), "{OWN_NAME} | {text}");
+                let _ = write!(console.port, "{OWN_NAME} | {text}{END}");
             }
             return;
         }
         Yield::relax();
     }
-    if let Some(mut uart) = driver() {
+    if let Some(uart) = driver() {
         // Whatever the holder was at.
-        let _ = writeln!(Port(&mut uart), "\n{OWN_NAME} | {text}");
+        let _ = write!(Port::new(uart, 1), "{END}{OWN_NAME} | {text}{END}");
     }
 }
 

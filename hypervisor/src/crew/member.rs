@@ -120,7 +120,7 @@ impl Member {
         *x0 = argument;
         // A kick stands for all the mail there is, and one of them may have been taken for the order's.
         if resident && machine.vgic.has_mail(self.lane.index()) {
-            let _ = self.lane.gic.serve(&machine.vgic, &mut ThisCpu);
+            self.lane.gic.serve(&machine.vgic, &mut ThisCpu);
         }
         self.stand = Stand::Ready;
         machine.power.started(self.lane.index());

@@ -7,7 +7,7 @@
 pub const LINE_MAX: usize = 256;
 
 /// Collects one guest's bytes into lines.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineBuffer {
     text: [u8; LINE_MAX],
     length: usize,
@@ -16,7 +16,7 @@ pub struct LineBuffer {
     partial_length: usize,
     /// A carriage return whose line feed may follow.
     carriage: bool,
-    /// The line was cut: a line feed right after the cut ends it and makes no empty line.
+    /// While the line is empty: the last one was cut, and a line feed ends that one and makes no empty line.
     cut: bool,
     /// How many lines were ended, around.
     ended: u32,
@@ -61,16 +61,32 @@ impl LineBuffer {
     /// Takes one byte; calls `emit` with each line that is finished by it, without its line feed.
     #[inline]
     pub fn push(&mut self, byte: u8, emit: &mut impl FnMut(&str)) {
-        // Plain text, the usual case, first.
-        if matches!(byte, 0x20..=0x7e)
-            && self.partial_length == 0
-            && !self.carriage
-            && self.length < LINE_MAX
-        {
-            self.append(&[byte], emit);
-        } else {
+        if !self.push_plain(byte) {
             self.push_special(byte, emit);
         }
+    }
+
+    /// Takes one byte of what most lines are made of: plain text with room left behind it, or a carriage return. False,
+    /// and nothing changed, if it is anything else, or what came before it has to be settled.
+    #[inline(always)]
+    pub fn push_plain(&mut self, byte: u8) -> bool {
+        if self.partial_length != 0 {
+            return false;
+        }
+        if !matches!(byte, 0x20..=0x7e) {
+            // Terminals' drivers send several in a row.
+            self.carriage |= byte == b'\r';
+            return byte == b'\r';
+        }
+        let length = self.length;
+        if length >= LINE_MAX - 1 || self.carriage {
+            return false;
+        }
+        if let Some(place) = self.text.get_mut(length) {
+            *place = byte;
+        }
+        self.length = length + 1;
+        true
     }
 
     /// Shows what has come of an unfinished line, if anything: the guest ended, or was silent for long.
@@ -118,7 +134,6 @@ impl LineBuffer {
             }
             b'\r' => {
                 self.settle_partial(emit);
-                // Terminals' drivers send several in a row.
                 self.carriage = true;
             }
             b'\t' | 0x20..=0x7e => {
@@ -197,7 +212,6 @@ impl LineBuffer {
             place.copy_from_slice(item);
             self.length = end;
         }
-        self.cut = false;
         if self.length == LINE_MAX {
             self.end_line(emit);
             self.cut = true;

@@ -253,6 +253,14 @@ impl Pl011 {
         self.raw_interrupts() & self.imsc != 0
     }
 
+    /// Whether a byte that is written now leaves and changes no register: the transmit interrupt is up already, and
+    /// nothing leads back into our own receiver.
+    #[inline]
+    #[must_use]
+    pub const fn sends_only(&self) -> bool {
+        self.latched & interrupt::TX != 0 && !self.is_looped()
+    }
+
     const fn raw_interrupts(&self) -> u16 {
         if self.fifo.is_empty() {
             self.latched

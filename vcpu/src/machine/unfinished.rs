@@ -23,7 +23,7 @@ const STILL: u64 = 33;
 const ECHO: u64 = 250;
 
 /// Whether a console's unfinished lines are of interest.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watch {
     on: bool,
     /// It is on, and no time to look is set.
@@ -76,6 +76,12 @@ impl Pace {
 }
 
 impl Console {
+    /// Whether the next output begins something ([`begins`](Self::begins)).
+    #[inline(always)]
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.watch.idle
+    }
+
     /// To be asked after each output: whether [`Machine::console_begun`] has to be called.
     #[inline(always)]
     pub fn begins(&mut self) -> bool {

@@ -250,16 +250,20 @@ mod tests {
 
     #[test]
     fn a_row_that_is_owed_is_said_and_does_not_fail_until_it_grows_or_is_paid() {
-        let name = || "console_char".to_owned();
-        let owed = rows::owed("console_char").unwrap();
-        let verdicts = judged(&[("console_char", 610)], &[("console_char", 610)]);
-        assert_eq!(verdicts, [Verdict::Owed(name(), 610, 400, owed)]);
-        assert!(!verdicts.iter().any(Verdict::is_failure));
-        let grown = judged(&[("console_char", 630)], &[("console_char", 610)]);
-        assert!(grown.contains(&Verdict::Grown(name(), 630, 610)));
-        let paid = judged(&[("console_char", 400)], &[("console_char", 400)]);
-        assert_eq!(paid, [Verdict::Paid(name())]);
-        assert!(paid.iter().any(Verdict::is_failure));
+        for (name, owed) in rows::OWED {
+            let limit = rows::named(name).unwrap().limit.unwrap();
+            let before = limit * 2;
+            let verdicts = judged(&[(name, before)], &[(name, before)]);
+            let known = Verdict::Owed(name.to_owned(), before, limit, owed);
+            assert_eq!(verdicts, [known]);
+            assert!(!verdicts.iter().any(Verdict::is_failure));
+            let after = before + before / 10;
+            let grown = judged(&[(name, after)], &[(name, before)]);
+            assert!(grown.contains(&Verdict::Grown(name.to_owned(), after, before)));
+            let paid = judged(&[(name, limit)], &[(name, limit)]);
+            assert_eq!(paid, [Verdict::Paid(name.to_owned())]);
+            assert!(paid.iter().any(Verdict::is_failure));
+        }
     }
 
     #[test]

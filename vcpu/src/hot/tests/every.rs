@@ -169,6 +169,7 @@ fn every_register_and_fault_status_where_the_hot_path_answers() {
         GICR_BASE + 0xc,
         GICR_BASE + GICR_STRIDE + 0x8,
         PL011_BASE + 0x18,
+        PL011_BASE,
     ];
     let traps = places.into_iter().flat_map(|ipa| {
         (0..32 * 4 * 2_u64).flat_map(move |n| {

@@ -83,7 +83,8 @@ impl Trap {
             1 => call(r, SMC),
             2..=3 => identification(r),
             4..=7 => sgi(r, lanes),
-            8..=13 => device(r, lanes),
+            8..=12 => device(r, lanes),
+            13 => character(r),
             14 => Self::new(esr(SYSREG, r.next())),
             _ => Self::new(esr(r.below(64), r.next())),
         };
@@ -176,6 +177,24 @@ const REDISTRIBUTOR: &[u64] = &[
 ];
 /// Of the UART.
 const UART: &[u64] = &[0, 0x18, 0x18, 0x2c, 0x30, 0x38, 0x3c, 0x40, 0x44, 0xfe0];
+
+/// What a driver does to send one: a look at the flags, or the store.
+fn character(r: &mut Random) -> Trap {
+    let write = !r.one_in(4);
+    let offset = if write { 0 } else { 0x18 };
+    let rt = if r.one_in(8) {
+        r.below(32)
+    } else {
+        r.below(19)
+    };
+    let byte = match r.below(8) {
+        0 => r.of(b"\r\n\t\x1b\xc3\xbc").into(),
+        1 => r.below(256),
+        _ => 0x20 + r.below(0x5f),
+    };
+    let value = byte | r.next() & !0xff;
+    Trap::access(PL011_BASE + offset, r.below(4), rt, write, value)
+}
 
 fn device(r: &mut Random, lanes: u64) -> Trap {
     let ipa = match r.below(8) {

@@ -7,13 +7,12 @@ use std::vec::Vec;
 use super::trap::Trap;
 use crate::exit::Exit;
 use crate::lane::NO_INTERRUPT;
-use crate::machine::Machine;
+use crate::machine::{Console, Machine};
 use crate::rig::{Cpu, Event, Path, World};
 use crate::serve::Task;
 use crate::trace::Record;
 use crate::vgic::fake::probe::Interrupts;
 use crate::vgic::{Frame, MAIL_ATTENTION, MAX_LRS};
-use vcpu_board::pl011::Pl011;
 
 /// How many exits were compared, and how many of them the hot path has answered.
 #[derive(Default)]
@@ -29,7 +28,7 @@ struct Untouched {
     cpu: Cpu,
     mail: Vec<u32>,
     noted: u64,
-    uart: Pl011,
+    console: Console,
     kicks: u32,
 }
 
@@ -40,7 +39,7 @@ impl Untouched {
             cpu: port.cpu.clone(),
             mail: mail(world),
             noted: vcpu.trace.count(),
-            uart: world.machine.console.lock().uart.clone(),
+            console: world.machine.console.lock().clone(),
             kicks: world.kicks(),
         })
     }
@@ -203,8 +202,10 @@ impl<'m> Twins<'m> {
             [0, 1].map(|word| enable[word].load(Ordering::Relaxed))
         };
         assert_eq!(enabled(&self.hot), enabled(&self.slow), "{name:x?}");
-        let uart = |world: &World<'_>| world.machine.console.lock().uart.clone();
-        assert_eq!(uart(&self.hot), uart(&self.slow), "{name:x?}");
+        let console = |world: &World<'_>| world.machine.console.lock().clone();
+        assert_eq!(console(&self.hot), console(&self.slow), "{name:x?}");
+        let due = |world: &World<'_>| world.machine.console_due();
+        assert_eq!(due(&self.hot), due(&self.slow), "{name:x?}");
         assert_eq!(self.hot.lines, self.slow.lines, "{name:x?}");
     }
 

@@ -66,7 +66,7 @@ fn prepare(world: &World<'_>, random: &mut Random, split: bool) {
 impl<'m> Walk<'m> {
     fn step(&mut self, count: &Count, name: &(u64, u64)) {
         let lane = usize::try_from(self.random.below(self.guests.len() as u64)).unwrap();
-        match self.random.below(41) {
+        match self.random.below(42) {
             0..=21 => {
                 let trap = Trap::random(&mut self.random, self.guests.len() as u64);
                 self.twins.trap(lane, &trap, count, name);
@@ -79,6 +79,7 @@ impl<'m> Walk<'m> {
             36..=37 => self.end(lane),
             38 => self.deactivate(lane),
             39 => self.type_in(lane),
+            40 => self.attend(),
             _ => self.control(lane),
         }
         if self.random.one_in(3) {
@@ -145,6 +146,22 @@ impl<'m> Walk<'m> {
                     let value = u64::from(intid);
                     vcpu.gic.write_dir(&world.machine.vgic, value, port);
                 });
+            }
+        });
+    }
+
+    /// Somebody attaches to the console, or turns away, or looks at the unfinished line.
+    fn attend(&mut self) {
+        let (now, on, looks) = (
+            self.random.next() >> 1,
+            self.random.one_in(2),
+            self.random.one_in(2),
+        );
+        self.twins.both(|world| {
+            if looks {
+                world.machine.show_unfinished(now, 1000, |_| ());
+            } else {
+                world.machine.watch_console(on, now);
             }
         });
     }
