@@ -178,10 +178,15 @@ pub fn end(house: &'static House, vm: &'static Vm, cause: Cause, lane: Option<&V
         Cause::SystemError => Some(Ending::Stopped(StopReason::SystemError)),
         Cause::Unanswerable { esr } => Some(Ending::Stopped(StopReason::Unanswerable { esr })),
     };
+    // Nobody asks where a machine was that ended well.
     if announce(house, vm, ending)
-        && let (Some(lane), Some(Ending::Stopped(_))) = (lane, ending)
+        && ending != Some(Ending::Well)
+        && let Some(lane) = lane
     {
-        report::last_exits(lane);
+        report::lane(vm, lane);
+        if let Some(Ending::Stopped(_)) = ending {
+            report::last_exits(vm.name, lane);
+        }
     }
 }
 

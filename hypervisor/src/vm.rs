@@ -6,8 +6,10 @@ use domain_hv::VmId;
 use hypervisor_arch::memory::GuestRam;
 use hypervisor_arch::world::Stage2Registers;
 use hypervisor_arch::{console, timer};
+use spin::Mutex;
 use stage2_addr::Ipa;
 use vcpu::machine::Machine;
+use vcpu::refused::Refused;
 use vcpu::serve::Lines;
 use vcpu::timer::VmClock;
 use vcpu::trace::REASONS;
@@ -73,11 +75,7 @@ pub struct Seat {
 pub struct Look {
     /// The look's number.
     taken: AtomicU64,
-    pc: AtomicU64,
-    pstate: AtomicU64,
-    vbar: AtomicU64,
-    ran: AtomicU64,
-    exits: [AtomicU64; REASONS.len()],
+    seen: Mutex<Seen>,
 }
 
 /// Set in an entry to tell an order to start at address 0 from none. An entry is a multiple of 4.
@@ -88,11 +86,25 @@ const ORDERED: u64 = 1;
 pub struct Seen {
     pub pc: u64,
     pub pstate: u64,
-    pub vbar: u64,
     /// For how many ticks it has run; the waits of a dedicated lane count, for they do not trap.
     pub ran: u64,
+    /// VBAR_EL1, and ESR_EL1, ELR_EL1 and FAR_EL1 of its last exception.
+    pub own: [u64; 4],
+    /// What it was refused.
+    pub refused: Refused,
     /// How often it has left the guest for each reason.
     pub exits: [u64; REASONS.len()],
+}
+
+impl Seen {
+    const NOTHING: Self = Self {
+        pc: 0,
+        pstate: 0,
+        ran: 0,
+        own: [0; 4],
+        refused: Refused::NONE,
+        exits: [0; REASONS.len()],
+    };
 }
 
 impl Seat {
@@ -105,11 +117,7 @@ impl Seat {
             argument: AtomicU64::new(0),
             look: Look {
                 taken: AtomicU64::new(0),
-                pc: AtomicU64::new(0),
-                pstate: AtomicU64::new(0),
-                vbar: AtomicU64::new(0),
-                ran: AtomicU64::new(0),
-                exits: [const { AtomicU64::new(0) }; REASONS.len()],
+                seen: Mutex::new(Seen::NOTHING),
             },
         }
     }
@@ -141,30 +149,25 @@ impl Seat {
 impl Look {
     /// Notes what a look has seen.
     pub fn note(&self, number: u64, seen: Seen) {
-        self.pc.store(seen.pc, Ordering::Relaxed);
-        self.pstate.store(seen.pstate, Ordering::Relaxed);
-        self.vbar.store(seen.vbar, Ordering::Relaxed);
-        self.ran.store(seen.ran, Ordering::Relaxed);
-        for (counter, number) in self.exits.iter().zip(seen.exits) {
-            counter.store(number, Ordering::Relaxed);
-        }
+        *self.seen.lock() = seen;
         self.taken.store(number, Ordering::Release);
     }
 
-    /// What the look with this number, or a later one, has seen.
+    /// Whether the look with this number, or a later one, was taken.
+    pub fn was_taken(&self, number: u64) -> bool {
+        self.taken.load(Ordering::Acquire) >= number
+    }
+
+    /// What it has seen.
+    #[inline(never)]
     pub fn get(&self, number: u64) -> Option<Seen> {
-        (self.taken.load(Ordering::Acquire) >= number).then(|| Seen {
-            pc: self.pc.load(Ordering::Relaxed),
-            pstate: self.pstate.load(Ordering::Relaxed),
-            vbar: self.vbar.load(Ordering::Relaxed),
-            ran: self.ran.load(Ordering::Relaxed),
-            exits: self.exits.each_ref().map(|one| one.load(Ordering::Relaxed)),
-        })
+        self.was_taken(number).then(|| *self.seen.lock())
     }
 }
 
 impl Vm {
     /// Copies bytes of the machine's memory out; `None` when some are not its own.
+    #[inline(never)]
     pub fn read(&self, ipa: Ipa, into: &mut [u8]) -> Option<()> {
         match ipa.raw().checked_sub(RAM_BASE) {
             Some(offset) => self.ram.read(offset, into),

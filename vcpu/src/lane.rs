@@ -2,9 +2,11 @@
 
 use crate::context::{Context, El1State, FpState, InsnLen};
 use crate::exit::{Exit, Syndrome};
-use crate::hot::KICK;
+use crate::hot::{Hardware, KICK};
 use crate::inject::{self, El1Regs, Exception};
 use crate::machine::Machine;
+use crate::refused::Refused;
+use crate::serve;
 use crate::sysreg;
 use crate::timer::{Timer, Timers, VmClock};
 use crate::trace::{Source, Trace};
@@ -25,6 +27,8 @@ pub struct Vcpu<'m> {
     pub gic: LaneGic,
     /// The last exits.
     pub trace: Trace,
+    /// What it was refused.
+    pub refused: Refused,
     /// Trapped registers that the lane keeps.
     pub sysregs: sysreg::Lane,
     /// EL1 and EL0 registers while the lane is not on a CPU.
@@ -78,6 +82,7 @@ impl<'m> Vcpu<'m> {
             interrupt: NO_INTERRUPT,
             gic: LaneGic::new(index),
             trace: Trace::new(),
+            refused: Refused::NONE,
             sysregs: sysreg::Lane::RESET,
             el1: El1State::RESET,
             fp: FpState::RESET,
@@ -138,19 +143,35 @@ impl<'m> Vcpu<'m> {
 
     /// Carries out what of a verdict concerns the guest's registers. The only place, but for the hot
     /// path's use of the same function, where a guest's PC moves.
-    pub fn apply(&mut self, verdict: Verdict, length: InsnLen, el1: &mut impl El1Regs) {
+    ///
+    /// The syndrome of the exit is still in the CPU's registers: what is refused is recorded. An exception of the
+    /// guest's own is no refusal.
+    pub fn apply(&mut self, verdict: Verdict, length: InsnLen, hw: &mut (impl Hardware + El1Regs)) {
         match verdict {
             Verdict::Complete => {
                 let next = self.context.pc().step_over(length);
                 self.context.set_pc(next);
             }
-            Verdict::Inject(exception) => {
-                let features = self.machine.features;
-                let next = inject::inject(self.context.pc(), length, exception, el1, features);
-                self.context.set_pc(next);
-            }
+            Verdict::Inject(exception) => self.inject(exception, length, hw),
             Verdict::Resume => {}
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn inject(
+        &mut self,
+        exception: Exception,
+        length: InsnLen,
+        hw: &mut (impl Hardware + El1Regs),
+    ) {
+        if !matches!(exception, Exception::Own { .. }) {
+            let syndrome = serve::syndrome(self, hw);
+            self.refused.note(&syndrome);
+        }
+        let features = self.machine.features;
+        let next = inject::inject(self.context.pc(), length, exception, hw, features);
+        self.context.set_pc(next);
     }
 }
 

@@ -21,6 +21,7 @@ pub mod lane;
 pub mod machine;
 pub mod mmio;
 pub mod psci;
+pub mod refused;
 #[cfg(test)]
 mod rig;
 pub mod serve;

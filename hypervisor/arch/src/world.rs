@@ -360,6 +360,7 @@ pub fn set_stack_pointer(source: Source, value: u64) {
 /// does not translate any more. The guest may change its tables and its code meanwhile, so what is found there is an
 /// allegation.
 #[must_use]
+#[inline(never)]
 pub fn fetch_address(pc: u64, user: bool) -> Option<u64> {
     const PAGE: u64 = 0x000F_FFFF_FFFF_F000;
     let result: u64;
@@ -383,6 +384,27 @@ pub fn fetch_address(pc: u64, user: bool) -> Option<u64> {
     }
     // PAR_EL1.F: the translation failed.
     (result & 1 == 0).then_some(result & PAGE | pc & 0xFFF)
+}
+
+/// VBAR_EL1 of the lane on this CPU, and ESR_EL1, ELR_EL1 and FAR_EL1: what its last exception left there.
+#[must_use]
+pub fn last_exception() -> [u64; 4] {
+    let [vbar, esr, elr, far]: [u64; 4];
+    // SAFETY: reads registers.
+    unsafe {
+        asm!(
+            "mrs {vbar}, vbar_el1",
+            "mrs {esr}, esr_el1",
+            "mrs {elr}, elr_el1",
+            "mrs {far}, far_el1",
+            vbar = out(reg) vbar,
+            esr = out(reg) esr,
+            elr = out(reg) elr,
+            far = out(reg) far,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    [vbar, esr, elr, far]
 }
 
 /// Marks a virtual SError pending for the lane on this CPU.

@@ -30,6 +30,9 @@ pub fn show(house: &'static House, crew: &mut Crew, vms: &'static [Vm]) {
             // Too many words are cut, not fatal.
             let _ = describe(&mut words, vm, lane, seat, number);
             say!("ctl: {} lane {lane}: {words}", vm.name);
+            if let Some(seen) = seat.look.get(number) {
+                report::refused("ctl: ", vm.name, lane, &seen.refused);
+            }
         }
     }
 }

@@ -416,6 +416,30 @@ fn the_report_sees_every_exit() {
 }
 
 #[test]
+fn what_is_refused_is_recorded_and_what_is_answered_is_not() {
+    let machine = machine(1);
+    let world = World::new(&machine, 4);
+    let record = |esr: u64, path| {
+        world.cpu(0, |cpu| {
+            (cpu.esr, cpu.elr, cpu.spsr) = (esr, PC, 0x3c5);
+            (cpu.far, cpu.hpfar) = (0xdead, 0x300_0000 << 4 >> 8);
+        });
+        let _ = world.exit(0, Exit::Sync, path);
+        world.with(0, |vcpu, _| vcpu.refused.0)
+    };
+    // A call, a read of an ID register, a breakpoint of its own.
+    for esr in [0x16 << 26, 0x18 << 26 | 1 << 25 | 0x0030_0009, 0x30 << 26] {
+        assert_eq!(record(esr, Path::Slow), [0; 5], "{esr:#x}");
+    }
+    let hidden = 0x07 << 26 | 1 << 25;
+    assert_eq!(record(hidden, Path::Slow), [1, hidden, PC, 0, 0]);
+    let nothing = 0x24 << 26 | 1 << 25 | 1 << 24 | 0x07;
+    let [count, esr, pc, far, ipa] = record(nothing, Path::Slow);
+    assert_eq!((count, esr, pc, far), (2, nothing, PC, 0xdead));
+    assert_eq!(ipa, 0x300_0000 << 4 >> 8 << 8 | 0xead);
+}
+
+#[test]
 fn flash_reads_as_erased_and_forgets_what_is_stored() {
     let plain = machine(1);
     let world = World::new(&plain, 4);
