@@ -12,6 +12,7 @@ core::arch::global_asm!(
     r#"
     .pushsection .text.numbered, "ax"
     // x0 = number * 4 + bank. One MSR and one RET each.
+    .global __write_debug
 __write_debug:
     adr     x2, 0f
     add     x2, x2, x0, lsl #3

@@ -17,6 +17,7 @@ core::arch::global_asm!(
     // Numbered registers: one access and one branch back for each, so that a number is a distance. Not by BL and RET: the
     // hot path, which comes here too, has nowhere to keep x30.
     .pushsection .text.numbered, "ax"
+    .global __read_lr
 __read_lr:
     .irp    bank, 12, 13
     .irp    number, 0, 1, 2, 3, 4, 5, 6, 7
@@ -24,6 +25,7 @@ __read_lr:
     br      x16
     .endr
     .endr
+    .global __write_lr
 __write_lr:
     .irp    bank, 12, 13
     .irp    number, 0, 1, 2, 3, 4, 5, 6, 7
@@ -33,6 +35,7 @@ __write_lr:
     .endr
     // Eight instructions apart: keeps the state (63:62) and sets the rest.
     .balign 4
+    .global __pend_lr
 __pend_lr:
     .irp    bank, 12, 13
     .irp    number, 0, 1, 2, 3, 4, 5, 6, 7
@@ -45,6 +48,7 @@ __pend_lr:
     .endr
     .endr
     // ICH_AP0R<n>_EL2, then ICH_AP1R<n>_EL2.
+    .global __read_apr
 __read_apr:
     .irp    group, 8, 9
     .irp    number, 0, 1, 2, 3
@@ -52,6 +56,7 @@ __read_apr:
     br      x16
     .endr
     .endr
+    .global __write_apr
 __write_apr:
     .irp    group, 8, 9
     .irp    number, 0, 1, 2, 3
@@ -343,6 +348,7 @@ core::arch::global_asm!(
     r#"
     .pushsection .text.asm, "ax"
     // x0 = the register's place in the order of the encoding. One MRS and one RET each.
+    .global __id_register
 __id_register:
     adr     x1, 0f
     add     x1, x1, x0, lsl #3

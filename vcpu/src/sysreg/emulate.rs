@@ -71,7 +71,6 @@ pub fn emulate(
 fn read(access: SysRegAccess, policy: Policy, ids: &IdRegs, lane: &Lane) -> Action {
     let value = match policy {
         Policy::Id => id_value(access.reg, ids),
-        Policy::Constant(value) => value,
         Policy::RazWi | Policy::Raz => 0,
         Policy::Mdscr => lane.debug.mdscr(),
         Policy::DebugPoint => match Point::named(access.reg.crm(), access.reg.op2(), ids) {
@@ -131,9 +130,7 @@ fn write(
             Action::Sgi { register, value }
         }
         Policy::SetWay => Action::SetWay,
-        Policy::Id | Policy::Constant(_) | Policy::Raz | Policy::OsLockStatus => {
-            Action::Undefined(Why::Unlisted)
-        }
+        Policy::Id | Policy::Raz | Policy::OsLockStatus => Action::Undefined(Why::Unlisted),
         Policy::Undef(why) => Action::Undefined(why),
     }
 }

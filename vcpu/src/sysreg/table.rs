@@ -16,8 +16,6 @@ use super::SysReg;
 pub enum Policy {
     /// An identification register: reads give the guest's own value, writes are UNDEF.
     Id,
-    /// Reads give this value; writes are UNDEF.
-    Constant(u64),
     /// Reads as zero, writes ignored.
     RazWi,
     /// Reads as zero; writes are UNDEF, the register being read-only.
@@ -174,7 +172,7 @@ pub const TABLE: &[Row] = &[
     one("DBGDTR_EL0", (2, 3, 0, 4, 0), Policy::RazWi),
     one("DBGDTRRX_EL0/DBGDTRTX_EL0", (2, 3, 0, 5, 0), Policy::RazWi),
     // EL1 registers.
-    one("REVIDR_EL1", (3, 0, 0, 0, 6), Policy::Constant(0)),
+    one("REVIDR_EL1", (3, 0, 0, 0, 6), Policy::Raz),
     range("ID_*_EL1", (3, 0, 0, 1, 0), (3, 0, 0, 7, 7), Policy::Id),
     one("ACTLR_EL1", (3, 0, 1, 0, 1), Policy::RazWi),
     one("SCTLR2_EL1", (3, 0, 1, 0, 3), HIDDEN),
@@ -283,7 +281,7 @@ pub const TABLE: &[Row] = &[
     ),
     one("GMID_EL1", (3, 1, 0, 0, 4), HIDDEN),
     one("SMIDR_EL1", (3, 1, 0, 0, 6), HIDDEN),
-    one("AIDR_EL1", (3, 1, 0, 0, 7), Policy::Constant(0)),
+    one("AIDR_EL1", (3, 1, 0, 0, 7), Policy::Raz),
     range(
         "IMPDEF (C11), op1 1",
         (3, 1, 11, 0, 0),

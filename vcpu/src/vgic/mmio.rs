@@ -56,17 +56,17 @@ impl Access {
 
     /// Bytes from the start of the row.
     fn into_row(self) -> u32 {
-        self.offset - self.row.first
+        self.offset - self.row.first()
     }
 
     /// The word of 32 INTIDs that a one-bit-each register covers: 0 for private ones, 1 and 2 for SPIs.
     fn word(self) -> usize {
-        (self.row.base / 32 + self.into_row() / 4) as usize
+        (self.row.base() / 32 + self.into_row() / 4) as usize
     }
 
     /// The first INTID of a priority access.
     fn first_byte(self) -> u32 {
-        self.row.base + self.into_row()
+        self.row.base() + self.into_row()
     }
 }
 
@@ -209,8 +209,8 @@ fn affected(state: &State, vgic: &Vgic, access: Access, bits: u32) -> u32 {
     match access.row.register {
         Register::Control => vgic.all_lanes(),
         Register::Priority => spi_homes(state, access.first_byte(), access.bytes),
-        Register::Route => spi_homes(state, access.row.base + access.into_row() / 8, 1),
-        Register::Config => spi_homes(state, access.row.base + access.into_row() * 4, 16),
+        Register::Route => spi_homes(state, access.row.base() + access.into_row() / 8, 1),
+        Register::Config => spi_homes(state, access.row.base() + access.into_row() * 4, 16),
         Register::Group => state.homes(access.word().wrapping_sub(1), u32::MAX),
         Register::SetEnable
         | Register::ClearEnable

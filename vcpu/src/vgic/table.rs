@@ -61,38 +61,71 @@ pub struct Row {
     /// The architecture's name: for tests; EL2 carries none.
     #[cfg(test)]
     pub name: &'static str,
-    /// Offset of the first byte.
-    pub first: u32,
-    /// Offset of the byte after the last.
-    pub end: u32,
+    /// Where it begins and ends, in words: both frames are less than 2^16 of them.
+    first: u16,
+    end: u16,
     /// Legal widths in bytes, OR-ed.
-    pub widths: u32,
+    widths: u8,
     /// What accesses do.
     pub policy: Policy,
     /// The register that answers.
     pub register: Register,
-    /// The INTID of the first bit, byte, field or doubleword of the range.
-    pub base: u32,
+    /// See [`base`](Self::base).
+    base: u8,
 }
 
-const B: u32 = 1;
-const W: u32 = 4;
-const D: u32 = 8;
+impl Row {
+    /// Offset of the first byte.
+    #[must_use]
+    pub fn first(&self) -> u32 {
+        u32::from(self.first) * 4
+    }
+
+    /// Offset of the byte after the last.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        u32::from(self.end) * 4
+    }
+
+    /// Legal widths in bytes, OR-ed.
+    #[must_use]
+    pub fn widths(&self) -> u32 {
+        u32::from(self.widths)
+    }
+
+    /// The INTID of the first bit, byte, field or doubleword of the range.
+    #[must_use]
+    pub fn base(&self) -> u32 {
+        u32::from(self.base)
+    }
+}
+
+/// A byte offset in words.
+const fn words(offset: u32) -> u16 {
+    assert!(offset.is_multiple_of(4) && offset < 1 << 18);
+    #[expect(clippy::cast_possible_truncation, reason = "below 2^16")]
+    let words = (offset / 4) as u16;
+    words
+}
+
+const B: u8 = 1;
+const W: u8 = 4;
+const D: u8 = 8;
 
 const fn real(
     name: &'static str,
     first: u32,
     end: u32,
-    widths: u32,
+    widths: u8,
     register: Register,
-    base: u32,
+    base: u8,
 ) -> Row {
     _ = name;
     Row {
         #[cfg(test)]
         name,
-        first,
-        end,
+        first: words(first),
+        end: words(end),
         widths,
         policy: Policy::Implemented,
         register,
@@ -100,13 +133,13 @@ const fn real(
     }
 }
 
-const fn fixed(name: &'static str, first: u32, end: u32, widths: u32, register: Register) -> Row {
+const fn fixed(name: &'static str, first: u32, end: u32, widths: u8, register: Register) -> Row {
     _ = name;
     Row {
         #[cfg(test)]
         name,
-        first,
-        end,
+        first: words(first),
+        end: words(end),
         widths,
         policy: Policy::ReadOnly,
         register,
@@ -114,13 +147,13 @@ const fn fixed(name: &'static str, first: u32, end: u32, widths: u32, register: 
     }
 }
 
-const fn zero(name: &'static str, first: u32, end: u32, widths: u32) -> Row {
+const fn zero(name: &'static str, first: u32, end: u32, widths: u8) -> Row {
     _ = name;
     Row {
         #[cfg(test)]
         name,
-        first,
-        end,
+        first: words(first),
+        end: words(end),
         widths,
         policy: Policy::RazWi,
         register: Register::None,
@@ -287,11 +320,11 @@ pub const REDISTRIBUTOR: &[Row] = &[
 pub(super) fn find(table: &'static [Row], offset: u64, bytes: u32) -> Option<&'static Row> {
     let row = table
         .iter()
-        .find(|row| offset >= u64::from(row.first) && offset < u64::from(row.end))?;
-    (row.widths & bytes != 0
+        .find(|row| offset >= u64::from(row.first()) && offset < u64::from(row.end()))?;
+    (row.widths() & bytes != 0
         && bytes.is_power_of_two()
         && offset & u64::from(bytes - 1) == 0
-        && offset + u64::from(bytes) <= u64::from(row.end)
+        && offset + u64::from(bytes) <= u64::from(row.end())
         && row.policy != Policy::Refused)
         .then_some(row)
 }

@@ -14,13 +14,13 @@ fn the_tables_cover_their_frames_without_gap_or_overlap() {
     for (rows, _, size) in FRAMES {
         let mut next = 0;
         for row in rows {
-            assert_eq!(row.first, next, "{}", row.name);
-            assert!(row.end > row.first && row.widths != 0 && !row.name.is_empty());
+            assert_eq!(row.first(), next, "{}", row.name);
+            assert!(row.end() > row.first() && row.widths() != 0 && !row.name.is_empty());
             assert_eq!(
                 row.register == Register::None,
                 row.policy == Policy::RazWi || row.policy == Policy::Refused
             );
-            next = row.end;
+            next = row.end();
         }
         assert_eq!(next, size);
     }
@@ -33,10 +33,10 @@ fn every_row_does_what_its_policy_says_at_each_end_and_width() {
             for bytes in [1, 2, 4, 8] {
                 let world = World::at_reset(2, 4);
                 for offset in [
-                    u64::from(row.first),
-                    u64::from(row.end - bytes.min(row.end - row.first)),
+                    u64::from(row.first()),
+                    u64::from(row.end() - bytes.min(row.end() - row.first())),
                 ] {
-                    let legal = row.widths & bytes != 0 && offset % u64::from(bytes) == 0;
+                    let legal = row.widths() & bytes != 0 && offset % u64::from(bytes) == 0;
                     let before = world.try_read(0, frame, offset, bytes);
                     let written = world.try_write(0, frame, offset, bytes, u64::MAX);
                     let after = world.try_read(0, frame, offset, bytes);
@@ -77,7 +77,7 @@ fn written_back(row: &Row, offset: u64, bytes: u32) -> u64 {
         }
         Register::ClearEnable | Register::ClearPending | Register::ClearActive => 0,
         Register::Priority => 0xf8f8_f8f8 & ((1 << (8 * bytes)) - 1),
-        Register::Config if row.base == 32 => 0xaaaa_aaaa,
+        Register::Config if row.base() == 32 => 0xaaaa_aaaa,
         Register::Config => [0xaaaa_aaaa, 0][usize::try_from((offset / 4) & 1).unwrap()],
         Register::Route if bytes == 8 => 0xff_80ff_ffff,
         Register::Route => [0x80ff_ffff, 0xff][usize::try_from((offset / 4) & 1).unwrap()],
