@@ -76,6 +76,29 @@ pub fn test_guest(project: &Project, name: &str, profile: Profile) -> anyhow::Re
     flatten(&elf)
 }
 
+/// What EL2's release build adds to cargo's configured flags.
+///
+/// All of it lies within 1 MiB, so one ADR names an address where ADRP and ADD would be two instructions (a build without
+/// optimisation is too large for that). And what a panic in a library would name is not where this machine keeps it: the
+/// same sources make the same image everywhere.
+fn release_flags() -> anyhow::Result<String> {
+    let home = match std::env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"),
+    };
+    let flags = [
+        "-Ccode-model=tiny".to_owned(),
+        format!(
+            "--remap-path-prefix={}=",
+            home.join("registry/src").display()
+        ),
+    ];
+    Ok(format!(
+        "target.{}.rustflags = {flags:?}",
+        toolchain::TARGET
+    ))
+}
+
 fn compile(
     project: &Project,
     half: Half,
@@ -108,6 +131,9 @@ fn compile(
     let profile_folder = match profile {
         Profile::Release => {
             cargo.arg("--release");
+            if matches!(half, Half::El2) {
+                cargo.args(["--config", &release_flags()?]);
+            }
             "release"
         }
         Profile::Debug => "debug",
