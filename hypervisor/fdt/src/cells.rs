@@ -1,7 +1,9 @@
 //! `reg`, and the way of its addresses up to the processor.
 
-use super::error::{FdtError, Problem};
-use super::node::{Frame, Node, Prop, path_of};
+use stage2_addr::{HostPhys, HostRegion, RegionError};
+
+use super::error::{Stop, What, Why};
+use super::node::{Prop, Walk};
 
 /// One entry of `reg`: it does not wrap, but may be empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,123 +12,112 @@ pub(super) struct Reg {
     pub(super) size: u64,
 }
 
-/// The number in at most two cells.
-pub(super) fn number(cells: &[u8]) -> u64 {
-    cells
+impl Reg {
+    /// The smallest run of pages that holds it.
+    #[inline(never)]
+    pub(super) fn covering(self) -> Result<HostRegion, Why> {
+        HostRegion::covering(HostPhys::new(self.base), self.size).map_err(|error| match error {
+            RegionError::Empty { .. } => Why::Empty,
+            RegionError::MisalignedBase { .. } | RegionError::MisalignedLength { .. } => {
+                Why::Misaligned
+            }
+            RegionError::Wraps { .. } => Why::Wraps,
+        })
+    }
+}
+
+/// The big-endian number in at most eight bytes.
+#[inline(never)]
+pub(super) fn number(bytes: &[u8]) -> u64 {
+    bytes
         .iter()
         .fold(0, |value, byte| (value << 8) | u64::from(*byte))
 }
 
-/// Bytes of an address and of a size below the last of `frames`. Addresses have one or two cells, sizes none to two.
-fn widths(frames: &[Frame<'_>]) -> Result<(usize, usize), FdtError> {
-    let wrong = |prop: Prop, value| {
-        let problem = Problem::Value(u64::from(value));
-        FdtError::Property {
-            node: path_of(frames),
-            name: prop.name(),
-            problem,
-        }
+/// Bytes of an address and of a size below the last of the first `nodes` nodes that lead to `node`. Addresses have one
+/// or two cells, sizes none to two.
+#[inline(never)]
+fn widths(node: &Walk<'_, '_>, nodes: usize) -> Result<(u32, u32), Stop> {
+    // Only the root has no parent, and nobody asks for its address.
+    let frame = node.nth(nodes);
+    let (address, size) = frame.map_or((0, 0), |frame| (frame.address_cells, frame.size_cells));
+    let (wrong, cells) = match (address, size) {
+        (1 | 2, 0..=2) => return Ok((address * 4, size * 4)),
+        (1 | 2, _) => (Prop::SizeCells, size),
+        _ => (Prop::AddressCells, address),
     };
-    let Some(frame) = frames.last() else {
-        // Only the root has no parent, and nobody asks for its address.
-        return Err(wrong(Prop::AddressCells, 0));
-    };
-    let address = match frame.address_cells {
-        1 => 4,
-        2 => 8,
-        other => return Err(wrong(Prop::AddressCells, other)),
-    };
-    let size = match frame.size_cells {
-        0 => 0,
-        1 => 4,
-        2 => 8,
-        other => return Err(wrong(Prop::SizeCells, other)),
-    };
-    Ok((address, size))
+    Err(node.stop(nodes, What::Prop(wrong), Why::Value, u64::from(cells)))
 }
 
-/// The entries of the node's `reg`, at least one, in the address space of the parent.
-pub(super) fn regs(
-    node: &Node<'_, '_>,
-) -> Result<impl Iterator<Item = Result<Reg, FdtError>>, FdtError> {
-    let (address, size) = widths(node.ancestors())?;
+/// The `nth` entry of the node's `reg`, in the address space of the parent. There is a first one.
+#[inline(never)]
+pub(super) fn reg(node: &Walk<'_, '_>, nth: usize) -> Result<Option<Reg>, Stop> {
+    let (address, size) = widths(node, node.nodes().saturating_sub(1))?;
+    let address = address as usize;
     let bytes = node.need(Prop::Reg)?;
-    let entry = address.saturating_add(size);
+    let entry = address.saturating_add(size as usize);
     if bytes.is_empty() || !bytes.len().is_multiple_of(entry) {
-        return Err(node.wrong(Prop::Reg, Problem::Length(bytes.len())));
+        return Err(node.wrong(Prop::Reg, Why::Length, bytes.len() as u64));
     }
-    Ok(bytes.chunks_exact(entry).map(move |cells| {
-        let (base, size) = cells.split_at_checked(address).unwrap_or_default();
-        let (base, size) = (number(base), number(size));
-        match base.checked_add(size) {
-            Some(_) => Ok(Reg { base, size }),
-            None => Err(node.wrong(Prop::Reg, Problem::Wraps(base, size))),
-        }
-    }))
-}
-
-/// Where the processor sees `reg` of this node: carried through the `ranges` of every bus above (2.3.8).
-pub(super) fn translate(node: &Node<'_, '_>, reg: Reg) -> Result<Reg, FdtError> {
-    let mut reg = reg;
-    let mut above = node.ancestors();
-    while let Some((bus, higher)) = above.split_last() {
-        // The root's address space is the processor's.
-        if higher.is_empty() {
-            break;
-        }
-        let ranges = bus.ranges.ok_or_else(|| {
-            let problem = Problem::NotMapped(reg.base);
-            FdtError::Property {
-                node: path_of(above),
-                name: Prop::Ranges.name(),
-                problem,
-            }
-        })?;
-        if !ranges.is_empty() {
-            reg = through(above, higher, ranges, reg)?;
-        }
-        above = higher;
-    }
-    Ok(reg)
-}
-
-/// `reg` on the far side of the last of `bus`, whose parent is the last of `higher`.
-fn through(
-    bus: &[Frame<'_>],
-    higher: &[Frame<'_>],
-    ranges: &[u8],
-    reg: Reg,
-) -> Result<Reg, FdtError> {
-    let wrong = |problem| FdtError::Property {
-        node: path_of(bus),
-        name: Prop::Ranges.name(),
-        problem,
+    let Some(cells) = bytes.chunks_exact(entry).nth(nth) else {
+        return Ok(None);
     };
-    let (child, size) = widths(bus)?;
-    let (parent, _) = widths(higher)?;
-    let entry = child.saturating_add(parent).saturating_add(size);
+    let (base, size) = cells.split_at_checked(address).unwrap_or_default();
+    let reg = Reg {
+        base: number(base),
+        size: number(size),
+    };
+    match reg.base.checked_add(reg.size) {
+        Some(_) => Ok(Some(reg)),
+        None => Err(node.wrong(Prop::Reg, Why::Wraps, reg.base)),
+    }
+}
+
+/// The `nth` entry of the node's `reg` where the processor sees it: carried through the `ranges` of every bus above
+/// (2.3.8).
+#[inline(never)]
+pub(super) fn seen(node: &Walk<'_, '_>, nth: usize) -> Result<Option<Reg>, Stop> {
+    let Some(mut reg) = reg(node, nth)? else {
+        return Ok(None);
+    };
+    // The root's address space is the processor's.
+    for bus in (2..node.nodes()).rev() {
+        let ranges = node.nth(bus).and_then(|frame| frame.ranges);
+        if ranges != Some(&[]) {
+            reg.base = through(node, bus, ranges.unwrap_or_default(), reg)?;
+        }
+    }
+    Ok(Some(reg))
+}
+
+/// The pages of a device's first range of registers.
+#[inline(never)]
+pub(super) fn device(node: &Walk<'_, '_>) -> Result<HostRegion, Stop> {
+    let wrong = |why, value| node.wrong(Prop::Reg, why, value);
+    let reg = seen(node, 0)?.ok_or_else(|| wrong(Why::Missing, 0))?;
+    reg.covering().map_err(|why| wrong(why, reg.base))
+}
+
+/// Where `reg` begins on the far side of the last of the first `bus` nodes that lead to `node`.
+fn through(node: &Walk<'_, '_>, bus: usize, ranges: &[u8], reg: Reg) -> Result<u64, Stop> {
+    let wrong = |why, value| Err(node.stop(bus, What::Prop(Prop::Ranges), why, value));
+    let (child, size) = widths(node, bus)?;
+    let (parent, _) = widths(node, bus - 1)?;
+    let (to_at, len_at) = (child as usize, (child + parent) as usize);
+    let entry = (child + parent + size) as usize;
     if !ranges.len().is_multiple_of(entry) {
-        return Err(wrong(Problem::Length(ranges.len())));
+        return wrong(Why::Length, ranges.len() as u64);
     }
     for cells in ranges.chunks_exact(entry) {
-        let (from, rest) = cells.split_at_checked(child).unwrap_or_default();
-        let (to, len) = rest.split_at_checked(parent).unwrap_or_default();
-        let (from, to, len) = (number(from), number(to), number(len));
+        let part = |from, to| number(cells.get(from..to).unwrap_or_default());
+        let (from, to, len) = (part(0, to_at), part(to_at, len_at), part(len_at, entry));
         if from.checked_add(len).is_none() || to.checked_add(len).is_none() {
-            return Err(wrong(Problem::Wraps(from, len)));
+            return wrong(Why::Wraps, from);
         }
-        let Some(offset) = reg.base.checked_sub(from) else {
-            continue;
-        };
-        if offset.checked_add(reg.size).is_some_and(|end| end <= len) {
-            let base = to
-                .checked_add(offset)
-                .ok_or(wrong(Problem::Wraps(to, len)))?;
-            return Ok(Reg {
-                base,
-                size: reg.size,
-            });
+        // Neither sum wraps: the entry ends, and so does `reg`, below 2^64.
+        if from <= reg.base && reg.base.saturating_add(reg.size) <= from.saturating_add(len) {
+            return Ok(to.saturating_add(reg.base - from));
         }
     }
-    Err(wrong(Problem::NotMapped(reg.base)))
+    wrong(Why::NotMapped, reg.base)
 }

@@ -1,191 +1,205 @@
 //! What can be wrong with a device tree, said so that the person at the serial console can find the spot.
+//!
+//! A complaint is a thing, a phrase and a number. Only at the end it gets the path of its node.
 
 use core::fmt;
 
 use arrayvec::ArrayString;
 
-/// The path of a node as far as it fits, for reports only.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct NodePath(ArrayString<80>);
+use super::model::Model;
+use super::node::{Frame, Prop};
 
-impl NodePath {
-    /// The root.
-    #[must_use]
-    pub fn root() -> Self {
-        Self::default()
-    }
+/// Enumerations whose variants are words to print.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(super) enum $name { $(#[doc = $text] $variant,)* }
 
-    /// Appends one component. What does not fit is cut off: a report may be short, but never wrong memory.
-    pub fn push(&mut self, name: &[u8]) {
-        let mut put = |byte: char| {
-            let _ = self.0.try_push(byte);
-        };
-        put('/');
-        for byte in name {
-            put(if byte.is_ascii_graphic() {
-                char::from(*byte)
-            } else {
-                '?'
-            });
-        }
-    }
-}
+        impl $name {
+            /// All of them, in order.
+            #[allow(dead_code, reason = "only properties and models are searched for")]
+            pub(super) const ALL: &[Self] = &[$(Self::$variant,)*];
+            const TEXTS: &[&'static str] = &[$($text,)*];
 
-impl fmt::Display for NodePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "/" } else { &self.0 })
-    }
-}
-
-/// What is wrong with one property of one node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Problem {
-    /// The node must have this property.
-    Missing,
-    /// The node has the property twice.
-    Twice,
-    /// So many bytes do not make the cells or entries that the property must hold.
-    Length(usize),
-    /// The value is not one that EL2 can work with.
-    Value(u64),
-    /// A string does not end.
-    Unterminated,
-    /// A region of no bytes.
-    Empty(u64),
-    /// A region that leaves the 64-bit address space.
-    Wraps(u64, u64),
-    /// A region that is not aligned as its use demands.
-    Misaligned(u64),
-    /// A region that is smaller than its use demands.
-    TooSmall(u64),
-    /// Bytes that an earlier entry already claimed.
-    Overlaps(u64),
-    /// A value that an earlier node already has.
-    Taken(u64),
-    /// Bytes that are not in the machine's RAM.
-    OutsideRam(u64),
-    /// No `ranges` entry of a bus above carries this address to the processor.
-    NotMapped(u64),
-    /// More entries than EL2 has room for.
-    TooMany(usize),
-    /// Anything else, in words.
-    Not(&'static str),
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("is missing"),
-            Self::Twice => f.write_str("is there twice"),
-            Self::Length(bytes) => write!(f, "has a wrong length of {bytes} bytes"),
-            Self::Value(value) => write!(f, "has the unusable value {value:#x}"),
-            Self::Unterminated => f.write_str("is a string without an end"),
-            Self::Empty(base) => write!(f, "has an empty region at {base:#x}"),
-            Self::Wraps(base, len) => write!(f, "wraps around: {len:#x} bytes from {base:#x}"),
-            Self::Misaligned(value) => write!(f, "is misaligned: {value:#x}"),
-            Self::TooSmall(bytes) => write!(f, "is too small: {bytes:#x} bytes"),
-            Self::Overlaps(base) => write!(f, "overlaps an earlier region at {base:#x}"),
-            Self::Taken(value) => write!(f, "repeats the value {value:#x} of an earlier node"),
-            Self::OutsideRam(base) => write!(f, "is not in RAM at {base:#x}"),
-            Self::NotMapped(base) => write!(f, "has the address {base:#x}, which no ranges map"),
-            Self::TooMany(limit) => {
-                write!(f, "has more entries than the {limit} there is room for")
+            /// What is printed for it.
+            pub(super) fn text(self) -> &'static str {
+                Self::TEXTS.get(self as usize).copied().unwrap_or_default()
             }
-            Self::Not(what) => write!(f, "is not {what}"),
+        }
+    };
+}
+pub(super) use words;
+
+words! {
+    /// What is neither a property nor a model, but can be wrong as well.
+    Thing {
+        Address = "header: the address",
+        Magic = "header: magic",
+        TotalSize = "header: totalsize",
+        Version = "header: version",
+        LastComp = "header: last_comp_version",
+        Structure = "header: off_dt_struct",
+        StructureSize = "header: size_dt_struct",
+        Strings = "header: off_dt_strings",
+        Reservations = "header: off_mem_rsvmap",
+        FdtRs = "header: fdt-rs",
+        Block = "the structure block",
+        Reservation = "a memory reservation",
+        Node = "a node of this name",
+        Memory = "an enabled memory node",
+        Cpu = "an enabled processor in /cpus",
+        Distributor = "the distributor",
+        Redistributor = "a redistributor",
+        Serial = "the serial port",
+        Bundle = "the boot bundle",
+    }
+}
+
+words! {
+    /// What can be wrong with something. After a space at its end comes a number.
+    Why {
+        // The header.
+        NoTree = "is of no device tree: ",
+        NoHeader = "is less than the 40 bytes of a header: ",
+        Small = "is smaller than the header: ",
+        Large = "is larger than 2 MiB: ",
+        Cut = "is larger than the memory it was found in: ",
+        Eight = "is not a multiple of 8: ",
+        Old = "is older than 17: ",
+        New = "is not compatible with version 17: ",
+        InHeader = "is inside the header: ",
+        Outside = "has a block that ends outside the blob: ",
+        Shared = "has a block that overlaps another: ",
+        Tokens = "is not a whole number of tokens: ",
+        Refused = "does not accept it",
+        // The structure block.
+        Endless = "has no FDT_END from ",
+        Malformed = "has a malformed token at ",
+        Leaves = "has a token that leaves it at ",
+        NodeName = "has a node whose name has no end at ",
+        PropName = "has a property whose name is not in the strings block at ",
+        NoPropName = "has a property without a name at ",
+        NoName = "has a node without a name at ",
+        Unprintable = "has a name that is not printable ASCII at ",
+        NoRoot = "has no root node before ",
+        TwoRoots = "has a second root node at ",
+        Inside = "ends inside a node at ",
+        NoBegin = "has a node that ends but never began at ",
+        Deep = "has nodes that nest too deeply at ",
+        Stray = "has a property outside its node at ",
+        // Properties and what they describe.
+        Missing = "is missing",
+        Twice = "is there twice",
+        Length = "has the wrong length ",
+        Value = "has the unusable value ",
+        Unterminated = "is a string without an end",
+        Empty = "has an empty region at ",
+        Wraps = "wraps around from ",
+        Misaligned = "is misaligned: ",
+        TooSmall = "is too small, of this length: ",
+        Overlaps = "overlaps RAM or another device at ",
+        Taken = "repeats the value of an earlier one: ",
+        OutsideRam = "is not in RAM at ",
+        NotMapped = "does not map the address ",
+        TooMany = "has more entries than there is room for: ",
+        NotOneValue = "is not one affinity value without a size",
+        NotPsci = "is not psci",
+        NotMethod = "is not smc or hvc",
+        NotPpis = "is not a list of PPIs",
+        NotNames = "does not begin with sec-phys, phys, virt, hyp-phys",
+        NoNode = "is missing: no enabled node is compatible",
+        NoGicV3 = "is what this machine has; EL2 needs a GICv3",
+        OldPsci = "is what this machine has; EL2 needs PSCI 0.2 or newer",
+    }
+}
+
+/// What something is wrong with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum What {
+    /// A property of a node.
+    Prop(Prop),
+    /// A node of this model.
+    Model(Model),
+    /// Anything else.
+    Thing(Thing),
+}
+
+/// A complaint without the path of its node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Wrong {
+    pub(super) what: What,
+    pub(super) why: Why,
+    /// How many nodes lead to the place, the root included; none for what is not in a node.
+    pub(super) nodes: usize,
+    pub(super) value: u64,
+}
+
+impl Wrong {
+    /// The complaint about a thing in no node.
+    pub(super) const fn new(what: Thing, why: Why, value: u64) -> Self {
+        let (what, nodes) = (What::Thing(what), 0);
+        Self {
+            what,
+            why,
+            nodes,
+            value,
         }
     }
 }
+
+/// The end of the reading: there is a complaint, and the way to the node at hand has it. Most functions here can
+/// complain, and none of them should carry the complaint about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stop;
 
 /// Why EL2 does not accept the machine's device tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FdtError {
-    /// A field of the header cannot be true.
-    Header {
-        /// The field as the Devicetree specification names it.
-        field: &'static str,
-        /// What it says.
-        value: u64,
-        /// What is wrong with that.
-        why: &'static str,
-    },
-    /// The structure block is malformed.
-    Structure {
-        /// Where in the blob.
-        offset: usize,
-        /// What is wrong there.
-        why: &'static str,
-    },
-    /// A property that EL2 needs is missing or wrong.
-    Property {
-        /// The node.
-        node: NodePath,
-        /// The property.
-        name: &'static str,
-        /// What is wrong with it.
-        problem: Problem,
-    },
-    /// A node that may be there only once is there again.
-    Again {
-        /// The second such node.
-        node: NodePath,
-        /// What it is.
-        what: &'static str,
-    },
-    /// An entry of the memory reservation block is wrong.
-    Reservation {
-        /// Which entry, counted from zero.
-        index: usize,
-        /// What is wrong with it.
-        problem: Problem,
-    },
-    /// Something is where it cannot be.
-    Place {
-        /// What it is.
-        what: &'static str,
-        /// Where it begins.
-        base: u64,
-        /// What is wrong with that.
-        problem: Problem,
-    },
-    /// No enabled node describes something that EL2 needs.
-    Missing {
-        /// What was looked for.
-        what: &'static str,
-    },
-    /// The machine has something older or newer in place of what EL2 needs.
-    Unsupported {
-        /// What EL2 needs.
-        needs: &'static str,
-        /// The `compatible` string of what there is.
-        has: &'static str,
-    },
+pub struct FdtError {
+    /// The path of the node as far as it fits: a report may be short, but never wrong memory.
+    path: ArrayString<80>,
+    wrong: Wrong,
+}
+
+impl FdtError {
+    /// The complaint `wrong`, made when `way` led from the root to the node at hand.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn new(wrong: Wrong, way: &[Frame<'_>]) -> Self {
+        let mut path = ArrayString::new();
+        for frame in way.iter().take(wrong.nodes).skip(1) {
+            let _ = path.try_push_str("/");
+            let room = path.remaining_capacity();
+            let _ = path.try_push_str(frame.name.get(..room).unwrap_or(frame.name));
+        }
+        Self { path, wrong }
+    }
 }
 
 impl fmt::Display for FdtError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("device tree: ")?;
-        match self {
-            Self::Header { field, value, why } => write!(f, "header: {field} = {value:#x}: {why}"),
-            Self::Structure { offset, why } => write!(f, "at byte {offset:#x}: {why}"),
-            Self::Property {
-                node,
-                name,
-                problem,
-            } => write!(f, "{node}: {name} {problem}"),
-            Self::Again { node, what } => write!(f, "{node}: a second {what}"),
-            Self::Reservation { index, problem } => {
-                write!(f, "memory reservation {index} {problem}")
-            }
-            Self::Place {
-                what,
-                base,
-                problem,
-            } => write!(f, "the {what} at {base:#x} {problem}"),
-            Self::Missing { what } => write!(f, "there is no {what}"),
-            Self::Unsupported { needs, has } => {
-                write!(f, "EL2 needs {needs}; this machine has {has}")
-            }
+        let Wrong {
+            what,
+            why,
+            nodes,
+            value,
+        } = self.wrong;
+        let what = match what {
+            What::Prop(prop) => prop.text(),
+            What::Model(model) => model.text(),
+            What::Thing(thing) => thing.text(),
+        };
+        let colon = match nodes {
+            0 => "",
+            1 => "/: ",
+            _ => ": ",
+        };
+        let why = why.text();
+        write!(f, "device tree: {}{colon}{what} {why}", self.path)?;
+        if why.ends_with(' ') {
+            write!(f, "{value:#x}")?;
         }
+        Ok(())
     }
 }
 

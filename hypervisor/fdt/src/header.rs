@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::MAX_RESERVED;
-use super::error::{FdtError, Problem};
+use super::error::{FdtError, Thing, Why, Wrong};
 
 /// Size of a version 17 header (Devicetree Specification 5.2).
 const HEADER_BYTES: usize = 40;
@@ -11,28 +11,67 @@ const HEADER_BYTES: usize = 40;
 const MAX_BYTES: u32 = 2 << 20;
 const MAGIC: u32 = 0xd00d_feed;
 const VERSION: u32 = 17;
+/// Bytes of an entry of the reservation block (5.3): address and size.
+const ENTRY: usize = 16;
 
-// Offsets of the header's fields.
-const AT_MAGIC: usize = 0;
-const AT_TOTALSIZE: usize = 4;
-const AT_OFF_STRUCT: usize = 8;
-const AT_OFF_STRINGS: usize = 12;
-const AT_OFF_RSVMAP: usize = 16;
-const AT_VERSION: usize = 20;
-const AT_LAST_COMP: usize = 24;
-const AT_SIZE_STRINGS: usize = 32;
-const AT_SIZE_STRUCT: usize = 36;
-
-/// The big-endian word at `at`.
-pub(super) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    let word = bytes.get(at..)?.first_chunk::<4>()?;
-    Some(u32::from_be_bytes(*word))
+/// The fields in their order.
+struct Header {
+    magic: u32,
+    total: u32,
+    structure: u32,
+    strings: u32,
+    reservations: u32,
+    version: u32,
+    last_comp: u32,
+    strings_size: u32,
+    structure_size: u32,
 }
 
-/// The big-endian doubleword at `at`.
-pub(super) fn be64(bytes: &[u8], at: usize) -> Option<u64> {
-    let word = bytes.get(at..)?.first_chunk::<8>()?;
-    Some(u64::from_be_bytes(*word))
+impl Header {
+    #[inline(never)]
+    fn of(bytes: &[u8; HEADER_BYTES]) -> Self {
+        let mut words = [0; 10];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_be_bytes(*bytes);
+        }
+        let [
+            magic,
+            total,
+            structure,
+            strings,
+            reservations,
+            version,
+            last_comp,
+            _,
+            strings_size,
+            structure_size,
+        ] = words;
+        Self {
+            magic,
+            total,
+            structure,
+            strings,
+            reservations,
+            version,
+            last_comp,
+            strings_size,
+            structure_size,
+        }
+    }
+
+    fn total(&self) -> Result<usize, Wrong> {
+        let wrong = |why| wrong(Thing::TotalSize, why, self.total);
+        if self.magic != MAGIC {
+            return Err(self::wrong(Thing::Magic, Why::NoTree, self.magic));
+        }
+        if index(self.total) < HEADER_BYTES {
+            return Err(wrong(Why::Small));
+        }
+        if self.total > MAX_BYTES {
+            return Err(wrong(Why::Large));
+        }
+        Ok(index(self.total))
+    }
 }
 
 /// An offset or size as an index. On a machine with narrower indices the largest one, which no blob reaches.
@@ -40,12 +79,8 @@ fn index(value: u32) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
-fn wrong(field: &'static str, value: u32, why: &'static str) -> FdtError {
-    FdtError::Header {
-        field,
-        value: u64::from(value),
-        why,
-    }
+fn wrong(what: Thing, why: Why, value: u32) -> Wrong {
+    Wrong::new(what, why, u64::from(value))
 }
 
 /// How many bytes the blob that begins with `header` has in all.
@@ -53,159 +88,130 @@ fn wrong(field: &'static str, value: u32, why: &'static str) -> FdtError {
 /// # Errors
 /// When it is no device tree, or its size is not between 40 bytes and 2 MiB.
 pub fn total_size(header: &[u8; HEADER_BYTES]) -> Result<usize, FdtError> {
-    let magic = be32(header, AT_MAGIC).unwrap_or(0);
-    if magic != MAGIC {
-        return Err(wrong("magic", magic, "this is no device tree"));
-    }
-    let total = be32(header, AT_TOTALSIZE).unwrap_or(0);
-    if index(total) < HEADER_BYTES {
-        return Err(wrong("totalsize", total, "smaller than the header"));
-    }
-    if total > MAX_BYTES {
-        return Err(wrong("totalsize", total, "larger than 2 MiB"));
-    }
-    Ok(index(total))
+    let total = Header::of(header).total();
+    total.map_err(|wrong| FdtError::new(wrong, &[]))
 }
 
 /// A blob whose header has been proven: every block lies inside it, aligned, and no two share a byte.
 #[derive(Clone, Debug)]
 pub(super) struct Blob<'dt> {
-    bytes: &'dt [u8],
-    structure: Range<usize>,
-    strings: &'dt [u8],
-    reservations: usize,
+    /// The whole blob, exactly `totalsize` bytes.
+    pub(super) bytes: &'dt [u8],
+    /// Where the structure block is.
+    pub(super) structure: Range<usize>,
+    /// The strings block, which holds the names of the properties.
+    pub(super) strings: &'dt [u8],
+    /// The memory reservation block, without the terminator: whole entries, and not more than there is room for.
+    pub(super) reservations: &'dt [u8],
 }
 
 impl<'dt> Blob<'dt> {
     /// Judges the header of the blob at the start of `bytes`.
-    pub(super) fn new(bytes: &'dt [u8]) -> Result<Self, FdtError> {
-        let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
-            let value = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            let (field, why) = ("totalsize", "there are not even the 40 bytes of a header");
-            return Err(FdtError::Header { field, value, why });
+    pub(super) fn new(bytes: &'dt [u8]) -> Result<Self, Wrong> {
+        let long = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let Some(header) = bytes.first_chunk() else {
+            return Err(Wrong::new(
+                Thing::TotalSize,
+                Why::NoHeader,
+                long(bytes.len()),
+            ));
         };
-        let total = total_size(header)?;
-        let field = |at| be32(header, at).unwrap_or(0);
-        let Some(bytes) = bytes.get(..total) else {
-            let why = "larger than the memory it was found in";
-            return Err(wrong("totalsize", field(AT_TOTALSIZE), why));
-        };
-        if !bytes.as_ptr().addr().is_multiple_of(8) {
-            let value = u64::try_from(bytes.as_ptr().addr()).unwrap_or(u64::MAX);
-            let (field, why) = ("address", "not a multiple of 8");
-            return Err(FdtError::Header { field, value, why });
+        let header = Header::of(header);
+        let total = header.total()?;
+        let cut = wrong(Thing::TotalSize, Why::Cut, header.total);
+        let bytes = bytes.get(..total).ok_or(cut)?;
+        let address = bytes.as_ptr().addr();
+        if !address.is_multiple_of(8) {
+            return Err(Wrong::new(Thing::Address, Why::Eight, long(address)));
         }
-        if field(AT_VERSION) < VERSION {
-            return Err(wrong("version", field(AT_VERSION), "older than 17"));
+        if header.version < VERSION {
+            return Err(wrong(Thing::Version, Why::Old, header.version));
         }
-        if field(AT_LAST_COMP) > VERSION {
-            let why = "not compatible with version 17";
-            return Err(wrong("last_comp_version", field(AT_LAST_COMP), why));
+        if header.last_comp > VERSION {
+            return Err(wrong(Thing::LastComp, Why::New, header.last_comp));
         }
-        let block = |name, off, size, align| block(total, name, field(off), field(size), align);
-        let structure = block("off_dt_struct", AT_OFF_STRUCT, AT_SIZE_STRUCT, 4)?;
+        let structure = block(
+            total,
+            Thing::Structure,
+            header.structure,
+            index(header.structure_size),
+            4,
+        )?;
         if !structure.len().is_multiple_of(4) {
-            let why = "not a whole number of tokens";
-            return Err(wrong("size_dt_struct", field(AT_SIZE_STRUCT), why));
+            return Err(wrong(
+                Thing::StructureSize,
+                Why::Tokens,
+                header.structure_size,
+            ));
         }
-        let strings = block("off_dt_strings", AT_OFF_STRINGS, AT_SIZE_STRINGS, 1)?;
+        let strings = block(
+            total,
+            Thing::Strings,
+            header.strings,
+            index(header.strings_size),
+            1,
+        )?;
         if overlap(&structure, &strings) {
-            let why = "the strings block overlaps the structure block";
-            return Err(wrong("off_dt_strings", field(AT_OFF_STRINGS), why));
+            return Err(wrong(Thing::Strings, Why::Shared, header.strings));
         }
-        let off_rsvmap = field(AT_OFF_RSVMAP);
-        let map = index(off_rsvmap)..reservations_end(bytes, off_rsvmap)?;
+        let offset = header.reservations;
+        let start = block(total, Thing::Reservations, offset, 0, 8)?.start;
+        let size = reservations(bytes, start)?;
+        let whole = size.saturating_add(ENTRY);
+        let map = block(total, Thing::Reservations, offset, whole, 8)?;
         if overlap(&map, &structure) || overlap(&map, &strings) {
-            let why = "the reservation block overlaps another";
-            return Err(wrong("off_mem_rsvmap", off_rsvmap, why));
+            return Err(wrong(Thing::Reservations, Why::Shared, header.reservations));
         }
+        let map = bytes.get(map).unwrap_or_default();
         Ok(Self {
             bytes,
             strings: bytes.get(strings).unwrap_or_default(),
             structure,
-            reservations: map.start,
+            reservations: map.get(..size).unwrap_or_default(),
         })
-    }
-
-    /// The whole blob, exactly `totalsize` bytes.
-    pub(super) fn bytes(&self) -> &'dt [u8] {
-        self.bytes
-    }
-
-    /// Where the structure block is.
-    pub(super) fn structure(&self) -> Range<usize> {
-        self.structure.clone()
-    }
-
-    /// The strings block, which holds the names of the properties.
-    pub(super) fn strings(&self) -> &'dt [u8] {
-        self.strings
-    }
-
-    /// The entries of the memory reservation block: address and size, without the terminator.
-    pub(super) fn reservations(&self) -> impl Iterator<Item = (u64, u64)> {
-        (0..=MAX_RESERVED).map_while(|n| reservation(self.bytes, self.reservations, n))
     }
 }
 
 /// One block of the blob, if it lies between the header and the end.
+#[inline(never)]
 fn block(
     total: usize,
-    name: &'static str,
+    what: Thing,
     offset: u32,
-    size: u32,
+    size: usize,
     align: usize,
-) -> Result<Range<usize>, FdtError> {
+) -> Result<Range<usize>, Wrong> {
     let start = index(offset);
-    if start < HEADER_BYTES {
-        return Err(wrong(name, offset, "inside the header"));
-    }
-    if !start.is_multiple_of(align) {
-        return Err(wrong(name, offset, "misaligned"));
-    }
-    match start.checked_add(index(size)) {
-        Some(end) if end <= total => Ok(start..end),
-        _ => Err(wrong(name, offset, "the block ends outside the blob")),
-    }
+    let end = start.saturating_add(size);
+    let why = if start < HEADER_BYTES {
+        Why::InHeader
+    } else if !start.is_multiple_of(align) {
+        Why::Misaligned
+    } else if end > total {
+        Why::Outside
+    } else {
+        return Ok(start..end);
+    };
+    Err(wrong(what, why, offset))
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-/// The `n`th entry of the reservation block at `start`, or `None` for the terminator and past the end.
-fn reservation(bytes: &[u8], start: usize, n: usize) -> Option<(u64, u64)> {
-    let at = start.checked_add(n.checked_mul(16)?)?;
-    let entry = (be64(bytes, at)?, be64(bytes, at.checked_add(8)?)?);
-    (entry != (0, 0)).then_some(entry)
-}
-
-/// Where the reservation block at `offset` ends, its terminator included.
-fn reservations_end(bytes: &[u8], offset: u32) -> Result<usize, FdtError> {
-    let start = index(offset);
-    if start < HEADER_BYTES {
-        return Err(wrong("off_mem_rsvmap", offset, "inside the header"));
+/// Bytes of the entries at `start`, which end with one that is zero, or with the blob.
+fn reservations(bytes: &[u8], start: usize) -> Result<usize, Wrong> {
+    let entries = bytes.get(start..).unwrap_or_default().chunks(ENTRY);
+    let mut size = 0_usize;
+    for entry in entries.take_while(|entry| entry.iter().any(|byte| *byte != 0)) {
+        size = size.saturating_add(entry.len());
+        if size > MAX_RESERVED * ENTRY {
+            return Err(Wrong::new(
+                Thing::Reservations,
+                Why::TooMany,
+                MAX_RESERVED as u64,
+            ));
+        }
     }
-    if !start.is_multiple_of(8) {
-        return Err(wrong("off_mem_rsvmap", offset, "misaligned"));
-    }
-    let count = (0..=MAX_RESERVED)
-        .take_while(|n| reservation(bytes, start, *n).is_some())
-        .count();
-    if count > MAX_RESERVED {
-        let problem = Problem::TooMany(MAX_RESERVED);
-        return Err(FdtError::Reservation {
-            index: count,
-            problem,
-        });
-    }
-    let end = start.saturating_add(count.saturating_add(1).saturating_mul(16));
-    if end > bytes.len() {
-        return Err(wrong(
-            "off_mem_rsvmap",
-            offset,
-            "the block has no terminator",
-        ));
-    }
-    Ok(end)
+    Ok(size)
 }

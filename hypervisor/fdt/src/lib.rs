@@ -5,8 +5,10 @@
 //! a heap, without recursion, in time bounded by its size, and every refusal names the field that is wrong.
 //!
 //! The layers, lowest first: `header` proves that the blocks lie inside the blob, `tree` cuts the structure block into
-//! tokens, `node` gathers tokens into nodes with a path, `cells` decodes `reg`
+//! tokens, `node` walks from node to node with their properties and the way down to them, `cells` decodes `reg`
 //! and carries addresses through the `ranges` of the buses; `machine`, `gic`, `timer` and `uart` know what nodes mean.
+//!
+//! All of it runs once and never again, so it is written to be small: plain loops, complaints of two words.
 //!
 //! Specification: Devicetree Specification v0.4, <https://www.devicetree.org/specifications/>; bindings as in Linux's
 //! `Documentation/devicetree/bindings`.
@@ -30,7 +32,7 @@ mod tests;
 use arrayvec::ArrayVec;
 use stage2_addr::{HostPhys, HostRegion};
 
-pub use error::{FdtError, NodePath, Problem};
+pub use error::FdtError;
 pub use header::total_size;
 
 /// How many separate ranges of RAM a machine may have.
@@ -108,7 +110,6 @@ pub struct TimerIrqs {
 /// # Errors
 /// When anything that EL2 relies on is missing, malformed or contradictory; the error says where.
 pub fn read(bytes: &[u8]) -> Result<Machine, FdtError> {
-    let blob = header::Blob::new(bytes)?;
-    let tree = tree::Tree::new(&blob)?;
-    machine::read(&blob, &tree)
+    let mut way = node::Way::new();
+    machine::read(bytes, &mut way).map_err(|_| way.error())
 }

@@ -1,81 +1,119 @@
 //! What the nodes mean: RAM, reservations, processors, PSCI and the boot bundle.
 
-use core::ops::ControlFlow;
-
 use arrayvec::ArrayVec;
-use stage2_addr::{HostPhys, HostRegion, PageCount, RegionError};
+use stage2_addr::{HostPhys, HostRegion, PageCount};
 
 use super::cells::{self, Reg, number};
-use super::error::{FdtError, Problem};
-use super::gic::Gic;
+use super::error::{Stop, Thing, What, Why, Wrong};
+use super::gic::{self, Gic};
 use super::header::Blob;
-use super::model::Models;
-use super::node::{Node, Prop, each};
-use super::timer::Timer;
+use super::model::{Model, Models};
+use super::node::{Prop, Walk, Way};
+use super::timer;
 use super::tree::Tree;
-use super::uart::FirstPort;
-use super::{HostRange, MAX_CPUS, MAX_RAM, MAX_RESERVED, Machine, PsciConduit};
+use super::uart::{self, Port};
+use super::{
+    HostRange, MAX_CPUS, MAX_GICR, MAX_RAM, MAX_RESERVED, Machine, PsciConduit, TimerIrqs,
+};
 
 /// The affinity fields of an MPIDR, and so of a processor's `reg` (Arm ARM D19.2.101; bindings/arm/cpus.yaml).
 const AFFINITY: u64 = 0xff_00ff_ffff;
 
-/// Reads the machine out of `tree`, whose blob is `blob`.
-pub(super) fn read<'dt>(blob: &Blob<'dt>, tree: &Tree<'_, 'dt>) -> Result<Machine, FdtError> {
+/// Reads the machine out of the blob at the start of `bytes`. Of a complaint about a node, `way` leads to the node.
+pub(super) fn read<'dt>(bytes: &'dt [u8], way: &mut Way<'dt>) -> Result<Machine, Stop> {
+    let tree = Blob::new(bytes)
+        .and_then(Tree::new)
+        .map_err(|wrong| way.stop(wrong))?;
     let mut found = Found::default();
-    for (index, (base, size)) in blob.reservations().enumerate() {
-        let wrong = |problem| FdtError::Reservation { index, problem };
-        let region = covering(Reg { base, size }).map_err(wrong)?;
-        let full = Problem::TooMany(MAX_RESERVED);
-        found.reserved.try_push(region).map_err(|_| wrong(full))?;
+    for entry in tree.blob.reservations.as_chunks::<16>().0 {
+        let (base, size) = entry.split_at(8);
+        let (base, size) = (number(base), number(size));
+        let wrong = |why| way.stop(Wrong::new(Thing::Reservation, why, base));
+        let region = Reg { base, size }.covering().map_err(wrong)?;
+        found
+            .reserved
+            .try_push(region)
+            .map_err(|_| wrong(Why::TooMany))?;
     }
-    each(tree, &mut |node| {
-        if node.enabled() {
-            found.node(node)?;
+    let mut walk = Walk::new(&tree, way, b"");
+    while walk.next()? {
+        if walk.enabled() {
+            found.node(&walk)?;
         }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    let missing = |what| FdtError::Missing { what };
+    }
+    let missing = |what| Err(way.stop(Wrong::new(what, Why::Missing, 0)));
     if found.ram.is_empty() {
-        return Err(missing("enabled memory node"));
+        return missing(Thing::Memory);
     }
     if found.cpus.is_empty() {
-        return Err(missing("enabled processor in /cpus"));
+        return missing(Thing::Cpu);
     }
-    let interrupt_cells = found.gic.interrupt_cells()?;
-    let uart = found.uart.finish(tree, found.stdout)?;
-    let machine = Machine {
-        timer_irqs: found.timer.finish(interrupt_cells)?,
-        psci: found.psci.finish()?,
-        gicd: found.gic.gicd()?,
-        gicr: found.gic.gicr,
+    let gic = found.gic.take().ok_or_else(|| match found.other_gic {
+        Some(model) => way.without(model, Why::NoGicV3),
+        None => way.without(Model::GicV3, Why::NoNode),
+    })?;
+    let psci = found.psci.ok_or_else(|| match found.old_psci {
+        true => way.without(Model::OldPsci, Why::OldPsci),
+        false => way.without(Model::Psci, Why::NoNode),
+    })?;
+    let (timer_irqs, uart) = wired(&tree, way, found.stdout, gic.interrupt)?;
+    let mut machine = Machine {
         ram: found.ram,
         reserved: found.reserved,
         cpus: found.cpus,
+        gicd: gic.gicd,
+        gicr: gic.gicr,
+        uart: uart.registers,
+        uart_irq: uart.intid,
+        rtc: found.rtc,
         bundle: found.bundle,
         seed: found.seed,
-        uart: uart.registers,
-        uart_irq: uart.intid(interrupt_cells),
-        rtc: found.rtc,
+        psci,
+        timer_irqs,
     };
-    disjoint(&machine)?;
-    Ok(Machine {
-        rtc: machine.rtc.filter(|rtc| is_apart(rtc, &machine)),
-        ..machine
-    })
+    place(&mut machine).map_err(|wrong| way.stop(wrong))?;
+    Ok(machine)
 }
 
-/// The smallest run of pages that holds `reg`.
-pub(super) fn covering(reg: Reg) -> Result<HostRegion, Problem> {
-    HostRegion::covering(HostPhys::new(reg.base), reg.size).map_err(|error| problem(error, reg))
-}
-
-fn problem(error: RegionError, reg: Reg) -> Problem {
-    match error {
-        RegionError::Empty { .. } => Problem::Empty(reg.base),
-        RegionError::MisalignedBase { base } => Problem::Misaligned(base),
-        RegionError::MisalignedLength { bytes } => Problem::Misaligned(bytes),
-        RegionError::Wraps { .. } => Problem::Wraps(reg.base, reg.size),
+/// What has interrupts, each of `entry` bytes: the timer, and the PL011 that `stdout` leads to, or else the first one
+/// that is enabled.
+fn wired<'dt>(
+    tree: &Tree<'dt>,
+    way: &mut Way<'dt>,
+    stdout: Option<&'dt [u8]>,
+    entry: usize,
+) -> Result<(TimerIrqs, Port), Stop> {
+    let path = match stdout {
+        Some(stdout) => uart::path(tree, way, stdout)?,
+        None => None,
+    };
+    let (mut timer, mut named, mut first) = (None, None, None);
+    let mut walk = Walk::new(tree, way, b"");
+    while walk.next()? {
+        if !walk.enabled() {
+            continue;
+        }
+        let models = walk.models()?;
+        if models.has(Model::Timer) {
+            once(timer.is_some(), &walk, What::Model(Model::Timer))?;
+            timer = Some(timer::read(&walk, entry)?);
+        }
+        if models.has(Model::Pl011) {
+            if named.is_none() && path.is_some_and(|path| walk.is_at(path)) {
+                named = Some(Port::read(&walk, entry)?);
+            }
+            first = first.or(Some(walk.at));
+        }
     }
+    let timer = timer.ok_or_else(|| way.without(Model::Timer, Why::NoNode))?;
+    let mut walk = Walk::new(tree, way, b"");
+    while named.is_none() && walk.next()? {
+        if first == Some(walk.at) {
+            named = Some(Port::read(&walk, entry)?);
+        }
+    }
+    let port = named.ok_or_else(|| way.without(Model::Pl011, Why::NoNode))?;
+    Ok((timer, port))
 }
 
 /// What has been found so far.
@@ -84,143 +122,122 @@ struct Found<'dt> {
     ram: ArrayVec<HostRegion, MAX_RAM>,
     reserved: ArrayVec<HostRegion, MAX_RESERVED>,
     cpus: ArrayVec<u64, MAX_CPUS>,
-    gic: Gic,
-    timer: Timer<'dt>,
-    psci: Psci,
-    uart: FirstPort<'dt>,
+    gic: Option<Gic>,
+    other_gic: Option<Model>,
+    psci: Option<PsciConduit>,
+    old_psci: bool,
     bundle: Option<HostRange>,
     stdout: Option<&'dt [u8]>,
     seed: Option<[u8; 32]>,
     rtc: Option<HostRegion>,
-    once: Once,
-}
-
-/// Which of the nodes that are known by their names have been seen.
-#[derive(Default)]
-struct Once {
+    /// Which of the nodes that are known by their names have been seen.
     chosen: bool,
-    cpus: bool,
-    reserved: bool,
+    in_cpus: bool,
+    in_reserved: bool,
 }
 
-/// Notes that a node is there, and refuses it when it already was.
-pub(super) fn once(
-    seen: &mut bool,
-    node: &Node<'_, '_>,
-    what: &'static str,
-) -> Result<(), FdtError> {
-    if core::mem::replace(seen, true) {
-        return Err(FdtError::Again {
-            node: node.path(),
-            what,
-        });
+/// Refuses a node that was there already.
+#[inline(never)]
+fn once(seen: bool, node: &Walk<'_, '_>, what: What) -> Result<(), Stop> {
+    match seen {
+        true => Err(node.stop(node.nodes(), what, Why::Twice, 0)),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 impl<'dt> Found<'dt> {
-    fn node(&mut self, node: &Node<'_, 'dt>) -> Result<(), FdtError> {
-        if node.is_top("chosen") {
-            once(&mut self.once.chosen, node, "chosen")?;
-            self.bundle = bundle(node)?;
-            self.stdout = node.string(Prop::StdoutPath)?;
-            self.seed = node.get(Prop::RngSeed).and_then(seed);
-        } else if node.is_top("cpus") {
-            once(&mut self.once.cpus, node, "cpus")?;
-        } else if node.is_top("reserved-memory") {
-            once(&mut self.once.reserved, node, "reserved-memory")?;
-        } else if node.is_child_of("cpus") {
-            self.cpu(node)?;
-        } else if node.is_child_of("reserved-memory") {
-            self.reserve(node)?;
-        } else if is_memory(node)? {
-            self.memory(node)?;
+    fn node(&mut self, node: &Walk<'_, 'dt>) -> Result<(), Stop> {
+        let again = What::Thing(Thing::Node);
+        match node.place() {
+            (1, "chosen") => {
+                once(core::mem::replace(&mut self.chosen, true), node, again)?;
+                self.bundle = bundle(node)?;
+                self.stdout = node.string(Prop::StdoutPath)?;
+                self.seed = node.get(Prop::RngSeed).and_then(seed);
+            }
+            (1, "cpus") => once(core::mem::replace(&mut self.in_cpus, true), node, again)?,
+            (1, "reserved-memory") => {
+                once(core::mem::replace(&mut self.in_reserved, true), node, again)?
+            }
+            // Memory nodes are at the top (3.4). Some firmware forgets their `device_type`.
+            (1, _) if node.is("memory")? => self.memory(node)?,
+            (2, "cpus") if node.is("cpu")? => self.cpu(node)?,
+            // Without `reg` it asks for memory that an operating system is to choose.
+            (2, "reserved-memory") if node.get(Prop::Reg).is_some() => self.reserve(node)?,
+            _ => {}
         }
         let models = node.models()?;
-        self.gic.node(node, &models)?;
-        self.timer.node(node, &models)?;
-        self.psci.node(node, &models)?;
-        self.uart.node(node, &models);
-        if models.pl031 && self.rtc.is_none() {
-            self.rtc = registers(node);
+        self.models(node, models)
+    }
+
+    fn models(&mut self, node: &Walk<'_, 'dt>, models: Models) -> Result<(), Stop> {
+        if models.has(Model::GicV3) {
+            once(self.gic.is_some(), node, What::Model(Model::GicV3))?;
+            self.gic = Some(gic::read(node)?);
+        } else {
+            self.other_gic = self.other_gic.or(models.other_gic());
+        }
+        if models.has(Model::Psci) || models.has(Model::Psci1) {
+            once(self.psci.is_some(), node, What::Model(Model::Psci))?;
+            self.psci = Some(psci(node)?);
+        }
+        self.old_psci |= models.has(Model::OldPsci);
+        // A clock that cannot be read is no reason to refuse a machine.
+        if models.has(Model::Pl031) && self.rtc.is_none() {
+            self.rtc = cells::device(node).ok();
         }
         Ok(())
     }
 
-    fn memory(&mut self, node: &Node<'_, 'dt>) -> Result<(), FdtError> {
-        let wrong = |problem| node.wrong(Prop::Reg, problem);
-        for reg in cells::regs(node)? {
-            let reg = reg?;
+    fn memory(&mut self, node: &Walk<'_, 'dt>) -> Result<(), Stop> {
+        let wrong = |why, value| node.wrong(Prop::Reg, why, value);
+        let mut nth = 0;
+        while let Some(reg) = cells::reg(node, nth)? {
             if reg.size == 0 {
-                return Err(wrong(Problem::Empty(reg.base)));
+                return Err(wrong(Why::Empty, reg.base));
             }
-            let pages = within(reg).ok_or_else(|| wrong(Problem::TooSmall(reg.size)))?;
-            if let Some(other) = self.ram.iter().find(|other| other.overlaps(&pages)) {
-                return Err(wrong(Problem::Overlaps(other.base().raw())));
+            let pages = within(reg).ok_or_else(|| wrong(Why::TooSmall, reg.size))?;
+            if let Some(at) = shared(&self.ram, &pages) {
+                return Err(wrong(Why::Overlaps, at));
             }
-            self.ram
-                .try_push(pages)
-                .map_err(|_| wrong(Problem::TooMany(MAX_RAM)))?;
+            let full = |_| wrong(Why::TooMany, MAX_RAM as u64);
+            self.ram.try_push(pages).map_err(full)?;
+            nth += 1;
         }
         Ok(())
     }
 
-    /// One child of `/reserved-memory`. Without `reg` it asks for memory that an operating system is to choose.
-    fn reserve(&mut self, node: &Node<'_, 'dt>) -> Result<(), FdtError> {
-        if node.get(Prop::Reg).is_none() {
-            return Ok(());
-        }
-        let wrong = |problem| node.wrong(Prop::Reg, problem);
-        for reg in cells::regs(node)? {
-            let pages = covering(cells::translate(node, reg?)?).map_err(wrong)?;
-            let full = Problem::TooMany(MAX_RESERVED);
-            self.reserved.try_push(pages).map_err(|_| wrong(full))?;
+    fn reserve(&mut self, node: &Walk<'_, 'dt>) -> Result<(), Stop> {
+        let mut nth = 0;
+        while let Some(reg) = cells::seen(node, nth)? {
+            let pages = reg
+                .covering()
+                .map_err(|why| node.wrong(Prop::Reg, why, reg.base))?;
+            let full = |_| node.wrong(Prop::Reg, Why::TooMany, MAX_RESERVED as u64);
+            self.reserved.try_push(pages).map_err(full)?;
+            nth += 1;
         }
         Ok(())
     }
 
-    fn cpu(&mut self, node: &Node<'_, 'dt>) -> Result<(), FdtError> {
-        if !node.says(Prop::DeviceType, "cpu")? && node.base_name() != b"cpu" {
-            return Ok(());
-        }
-        let wrong = |problem| node.wrong(Prop::Reg, problem);
-        let mut regs = cells::regs(node)?;
-        let Reg { base: mpidr, size } = regs.next().ok_or_else(|| wrong(Problem::Missing))??;
-        if size != 0 || regs.next().is_some() {
-            return Err(wrong(Problem::Not("one affinity value without a size")));
-        }
+    fn cpu(&mut self, node: &Walk<'_, 'dt>) -> Result<(), Stop> {
+        let wrong = |why, value| node.wrong(Prop::Reg, why, value);
+        let one = cells::reg(node, 0)?.filter(|reg| reg.size == 0);
+        let (Some(Reg { base: mpidr, .. }), None) = (one, cells::reg(node, 1)?) else {
+            return Err(wrong(Why::NotOneValue, 0));
+        };
         if mpidr & !AFFINITY != 0 {
-            return Err(wrong(Problem::Value(mpidr)));
+            return Err(wrong(Why::Value, mpidr));
         }
-        if self.cpus.contains(&mpidr) {
-            return Err(wrong(Problem::Taken(mpidr)));
+        if !self.cpus.iter().all(|cpu| *cpu != mpidr) {
+            return Err(wrong(Why::Taken, mpidr));
         }
-        if node.get(Prop::EnableMethod).is_some() && !node.says(Prop::EnableMethod, "psci")? {
-            return Err(node.wrong(Prop::EnableMethod, Problem::Not("psci")));
+        if !matches!(node.string(Prop::EnableMethod)?, None | Some(b"psci")) {
+            return Err(node.wrong(Prop::EnableMethod, Why::NotPsci, 0));
         }
-        self.cpus
-            .try_push(mpidr)
-            .map_err(|_| wrong(Problem::TooMany(MAX_CPUS)))
+        let full = |_| wrong(Why::TooMany, MAX_CPUS as u64);
+        self.cpus.try_push(mpidr).map_err(full)
     }
-}
-
-/// A device's first range of registers. A clock that cannot be read is no reason to refuse a machine.
-fn registers(node: &Node<'_, '_>) -> Option<HostRegion> {
-    let reg = cells::regs(node).ok()?.next()?.ok()?;
-    covering(cells::translate(node, reg).ok()?).ok()
-}
-
-/// Whether a device lies neither in RAM nor in one of the others.
-fn is_apart(device: &HostRegion, machine: &Machine) -> bool {
-    let others = machine.ram.iter().chain(&machine.gicr);
-    let mut others = others.chain([&machine.gicd, &machine.uart]);
-    !others.any(|other| other.overlaps(device))
-}
-
-/// Memory nodes are at the top (3.4). Some firmware forgets their `device_type`.
-fn is_memory(node: &Node<'_, '_>) -> Result<bool, FdtError> {
-    Ok(node.depth() == 1
-        && (node.base_name() == b"memory" || node.says(Prop::DeviceType, "memory")?))
 }
 
 /// The whole pages of RAM in `reg`.
@@ -234,94 +251,68 @@ fn within(reg: Reg) -> Option<HostRegion> {
 /// 256 bits of the loader's seed (bindings/chosen.yaml: rng-seed), which is uniform, so that what is longer may be
 /// folded. None of a shorter one.
 fn seed(bytes: &[u8]) -> Option<[u8; 32]> {
-    let (first, rest) = bytes.split_first_chunk::<32>()?;
-    let mut seed = *first;
-    for chunk in rest.chunks(32) {
-        for (byte, more) in seed.iter_mut().zip(chunk) {
-            *byte ^= more;
-        }
+    let mut seed = [0; 32];
+    for (n, byte) in bytes.iter().enumerate() {
+        *seed.get_mut(n % 32)? ^= byte;
     }
-    Some(seed)
+    (bytes.len() >= seed.len()).then_some(seed)
 }
 
 /// The boot bundle that `/chosen` names.
-fn bundle(node: &Node<'_, '_>) -> Result<Option<HostRange>, FdtError> {
-    let address = |prop| match node.get(prop) {
-        None => Ok(None),
-        Some(bytes) if matches!(bytes.len(), 4 | 8) => Ok(Some(number(bytes))),
-        Some(bytes) => Err(node.wrong(prop, Problem::Length(bytes.len()))),
+fn bundle(node: &Walk<'_, '_>) -> Result<Option<HostRange>, Stop> {
+    let start = node.number(Prop::InitrdStart, 8)?;
+    let end = node.number(Prop::InitrdEnd, 8)?;
+    let (start, end) = match (start, end) {
+        (None, None) => return Ok(None),
+        (Some(start), Some(end)) => (start, end),
+        (Some(_), None) => return Err(node.wrong(Prop::InitrdEnd, Why::Missing, 0)),
+        (None, Some(_)) => return Err(node.wrong(Prop::InitrdStart, Why::Missing, 0)),
     };
-    match (address(Prop::InitrdStart)?, address(Prop::InitrdEnd)?) {
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(node.wrong(Prop::InitrdEnd, Problem::Missing)),
-        (None, Some(_)) => Err(node.wrong(Prop::InitrdStart, Problem::Missing)),
-        (Some(start), Some(end)) => match end.checked_sub(start) {
-            None | Some(0) => Err(node.wrong(Prop::InitrdEnd, Problem::Empty(start))),
-            Some(len) => Ok(Some(HostRange {
-                base: HostPhys::new(start),
-                len,
-            })),
-        },
+    if end <= start {
+        return Err(node.wrong(Prop::InitrdEnd, Why::Empty, start));
+    }
+    Ok(Some(HostRange {
+        base: HostPhys::new(start),
+        len: end - start,
+    }))
+}
+
+/// How the firmware's power interface, version 0.2 or newer, is called (bindings/arm/psci.yaml).
+fn psci(node: &Walk<'_, '_>) -> Result<PsciConduit, Stop> {
+    node.need(Prop::Method)?;
+    match node.string(Prop::Method)? {
+        Some(b"smc") => Ok(PsciConduit::Smc),
+        Some(b"hvc") => Ok(PsciConduit::Hvc),
+        _ => Err(node.wrong(Prop::Method, Why::NotMethod, 0)),
     }
 }
 
-/// The firmware's power interface, version 0.2 or newer (bindings/arm/psci.yaml).
-#[derive(Default)]
-struct Psci {
-    conduit: Option<PsciConduit>,
-    seen: bool,
-    old: bool,
-}
-
-impl Psci {
-    fn node(&mut self, node: &Node<'_, '_>, models: &Models) -> Result<(), FdtError> {
-        if !models.psci {
-            self.old |= models.old_psci;
-            return Ok(());
-        }
-        once(&mut self.seen, node, "PSCI node")?;
-        self.conduit = match node.string(Prop::Method)? {
-            Some(b"smc") => Some(PsciConduit::Smc),
-            Some(b"hvc") => Some(PsciConduit::Hvc),
-            Some(_) => return Err(node.wrong(Prop::Method, Problem::Not("smc or hvc"))),
-            None => return Err(node.wrong(Prop::Method, Problem::Missing)),
-        };
-        Ok(())
-    }
-
-    fn finish(&self) -> Result<PsciConduit, FdtError> {
-        let (needs, has) = ("PSCI 0.2 or newer", "arm,psci");
-        self.conduit.ok_or(match self.old {
-            true => FdtError::Unsupported { needs, has },
-            false => FdtError::Missing {
-                what: "enabled PSCI node (arm,psci-0.2 or arm,psci-1.0)",
-            },
-        })
-    }
+/// An address that `new` shares with one of the others.
+#[inline(never)]
+fn shared(others: &[HostRegion], new: &HostRegion) -> Option<u64> {
+    let other = others.iter().find(|other| other.overlaps(new))?;
+    Some(other.base().max(new.base()).raw())
 }
 
 /// Whether no device lies in RAM or in another device, and the bundle lies in RAM.
-fn disjoint(machine: &Machine) -> Result<(), FdtError> {
-    let mut taken: ArrayVec<&HostRegion, { MAX_RAM + 2 }> = machine.ram.iter().collect();
-    let devices = [
-        ("distributor", &machine.gicd),
-        ("serial port", &machine.uart),
-    ];
-    for (what, device) in devices {
-        clear(what, device, &taken)?;
-        let _ = taken.try_push(device);
-    }
-    for (n, device) in machine.gicr.iter().enumerate() {
-        clear("redistributor", device, &taken)?;
-        let earlier = machine
-            .gicr
-            .iter()
-            .take(n)
-            .find(|other| other.overlaps(device));
-        if let Some(other) = earlier {
-            clear("redistributor", device, &[other])?;
+fn place(machine: &mut Machine) -> Result<(), Wrong> {
+    let mut taken: ArrayVec<HostRegion, { MAX_RAM + MAX_GICR + 2 }> = ArrayVec::new();
+    let _ = taken.try_extend_from_slice(&machine.ram);
+    let mut put = |what, device: &HostRegion| {
+        if let Some(at) = shared(&taken, device) {
+            return Err(Wrong::new(what, Why::Overlaps, at));
         }
+        let _ = taken.try_push(*device);
+        Ok(())
+    };
+    put(Thing::Distributor, &machine.gicd)?;
+    put(Thing::Serial, &machine.uart)?;
+    for device in &machine.gicr {
+        put(Thing::Redistributor, device)?;
     }
+    machine.rtc = machine
+        .rtc
+        .filter(|device| shared(&taken, device).is_none());
     let Some(bundle) = machine.bundle else {
         return Ok(());
     };
@@ -329,29 +320,9 @@ fn disjoint(machine: &Machine) -> Result<(), FdtError> {
     let mut at = bundle.base;
     // Adjacent ranges of RAM are one to a loader. Each turn leaves one of them behind.
     while at.raw() < end {
-        match machine.ram.iter().find(|ram| ram.contains(at)) {
-            Some(ram) => at = ram.end(),
-            None => {
-                let (what, base) = ("boot bundle", at.raw());
-                return Err(FdtError::Place {
-                    what,
-                    base,
-                    problem: Problem::OutsideRam(base),
-                });
-            }
-        }
+        let ram = machine.ram.iter().find(|ram| ram.contains(at));
+        let outside = Wrong::new(Thing::Bundle, Why::OutsideRam, at.raw());
+        at = ram.ok_or(outside)?.end();
     }
     Ok(())
-}
-
-fn clear(what: &'static str, device: &HostRegion, taken: &[&HostRegion]) -> Result<(), FdtError> {
-    let Some(other) = taken.iter().find(|other| other.overlaps(device)) else {
-        return Ok(());
-    };
-    let problem = Problem::Overlaps(other.base().raw());
-    Err(FdtError::Place {
-        what,
-        base: device.base().raw(),
-        problem,
-    })
 }

@@ -1,48 +1,52 @@
 //! What a node is, by the names in its `compatible`.
 
-/// What a machine without a GICv3 may have in its place.
-const OTHER_GICS: [&str; 8] = [
-    "arm,cortex-a15-gic",
-    "arm,gic-400",
-    "arm,cortex-a9-gic",
-    "arm,cortex-a7-gic",
-    "arm,cortex-a5-gic",
-    "arm,pl390",
-    "arm,eb11mp-gic",
-    "arm,gic-v5",
-];
+use super::error::words;
+
+words! {
+    /// The models that EL2 knows.
+    Model {
+        GicV3 = "arm,gic-v3",
+        Timer = "arm,armv8-timer",
+        Psci = "arm,psci-0.2",
+        Psci1 = "arm,psci-1.0",
+        OldPsci = "arm,psci",
+        Pl011 = "arm,pl011",
+        Pl031 = "arm,pl031",
+        // What a machine without a GICv3 may have in its place.
+        CortexA15Gic = "arm,cortex-a15-gic",
+        Gic400 = "arm,gic-400",
+        CortexA9Gic = "arm,cortex-a9-gic",
+        CortexA7Gic = "arm,cortex-a7-gic",
+        CortexA5Gic = "arm,cortex-a5-gic",
+        Pl390 = "arm,pl390",
+        Eb11mpGic = "arm,eb11mp-gic",
+        GicV5 = "arm,gic-v5",
+    }
+}
 
 /// What one node says that it is, as far as EL2 knows it. Read once a node, and asked by everybody.
-#[derive(Default)]
-pub(super) struct Models {
-    /// A GICv3.
-    pub(super) gic_v3: bool,
-    /// Another interrupt controller, which EL2 does not drive.
-    pub(super) other_gic: Option<&'static str>,
-    /// The generic timer.
-    pub(super) timer: bool,
-    /// PSCI 0.2 or newer.
-    pub(super) psci: bool,
-    /// The PSCI whose function numbers every firmware chose for itself.
-    pub(super) old_psci: bool,
-    /// The serial port.
-    pub(super) pl011: bool,
-    /// The real-time clock.
-    pub(super) pl031: bool,
-}
+#[derive(Clone, Copy, Default)]
+pub(super) struct Models(u32);
 
 impl Models {
     /// Takes note of one name.
     pub(super) fn add(&mut self, name: &[u8]) {
-        let is = |known: &str| known.len() == name.len() && known.as_bytes() == name;
-        self.gic_v3 |= is("arm,gic-v3");
-        self.timer |= is("arm,armv8-timer");
-        self.psci |= is("arm,psci-0.2") || is("arm,psci-1.0");
-        self.old_psci |= is("arm,psci");
-        self.pl011 |= is("arm,pl011");
-        self.pl031 |= is("arm,pl031");
-        if self.other_gic.is_none() {
-            self.other_gic = OTHER_GICS.into_iter().find(|gic| is(gic));
+        for model in Model::ALL {
+            if model.text().as_bytes() == name {
+                self.0 |= 1 << *model as u32;
+            }
         }
+    }
+
+    /// Whether the node is this.
+    pub(super) fn has(self, model: Model) -> bool {
+        self.0 & (1 << model as u32) != 0
+    }
+
+    /// The interrupt controller that EL2 does not drive, if the node is one.
+    pub(super) fn other_gic(self) -> Option<Model> {
+        let first = Model::CortexA15Gic as usize;
+        let mut others = Model::ALL.iter().skip(first);
+        others.find(|model| self.has(**model)).copied()
     }
 }

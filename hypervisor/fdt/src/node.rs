@@ -1,93 +1,47 @@
-//! Tokens gathered into nodes: a node is shown once its properties are complete, with the way down to it.
+//! The walk from node to node: a node is shown once its properties are complete, with the way down to it.
 
-use core::ops::ControlFlow;
+use core::cell::Cell;
 
 use arrayvec::ArrayVec;
 
-use super::error::{FdtError, NodePath, Problem};
-use super::header::be32;
-use super::model::Models;
+use super::cells::number;
+use super::error::{FdtError, Stop, Thing, What, Why, Wrong, words};
+use super::model::{Model, Models};
 use super::tree::{Token, Tree};
 
 /// How deep nodes may nest. The deepest trees of real machines have about eight levels.
-pub(super) const MAX_DEPTH: usize = 16;
+const MAX_DEPTH: usize = 16;
 
-macro_rules! properties {
-    ($($name:ident = $text:literal,)*) => {
-        /// The properties that EL2 reads.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub(super) enum Prop {
-            $(#[doc = $text] $name,)*
-        }
-
-        /// The values of one node's properties, as raw bytes.
-        #[derive(Default)]
-        #[expect(non_snake_case, reason = "each field is named for its variant of `Prop`")]
-        struct Props<'dt> {
-            $($name: Option<&'dt [u8]>,)*
-        }
-
-        impl Prop {
-            const ALL: &[(&'static str, Self)] = &[$(($text, Self::$name),)*];
-
-            /// The name in the tree.
-            pub(super) const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)*
-                }
-            }
-
-            /// The property of a name.
-            fn named(name: &[u8]) -> Option<Self> {
-                // Most of a tree's properties are none of these, and most of them are told by their length.
-                Self::ALL
-                    .iter()
-                    .find(|(known, _)| known.len() == name.len() && known.as_bytes() == name)
-                    .map(|(_, prop)| *prop)
-            }
-        }
-
-        impl<'dt> Props<'dt> {
-            fn get(&self, prop: Prop) -> Option<&'dt [u8]> {
-                match prop {
-                    $(Prop::$name => self.$name,)*
-                }
-            }
-
-            fn slot(&mut self, prop: Prop) -> &mut Option<&'dt [u8]> {
-                match prop {
-                    $(Prop::$name => &mut self.$name,)*
-                }
-            }
-        }
-    };
-}
-
-properties! {
-    AddressCells = "#address-cells",
-    SizeCells = "#size-cells",
-    InterruptCells = "#interrupt-cells",
-    Compatible = "compatible",
-    DeviceType = "device_type",
-    EnableMethod = "enable-method",
-    InitrdStart = "linux,initrd-start",
-    InitrdEnd = "linux,initrd-end",
-    Interrupts = "interrupts",
-    InterruptNames = "interrupt-names",
-    Method = "method",
-    Ranges = "ranges",
-    RedistributorRegions = "#redistributor-regions",
-    RedistributorStride = "redistributor-stride",
-    Reg = "reg",
-    RngSeed = "rng-seed",
-    Status = "status",
-    StdoutPath = "stdout-path",
+words! {
+    /// The properties that EL2 reads.
+    Prop {
+        AddressCells = "#address-cells",
+        SizeCells = "#size-cells",
+        InterruptCells = "#interrupt-cells",
+        Compatible = "compatible",
+        DeviceType = "device_type",
+        EnableMethod = "enable-method",
+        InitrdStart = "linux,initrd-start",
+        InitrdEnd = "linux,initrd-end",
+        Interrupts = "interrupts",
+        InterruptNames = "interrupt-names",
+        Method = "method",
+        Ranges = "ranges",
+        RedistributorRegions = "#redistributor-regions",
+        RedistributorStride = "redistributor-stride",
+        Reg = "reg",
+        RngSeed = "rng-seed",
+        Status = "status",
+        StdoutPath = "stdout-path",
+        // No name has spaces: this one is whatever the walk was told.
+        Alias = "the alias of the serial port",
+    }
 }
 
 /// One open node: what its children need of it.
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'dt> {
-    name: &'dt [u8],
+    pub(super) name: &'dt str,
     /// Whether the node and all nodes above it are in use.
     enabled: bool,
     /// Cells of an address and of a size in the children's `reg`, not judged: a PCI bus has 3, and nobody asks.
@@ -96,292 +50,304 @@ pub(super) struct Frame<'dt> {
     pub(super) ranges: Option<&'dt [u8]>,
 }
 
-impl<'dt> Frame<'dt> {
-    /// A node of which only the name is known, with the specification's defaults (2.3.5).
-    fn open(name: &'dt [u8], enabled: bool) -> Self {
-        let (address_cells, size_cells, ranges) = (2, 1, None);
+/// The open nodes, the root first, and what is wrong with one of them.
+pub(super) struct Way<'dt> {
+    frames: ArrayVec<Frame<'dt>, MAX_DEPTH>,
+    wrong: Cell<Wrong>,
+}
+
+impl<'dt> Way<'dt> {
+    /// The way to nowhere.
+    pub(super) const fn new() -> Self {
         Self {
-            name,
-            enabled,
-            address_cells,
-            size_cells,
-            ranges,
+            frames: ArrayVec::new_const(),
+            wrong: Cell::new(Wrong::new(Thing::Block, Why::Refused, 0)),
         }
     }
 
-    /// The name without its unit address.
-    pub(super) fn base_name(&self) -> &'dt [u8] {
-        self.name
-            .split(|byte| *byte == b'@')
-            .next()
-            .unwrap_or_default()
+    /// Notes a complaint, which ends the reading.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn stop(&self, wrong: Wrong) -> Stop {
+        self.wrong.set(wrong);
+        Stop
+    }
+
+    /// The complaint that there is no node, or not the right one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn without(&self, model: Model, why: Why) -> Stop {
+        let (what, nodes, value) = (What::Model(model), 0, 0);
+        self.stop(Wrong {
+            what,
+            why,
+            nodes,
+            value,
+        })
+    }
+
+    /// The complaint as it leaves the reader.
+    pub(super) fn error(&self) -> FdtError {
+        FdtError::new(self.wrong.get(), &self.frames)
     }
 }
 
-/// Whether `path` leads to the last of `frames`, of which the first is the root. A component without a unit address
-/// stands for any.
-pub(super) fn is_at(frames: &[Frame<'_>], path: &[u8]) -> bool {
-    let mut wanted = path
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty());
-    let same = frames.iter().skip(1).all(|frame| {
-        wanted
-            .next()
-            .is_some_and(|part| part == frame.name || part == frame.base_name())
-    });
-    same && wanted.next().is_none()
+/// A walk from node to node, parents first. It stands at a node once that node's properties are complete.
+pub(super) struct Walk<'w, 'dt> {
+    tree: &'w Tree<'dt>,
+    /// From the root to the node itself. It outlives the walk, for whoever reports what was wrong.
+    way: &'w mut Way<'dt>,
+    props: [Option<&'dt [u8]>; Prop::ALL.len()],
+    /// A property that is wanted besides those that EL2 knows.
+    alias: &'dt [u8],
+    /// Where the next token is.
+    pub(super) at: usize,
+    /// Whether the innermost node may still get properties: they come before its children (5.4.2).
+    open: bool,
+    seen_root: bool,
 }
 
-/// The path of the last of `frames`, of which the first is the root.
-#[cold]
-#[inline(never)]
-pub(super) fn path_of(frames: &[Frame<'_>]) -> NodePath {
-    let mut path = NodePath::root();
-    for frame in frames.iter().skip(1) {
-        path.push(frame.name);
-    }
-    path
-}
-
-/// A node with all its properties, and its ancestors.
-pub(super) struct Node<'n, 'dt> {
-    /// From the root to the node itself; never empty.
-    frames: &'n [Frame<'dt>],
-    props: &'n Props<'dt>,
-}
-
-impl<'dt> Node<'_, 'dt> {
-    /// How many nodes are above this one.
-    pub(super) fn depth(&self) -> usize {
-        self.frames.len().saturating_sub(1)
+impl<'w, 'dt> Walk<'w, 'dt> {
+    /// A walk that has not begun. The property `alias` is gathered as [`Prop::Alias`].
+    pub(super) fn new(tree: &'w Tree<'dt>, way: &'w mut Way<'dt>, alias: &'dt [u8]) -> Self {
+        way.frames.clear();
+        Self {
+            tree,
+            way,
+            props: [None; Prop::ALL.len()],
+            alias,
+            at: tree.blob.structure.start,
+            open: false,
+            seen_root: false,
+        }
     }
 
-    /// From the root down to the node itself.
-    pub(super) fn frames(&self) -> &[Frame<'dt>] {
-        self.frames
+    /// Goes on to the next node. False when there is none.
+    #[inline(never)]
+    pub(super) fn next(&mut self) -> Result<bool, Stop> {
+        // Every step but the last moves on by at least a word, so the loop ends with the block. The token that ends a
+        // node's properties is read again when the walk goes on.
+        loop {
+            let token = self.tree.token(self.at);
+            let (behind, token) = token.map_err(|why| self.malformed(why))?;
+            if self.open && !matches!(token, Token::Prop(..) | Token::Nothing) {
+                self.open = false;
+                self.complete()?;
+                return Ok(true);
+            }
+            let bad = match token {
+                Token::Begin(name) => self.begin(name),
+                Token::Prop(..) if !self.open => Some(Why::Stray),
+                Token::Prop(name, value) => {
+                    self.property(name, value)?;
+                    None
+                }
+                Token::End if self.way.frames.pop().is_none() => Some(Why::NoBegin),
+                Token::End | Token::Nothing => None,
+                Token::Finish if !self.way.frames.is_empty() => Some(Why::Inside),
+                Token::Finish if !self.seen_root => Some(Why::NoRoot),
+                Token::Finish => return Ok(false),
+            };
+            if let Some(why) = bad {
+                return Err(self.malformed(why));
+            }
+            self.at = behind;
+        }
     }
 
-    /// From the root down to the parent.
-    pub(super) fn ancestors(&self) -> &[Frame<'dt>] {
-        self.frames.split_last().map_or(&[], |(_, above)| above)
+    /// Opens a node, or says why not.
+    fn begin(&mut self, name: &'dt str) -> Option<Why> {
+        let parent = self.way.frames.last();
+        if parent.is_none() && self.seen_root {
+            return Some(Why::TwoRoots);
+        }
+        if parent.is_some() && name.is_empty() {
+            return Some(Why::NoName);
+        }
+        // The specification's defaults (2.3.5).
+        let frame = Frame {
+            name,
+            enabled: parent.is_none_or(|parent| parent.enabled),
+            address_cells: 2,
+            size_cells: 1,
+            ranges: None,
+        };
+        self.props = [None; Prop::ALL.len()];
+        self.seen_root = true;
+        self.open = true;
+        self.way.frames.try_push(frame).err().map(|_| Why::Deep)
     }
 
-    /// The node's name without its unit address.
-    pub(super) fn base_name(&self) -> &'dt [u8] {
-        self.frames.last().map_or(&[], Frame::base_name)
+    fn property(&mut self, name: &str, value: &'dt [u8]) -> Result<(), Stop> {
+        let known = Prop::ALL.iter().find(|prop| prop.text() == name).copied();
+        let alias = (name.as_bytes() == self.alias).then_some(Prop::Alias);
+        let Some(prop) = alias.or(known) else {
+            return Ok(());
+        };
+        let slot = self.props.get_mut(prop as usize);
+        match slot.and_then(|slot| slot.replace(value)) {
+            Some(_) => Err(self.wrong(prop, Why::Twice, 0)),
+            None => Ok(()),
+        }
     }
 
-    /// Whether this is a child of the top-level node `parent`.
-    pub(super) fn is_child_of(&self, parent: &str) -> bool {
-        self.depth() == 2
-            && self
-                .frames
-                .get(1)
-                .is_some_and(|f| f.name == parent.as_bytes())
+    /// What the innermost node's properties mean for its children.
+    fn complete(&mut self) -> Result<(), Stop> {
+        let address_cells = self.cell(Prop::AddressCells)?;
+        let size_cells = self.cell(Prop::SizeCells)?;
+        let status = self.string(Prop::Status)?;
+        let ranges = self.get(Prop::Ranges);
+        if let Some(frame) = self.way.frames.last_mut() {
+            frame.address_cells = address_cells.unwrap_or(frame.address_cells);
+            frame.size_cells = size_cells.unwrap_or(frame.size_cells);
+            frame.ranges = ranges;
+            frame.enabled &= status.is_none_or(|text| text == b"okay" || text == b"ok");
+        }
+        Ok(())
     }
 
-    /// Whether this is the top-level node `name`.
-    pub(super) fn is_top(&self, name: &str) -> bool {
-        self.depth() == 1
-            && self
-                .frames
-                .get(1)
-                .is_some_and(|f| f.name == name.as_bytes())
+    /// How many nodes lead here, the root and the node itself included.
+    pub(super) fn nodes(&self) -> usize {
+        self.way.frames.len()
+    }
+
+    /// The last of the first `nodes` nodes that lead here. There is at least one.
+    pub(super) fn nth(&self, nodes: usize) -> Option<&Frame<'dt>> {
+        self.way.frames.get(nodes.checked_sub(1)?)
+    }
+
+    /// Whether the node is a `kind`, by its name or its `device_type`.
+    pub(super) fn is(&self, kind: &str) -> Result<bool, Stop> {
+        let name = self
+            .way
+            .frames
+            .last()
+            .map_or(&[][..], |frame| base_name(frame.name));
+        Ok(name == kind.as_bytes() || self.string(Prop::DeviceType)? == Some(kind.as_bytes()))
+    }
+
+    /// Which node at the top this is, or which it is a child of: its depth, and the name of the node at the top. The
+    /// names of nodes are never empty but for the root's.
+    pub(super) fn place(&self) -> (usize, &'dt str) {
+        let top = self.way.frames.get(1).map_or("", |frame| frame.name);
+        (self.way.frames.len().saturating_sub(1), top)
     }
 
     /// Whether the node and all above it are in use (2.3.4).
     pub(super) fn enabled(&self) -> bool {
-        self.frames.last().is_some_and(|frame| frame.enabled)
+        self.way.frames.last().is_some_and(|frame| frame.enabled)
+    }
+
+    /// Whether `path` leads here. A component without a unit address stands for any.
+    #[inline(never)]
+    pub(super) fn is_at(&self, path: &[u8]) -> bool {
+        let mut frames = self.way.frames.iter().skip(1);
+        for part in path.split(|byte| *byte == b'/') {
+            if part.is_empty() {
+                continue;
+            }
+            let Some(frame) = frames.next() else {
+                return false;
+            };
+            if part != frame.name.as_bytes() && part != base_name(frame.name) {
+                return false;
+            }
+        }
+        frames.next().is_none()
     }
 
     /// The property's bytes.
+    #[inline(never)]
     pub(super) fn get(&self, prop: Prop) -> Option<&'dt [u8]> {
-        self.props.get(prop)
+        *self.props.get(prop as usize)?
     }
 
     /// The bytes of a property that must be there.
-    pub(super) fn need(&self, prop: Prop) -> Result<&'dt [u8], FdtError> {
+    #[inline(never)]
+    pub(super) fn need(&self, prop: Prop) -> Result<&'dt [u8], Stop> {
         self.get(prop)
-            .ok_or_else(|| self.wrong(prop, Problem::Missing))
+            .ok_or_else(|| self.wrong(prop, Why::Missing, 0))
     }
 
     /// The text of a property without its last NUL; the NULs inside it part its strings.
-    fn text(&self, prop: Prop) -> Result<Option<&'dt [u8]>, FdtError> {
+    #[inline(never)]
+    fn text(&self, prop: Prop) -> Result<Option<&'dt [u8]>, Stop> {
         match self.get(prop).map(<[u8]>::split_last) {
             None => Ok(None),
             Some(Some((0, text))) => Ok(Some(text)),
-            Some(_) => Err(self.wrong(prop, Problem::Unterminated)),
+            Some(_) => Err(self.wrong(prop, Why::Unterminated, 0)),
         }
     }
 
-    /// The strings of a property: none when it is missing.
-    pub(super) fn strings(&self, prop: Prop) -> Result<impl Iterator<Item = &'dt [u8]>, FdtError> {
-        let text = self.text(prop)?.into_iter();
-        Ok(text.flat_map(|text| text.split(|byte| *byte == 0)))
-    }
-
     /// The only or first string of a property.
-    pub(super) fn string(&self, prop: Prop) -> Result<Option<&'dt [u8]>, FdtError> {
-        let first = |text: &'dt [u8]| text.split(|byte| *byte == 0).next();
-        Ok(self.text(prop)?.and_then(first))
-    }
-
-    /// Whether the property has the string `value` as its first.
-    pub(super) fn says(&self, prop: Prop, value: &str) -> Result<bool, FdtError> {
-        Ok(self.string(prop)? == Some(value.as_bytes()))
+    #[inline(never)]
+    pub(super) fn string(&self, prop: Prop) -> Result<Option<&'dt [u8]>, Stop> {
+        let text = self.text(prop)?;
+        Ok(text.map(|text| until(text, 0)))
     }
 
     /// What `compatible` lists.
-    pub(super) fn models(&self) -> Result<Models, FdtError> {
+    #[inline(never)]
+    pub(super) fn models(&self) -> Result<Models, Stop> {
         let mut models = Models::default();
         if let Some(text) = self.text(Prop::Compatible)? {
-            text.split(|byte| *byte == 0)
-                .for_each(|name| models.add(name));
+            for name in text.split(|byte| *byte == 0) {
+                models.add(name);
+            }
         }
         Ok(models)
     }
 
     /// A property of one cell.
-    pub(super) fn cell(&self, prop: Prop) -> Result<Option<u32>, FdtError> {
-        let Some(bytes) = self.get(prop) else {
-            return Ok(None);
-        };
-        match be32(bytes, 0) {
-            Some(value) if bytes.len() == 4 => Ok(Some(value)),
-            _ => Err(self.wrong(prop, Problem::Length(bytes.len()))),
+    pub(super) fn cell(&self, prop: Prop) -> Result<Option<u32>, Stop> {
+        let value = self.number(prop, 4)?;
+        Ok(value.and_then(|value| u32::try_from(value).ok()))
+    }
+
+    /// A property of one cell, or of two where it may have so many bytes.
+    #[inline(never)]
+    pub(super) fn number(&self, prop: Prop, most: usize) -> Result<Option<u64>, Stop> {
+        match self.get(prop) {
+            None => Ok(None),
+            Some(bytes) if bytes.len() == 4 || bytes.len() == most => Ok(Some(number(bytes))),
+            Some(bytes) => Err(self.wrong(prop, Why::Length, bytes.len() as u64)),
         }
     }
 
-    /// The error that `prop` of this node is wrong.
+    /// The complaint that `prop` of this node is wrong.
     #[cold]
     #[inline(never)]
-    pub(super) fn wrong(&self, prop: Prop, problem: Problem) -> FdtError {
-        FdtError::Property {
-            node: self.path(),
-            name: prop.name(),
-            problem,
-        }
+    pub(super) fn wrong(&self, prop: Prop, why: Why, value: u64) -> Stop {
+        self.stop(self.nodes(), What::Prop(prop), why, value)
     }
 
-    /// Where the node is.
-    pub(super) fn path(&self) -> NodePath {
-        path_of(self.frames)
-    }
-}
-
-/// What [`each`] calls for a node.
-pub(super) type VisitNode<'v, 'dt> =
-    &'v mut dyn FnMut(&Node<'_, 'dt>) -> Result<ControlFlow<()>, FdtError>;
-
-/// Shows every node, parents first, until `visit` breaks off.
-pub(super) fn each<'dt>(tree: &Tree<'_, 'dt>, visit: VisitNode<'_, 'dt>) -> Result<(), FdtError> {
-    let mut gather = Gather::default();
-    let mut stopped = false;
-    tree.walk(&mut |at, token| {
-        let flow = gather.token(at, token, visit)?;
-        stopped = flow.is_break();
-        Ok(flow)
-    })?;
-    let why = match (gather.frames.is_empty(), gather.seen_root) {
-        _ if stopped => return Ok(()),
-        (true, true) => return Ok(()),
-        (true, false) => "there is no root node",
-        (false, _) => "the tree ends inside a node",
-    };
-    Err(FdtError::Structure {
-        offset: gather.last,
-        why,
-    })
-}
-
-/// The way down to the token that is being looked at.
-#[derive(Default)]
-struct Gather<'dt> {
-    frames: ArrayVec<Frame<'dt>, MAX_DEPTH>,
-    props: Props<'dt>,
-    /// Whether the innermost node may still get properties: they come before its children (5.4.2).
-    open: bool,
-    seen_root: bool,
-    last: usize,
-}
-
-impl<'dt> Gather<'dt> {
-    fn token(
-        &mut self,
-        at: usize,
-        token: Token<'dt>,
-        visit: VisitNode<'_, 'dt>,
-    ) -> Result<ControlFlow<()>, FdtError> {
-        let wrong = |why| FdtError::Structure { offset: at, why };
-        self.last = at;
-        match token {
-            Token::Begin(name) => {
-                if self.frames.is_empty() && core::mem::replace(&mut self.seen_root, true) {
-                    return Err(wrong("a second root node"));
-                }
-                if name.is_empty() && !self.frames.is_empty() {
-                    return Err(wrong("a node has no name"));
-                }
-                if self.complete(visit)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-                let enabled = self.frames.last().is_none_or(|parent| parent.enabled);
-                let frame = Frame::open(name, enabled);
-                self.frames
-                    .try_push(frame)
-                    .map_err(|_| wrong("nodes nest too deeply"))?;
-                self.props = Props::default();
-                self.open = true;
-                Ok(ControlFlow::Continue(()))
-            }
-            Token::Prop(..) if !self.open => Err(wrong("a property outside its node")),
-            Token::Prop(name, value) => self.property(name, value),
-            Token::End => {
-                let flow = self.complete(visit)?;
-                self.frames
-                    .pop()
-                    .ok_or_else(|| wrong("a node ends that never began"))?;
-                Ok(flow)
-            }
-        }
+    /// The complaint that the structure block is wrong where the walk stands.
+    #[cold]
+    #[inline(never)]
+    fn malformed(&self, why: Why) -> Stop {
+        self.stop(0, What::Thing(Thing::Block), why, self.at as u64)
     }
 
-    fn property(&mut self, name: &[u8], value: &'dt [u8]) -> Result<ControlFlow<()>, FdtError> {
-        let Some(prop) = Prop::named(name) else {
-            return Ok(ControlFlow::Continue(()));
-        };
-        if self.props.slot(prop).replace(value).is_some() {
-            let (node, problem) = (path_of(&self.frames), Problem::Twice);
-            return Err(FdtError::Property {
-                node,
-                name: prop.name(),
-                problem,
-            });
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// Shows the innermost node when its properties have just ended.
-    fn complete(&mut self, visit: VisitNode<'_, 'dt>) -> Result<ControlFlow<()>, FdtError> {
-        if !core::mem::replace(&mut self.open, false) {
-            return Ok(ControlFlow::Continue(()));
-        }
-        let node = Node {
-            frames: &self.frames,
-            props: &self.props,
-        };
-        let address_cells = node.cell(Prop::AddressCells)?;
-        let size_cells = node.cell(Prop::SizeCells)?;
-        let status = node.string(Prop::Status)?;
-        if let Some(frame) = self.frames.last_mut() {
-            frame.address_cells = address_cells.unwrap_or(frame.address_cells);
-            frame.size_cells = size_cells.unwrap_or(frame.size_cells);
-            frame.ranges = self.props.get(Prop::Ranges);
-            frame.enabled &= status.is_none_or(|text| text == b"okay" || text == b"ok");
-        }
-        visit(&Node {
-            frames: &self.frames,
-            props: &self.props,
+    /// The complaint about the last of the first `nodes` nodes.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn stop(&self, nodes: usize, what: What, why: Why, value: u64) -> Stop {
+        self.way.stop(Wrong {
+            what,
+            why,
+            nodes,
+            value,
         })
     }
+}
+
+/// The beginning of `text`, up to but not including `end`.
+#[inline(never)]
+pub(super) fn until(text: &[u8], end: u8) -> &[u8] {
+    text.split(|byte| *byte == end).next().unwrap_or_default()
+}
+
+/// The name without its unit address.
+fn base_name(name: &str) -> &[u8] {
+    until(name.as_bytes(), b'@')
 }

@@ -1,82 +1,52 @@
 //! The generic timer's interrupts (bindings/timer/arm,arch_timer.yaml).
 
 use super::TimerIrqs;
-use super::error::{FdtError, NodePath, Problem};
-use super::header::be32;
-use super::machine::once;
-use super::model::Models;
-use super::node::{Node, Prop};
+use super::cells::number;
+use super::error::{Stop, Why};
+use super::node::{Prop, Walk};
 
 /// What the first four interrupts are for, where the tree gives them names.
-const NAMES: [&str; 4] = ["sec-phys", "phys", "virt", "hyp-phys"];
+const NAMES: &[u8] = b"sec-phys\0phys\0virt\0hyp-phys\0";
 /// The first cell of an interrupt that is private to a processor (bindings/interrupt-controller/arm,gic-v3.yaml).
-const PPI: u32 = 1;
+const PPI: u64 = 1;
 
-/// What is known of the timer so far. The interrupts wait until the GIC has said how wide they are.
-#[derive(Default)]
-pub(super) struct Timer<'dt> {
-    seen: bool,
-    found: Option<(NodePath, &'dt [u8])>,
-}
-
-impl<'dt> Timer<'dt> {
-    /// Looks at an enabled node.
-    pub(super) fn node(&mut self, node: &Node<'_, 'dt>, models: &Models) -> Result<(), FdtError> {
-        if !models.timer {
-            return Ok(());
-        }
-        once(&mut self.seen, node, "timer")?;
-        if node.get(Prop::InterruptNames).is_some() {
-            let mut names = node.strings(Prop::InterruptNames)?;
-            if !NAMES
-                .iter()
-                .all(|name| names.next() == Some(name.as_bytes()))
-            {
-                let problem = Problem::Not("sec-phys, phys, virt, hyp-phys");
-                return Err(node.wrong(Prop::InterruptNames, problem));
-            }
-        }
-        self.found = Some((node.path(), node.need(Prop::Interrupts)?));
-        Ok(())
+/// Reads the node of the timer, where each interrupt has `entry` bytes.
+pub(super) fn read(node: &Walk<'_, '_>, entry: usize) -> Result<TimerIrqs, Stop> {
+    if node
+        .get(Prop::InterruptNames)
+        .is_some_and(|names| !names.starts_with(NAMES))
+    {
+        return Err(node.wrong(Prop::InterruptNames, Why::NotNames, 0));
     }
-
-    /// The four interrupts, where each has so many cells.
-    pub(super) fn finish(&self, cells: usize) -> Result<TimerIrqs, FdtError> {
-        let what = "enabled timer (arm,armv8-timer)";
-        let (node, bytes) = self.found.ok_or(FdtError::Missing { what })?;
-        let name = Prop::Interrupts.name();
-        let wrong = |problem| FdtError::Property {
-            node,
-            name,
-            problem,
-        };
-        let entry = cells.saturating_mul(4);
-        if entry == 0 || !bytes.len().is_multiple_of(entry) || bytes.len() / entry < NAMES.len() {
-            return Err(wrong(Problem::Length(bytes.len())));
-        }
-        let mut intids = [0; 4];
-        for (n, cells) in bytes.chunks_exact(entry).take(NAMES.len()).enumerate() {
-            let (kind, number) = (be32(cells, 0).unwrap_or(0), be32(cells, 4).unwrap_or(0));
-            if kind != PPI {
-                return Err(wrong(Problem::Not("a list of PPIs")));
-            }
-            if number >= 16 {
-                return Err(wrong(Problem::Value(u64::from(number))));
-            }
-            let intid = number.saturating_add(16);
-            if intids.contains(&intid) {
-                return Err(wrong(Problem::Taken(u64::from(number))));
-            }
-            if let Some(slot) = intids.get_mut(n) {
-                *slot = intid;
-            }
-        }
-        let [secure, phys, virt, hyp] = intids;
-        Ok(TimerIrqs {
-            secure,
-            phys,
-            virt,
-            hyp,
-        })
+    let bytes = node.need(Prop::Interrupts)?;
+    let wrong = |why, value| Err(node.wrong(Prop::Interrupts, why, value));
+    let mut intids = [0; 4];
+    if !bytes.len().is_multiple_of(entry) || bytes.len() / entry < intids.len() {
+        return wrong(Why::Length, bytes.len() as u64);
     }
+    for (n, cells) in bytes.chunks_exact(entry).take(4).enumerate() {
+        // Two cells: what kind of interrupt, and which of them.
+        let said = number(cells.get(..8).unwrap_or_default());
+        let ppi = said & 0xffff_ffff;
+        if said >> 32 != PPI {
+            return wrong(Why::NotPpis, 0);
+        }
+        if ppi >= 16 {
+            return wrong(Why::Value, ppi);
+        }
+        let intid = 16 + u32::try_from(ppi).unwrap_or(0);
+        if !intids.iter().all(|other| *other != intid) {
+            return wrong(Why::Taken, ppi);
+        }
+        if let Some(slot) = intids.get_mut(n) {
+            *slot = intid;
+        }
+    }
+    let [secure, phys, virt, hyp] = intids;
+    Ok(TimerIrqs {
+        secure,
+        phys,
+        virt,
+        hyp,
+    })
 }

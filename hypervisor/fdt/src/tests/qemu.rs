@@ -74,7 +74,7 @@ fn sixty_four_processors_in_two_clusters_and_gicr_ranges_and_not_more() {
     let many = read_bytes(fixture!("qemu-10.0-smp200")).unwrap_err();
     let said = many.to_string();
     assert!(
-        said.ends_with("reg has more entries than the 64 there is room for"),
+        said.ends_with("reg has more entries than there is room for: 0x40"),
         "{said}"
     );
 }
@@ -120,7 +120,7 @@ fn a_machine_without_el2_calls_psci_by_hvc() {
 fn gicv2_is_refused_in_words() {
     for bytes in [&fixture!("qemu-7.2-gicv2")[..], fixture!("qemu-10.0-gicv2")] {
         let said = read_bytes(bytes).unwrap_err().to_string();
-        let wanted = "device tree: EL2 needs a GICv3; this machine has arm,cortex-a15-gic";
+        let wanted = "device tree: arm,cortex-a15-gic is what this machine has; EL2 needs a GICv3";
         assert_eq!(said, wanted);
     }
 }
@@ -133,6 +133,6 @@ fn a_secure_world_is_not_ours() {
         fixture!("qemu-10.0-secure"),
     ] {
         let said = read_bytes(bytes).unwrap_err().to_string();
-        assert!(said.contains("PSCI"), "{said}");
+        assert!(said.contains("psci"), "{said}");
     }
 }
