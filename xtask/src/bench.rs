@@ -10,6 +10,7 @@ mod machines;
 mod parse;
 mod rows;
 mod table;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ use self::judge::{Figure, Scope, Verdict};
 use self::machines::{
     BENCH, BENCH_ONE_LANE, BOOT, BOOT_MIB, CONTENDED, CPU, Rig, SHARED, Seen, run,
 };
+use self::trace::Traced;
 use crate::build::{self, Profile};
 use crate::cli::BenchArgs;
 use crate::project::Project;
@@ -77,6 +79,7 @@ struct Machines {
     exits: Vec<Launch>,
     boot: Launch,
     linux: Option<linux::Machines>,
+    traced: Vec<Traced>,
 }
 
 impl Machines {
@@ -87,6 +90,7 @@ impl Machines {
                 exits: vec![rig.prepare("bench", BENCH_ONE_LANE, 1)?],
                 boot,
                 linux: None,
+                traced: Vec::new(),
             });
         }
         let exits = [
@@ -102,6 +106,7 @@ impl Machines {
             exits: exits.into_iter().collect::<anyhow::Result<_>>()?,
             boot,
             linux: linux.ok(),
+            traced: trace::prepare(rig)?,
         })
     }
 }
@@ -134,6 +139,12 @@ fn measure(machines: Machines, text_rodata: u64) -> anyhow::Result<Vec<Figure>> 
     figures.push(Figure::new(rows::SIZE, text_rodata));
     if let Some(mut linux) = machines.linux {
         figures.extend(linux::measure(&mut linux)?);
+    }
+    for mut traced in machines.traced {
+        let rows = traced.run()?;
+        figures
+            .iter_mut()
+            .for_each(|figure| figure.traced_as(&rows));
     }
     Ok(figures)
 }

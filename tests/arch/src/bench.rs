@@ -1,6 +1,9 @@
 //! The measured sequences. Each reads CNTVCT around the thing itself, in one asm block, so that no compiler stands in between.
 //!
 //! Under `-icount shift=0` with a 1 GHz counter one tick is one instruction; with a slower counter the caller scales.
+//!
+//! Hints that no CPU knows, and that hence do nothing, mark these spans for who traces the machine from outside: 112 before one, 113
+//! behind it, 114 before the row that says what it was. They lie outside the spans and cost them nothing.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,6 +34,7 @@ macro_rules! looped {
             unsafe {
                 asm!(
                     "isb",
+                    "hint #112",
                     "mrs {before}, cntvct_el0",
                     "2:",
                     $($op,)+
@@ -38,6 +42,7 @@ macro_rules! looped {
                     "cmp x21, x22",
                     "b.ne 2b",
                     "mrs {after}, cntvct_el0",
+                    "hint #113",
                     before = out(reg) before,
                     after = lateout(reg) after,
                     inout("x21") 0u64 => _,
@@ -120,6 +125,7 @@ pub fn sgi_self_roundtrip(n: u64) -> u64 {
             "mrs {before}, cntvct_el0",
             "2:",
             "str xzr, [x11]",
+            "hint #112",
             "msr S3_0_C12_C11_5, x13",
             "3: ldr x0, [x11]",
             "cbz x0, 3b",
@@ -150,6 +156,7 @@ pub fn timer_lateness(ahead: u64, sleep: bool) -> u64 {
     unsafe {
         asm!(
             "str xzr, [x11]",
+            "hint #112",
             "mrs {deadline}, cntvct_el0",
             "add {deadline}, {deadline}, {ahead}",
             "msr cntv_cval_el0, {deadline}",
@@ -256,6 +263,7 @@ pub fn ipi_oneway(sleep: bool, pause: u64) -> u64 {
             "subs {stamp}, {stamp}, #1",
             "b.ne 2b",
             "dsb sy",
+            "hint #112",
             "mrs {before}, cntvct_el0",
             ".rept {padding}",
             "nop",
@@ -291,6 +299,7 @@ pub fn cpu_on_first_instruction() -> u64 {
     unsafe {
         asm!(
             "dsb sy",
+            "hint #112",
             "mrs {before}, cntvct_el0",
             ".rept {padding}",
             "nop",
@@ -314,6 +323,12 @@ pub fn cpu_on_first_instruction() -> u64 {
     }
     smp::wait_off(1);
     stamp.wrapping_sub(before)
+}
+
+/// Marks that a row is said next.
+pub fn row() {
+    // SAFETY: a hint that does nothing.
+    unsafe { asm!("hint #114", options(nomem, nostack, preserves_flags)) }
 }
 
 /// The bench vectors, in place while this lives.

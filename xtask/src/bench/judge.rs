@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::baseline::Baseline;
 use super::rows::{self, Needs, ROWS, Unit};
+use super::trace::Work;
+use crate::say;
 
 /// A figure may grow by so many percent over the baseline.
 const GROWTH: u64 = 2;
@@ -19,6 +21,8 @@ pub struct Figure {
     pub value: u64,
     /// Of a ratio: the instructions under XDV, and without.
     pub of: Option<(u64, u64)>,
+    /// Of an operation: what EL2 does in it besides.
+    pub work: Option<Work>,
 }
 
 impl Figure {
@@ -28,6 +32,21 @@ impl Figure {
             name: name.to_owned(),
             value,
             of: None,
+            work: None,
+        }
+    }
+
+    /// Takes over what was seen of it in a traced machine.
+    pub fn traced_as(&mut self, traced: &[Self]) {
+        let Some(traced) = traced.iter().find(|traced| traced.name == self.name) else {
+            return;
+        };
+        self.work = traced.work;
+        if self.value.abs_diff(traced.value) > self.value / 4 {
+            say::note(&format!(
+                "{}: {}, but {} where it is traced; its sysreg, barrier and tlb may be of another path",
+                self.name, self.value, traced.value
+            ));
         }
     }
 
@@ -38,6 +57,7 @@ impl Figure {
             name: name.to_owned(),
             value: u64::try_from(exact).unwrap_or(u64::MAX),
             of: Some((under_xdv, bare)),
+            work: None,
         }
     }
 }
@@ -158,6 +178,10 @@ pub fn all(figures: &[Figure], baseline: Option<&Baseline>, scope: Scope) -> Vec
             verdicts.push(Verdict::Better(figure.name.clone()));
         }
     }
+    if let Some(baseline) = baseline {
+        let traced = figures.iter().filter(|_| scope.interrupts);
+        verdicts.extend(traced.flat_map(|figure| work(figure, baseline)));
+    }
     let promised = baseline
         .into_iter()
         .flat_map(Baseline::names)
@@ -168,6 +192,26 @@ pub fn all(figures: &[Figure], baseline: Option<&Baseline>, scope: Scope) -> Vec
             .map(|name| Verdict::Vanished(name.clone())),
     );
     verdicts
+}
+
+/// Judges what EL2 does in an operation besides executing instructions.
+fn work(figure: &Figure, baseline: &Baseline) -> Vec<Verdict> {
+    let Some(before) = baseline.work(&figure.name) else {
+        return Vec::new();
+    };
+    let Some(now) = figure.work else {
+        return vec![Verdict::Vanished(format!("{}, traced", figure.name))];
+    };
+    let parts = now.parts().into_iter().zip(before.parts());
+    let judged = parts.filter_map(|((part, now), (_, before))| {
+        let name = format!("{}, {part}", figure.name);
+        if grown(before, now) {
+            Some(Verdict::Grown(name, now, before))
+        } else {
+            grown(now, before).then_some(Verdict::Better(name))
+        }
+    });
+    judged.collect()
 }
 
 fn grown(before: u64, after: u64) -> bool {
@@ -185,7 +229,14 @@ fn one(figure: &Figure) -> Value {
     let limit = row.and_then(|row| row.limit);
     match row.map_or(Unit::Count, |row| row.unit) {
         Unit::Count => {
-            json!({"name": figure.name, "instructions": figure.value, "limit": limit})
+            let mut op = Map::new();
+            op.insert("name".to_owned(), json!(figure.name));
+            op.insert("instructions".to_owned(), json!(figure.value));
+            op.insert("limit".to_owned(), json!(limit));
+            for (part, count) in figure.work.iter().flat_map(Work::parts) {
+                op.insert(part.to_owned(), json!(count));
+            }
+            Value::Object(op)
         }
         Unit::Ratio => {
             let (under_xdv, bare) = figure.of.unzip();
@@ -331,6 +382,34 @@ mod tests {
         assert_eq!(
             all(&figures(&[("eoi", 4)]), Some(&before), Scope::ALL),
             [Verdict::Vanished(rows::LINUX.to_owned())]
+        );
+    }
+
+    #[test]
+    fn one_barrier_more_is_too_many() {
+        let traced = |sysreg, barrier| {
+            let mut figure = Figure::new("sgi_write", 114);
+            figure.work = Some(Work {
+                sysreg,
+                barrier,
+                tlb: 0,
+            });
+            figure
+        };
+        let before = Baseline::of(&[traced(90, 2)], "10.0.2", "c");
+        let judged = |now: Figure, scope| all(&[now], Some(&before), scope);
+        assert_eq!(judged(traced(91, 2), Scope::ALL), []);
+        let grown = Verdict::Grown("sgi_write, barrier".to_owned(), 3, 2);
+        assert_eq!(judged(traced(90, 3), Scope::ALL), [grown]);
+        let better = Verdict::Better("sgi_write, barrier".to_owned());
+        assert_eq!(judged(traced(90, 1), Scope::ALL), [better]);
+        let vanished = Verdict::Vanished("sgi_write, traced".to_owned());
+        let untraced = Figure::new("sgi_write", 114);
+        assert_eq!(judged(untraced.clone(), Scope::ALL), [vanished]);
+        assert_eq!(judged(untraced, SYNC), []);
+        assert_eq!(
+            json(&[traced(90, 2)], "10.0.2", "c")["ops"].to_string(),
+            r#"[{"barrier":2,"instructions":114,"limit":130,"name":"sgi_write","sysreg":90,"tlb":0}]"#
         );
     }
 

@@ -49,6 +49,33 @@ pub const BOOT_MIB: u64 = 4;
 /// The machine of the row `el2_entry_to_first_guest`.
 pub const BOOT: &str = "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\nmemory = \"4M\"\nlanes = { count = 1, dedicated = true }\n";
 
+/// The machines that are traced, with how often each does an operation.
+pub const TRACED: [(&str, &str, u64); 3] = [
+    ("bench-trace", TRACE, 80),
+    ("bench-trace-shared", TRACE_SHARED, 20),
+    ("bench-trace-contended", TRACE_CONTENDED, 9),
+];
+/// Those above with little memory and few operations: every instruction of EL2 is a line.
+const TRACE: &str = "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\ncmdline = \"count=80\"\nmemory = \"4M\"\nlanes = { count = 2, dedicated = true }\n";
+const TRACE_SHARED: &str = "[[guest]]\nname = \"bench\"\nkernel = \"test:bench\"\ncmdline = \"rows=shared count=20\"\nmemory = \"4M\"\nlanes = 2\n";
+const TRACE_CONTENDED: &str = r#"
+[[guest]]
+name = "bench"
+kernel = "test:bench"
+cmdline = "rows=contended count=9 after_ms=3"
+memory = "4M"
+lanes = 2
+budget = "50%"
+period = "1ms"
+
+[[guest]]
+name = "other"
+kernel = "test:bench"
+cmdline = "rows=none run_ms=60"
+memory = "4M"
+lanes = 2
+"#;
+
 /// What every machine of the bench has in common.
 pub struct Rig<'a> {
     /// Where things are.

@@ -10,6 +10,9 @@ pub fn render(figures: &[Figure], baseline: Option<&Baseline>) -> String {
     let heading = [
         "operation",
         "XDV",
+        "sysreg",
+        "barrier",
+        "tlb",
         "limit",
         "dream",
         "baseline",
@@ -20,16 +23,11 @@ pub fn render(figures: &[Figure], baseline: Option<&Baseline>) -> String {
         "KVM 6.1 VHE",
     ];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
-    let value_of = |name: &str| {
-        figures
-            .iter()
-            .find(|figure| figure.name == name)
-            .map(|figure| figure.value)
-    };
+    let figure_of = |name: &str| figures.iter().find(|figure| figure.name == name);
     lines.extend(
         ROWS.iter()
-            .filter(|row| row.limit.is_some() || value_of(row.name).is_some())
-            .map(|row| line(row, value_of(row.name), baseline)),
+            .filter(|row| row.limit.is_some() || figure_of(row.name).is_some())
+            .map(|row| line(row, figure_of(row.name), baseline)),
     );
     let unknown = figures
         .iter()
@@ -37,10 +35,12 @@ pub fn render(figures: &[Figure], baseline: Option<&Baseline>) -> String {
     lines.extend(unknown.map(|figure| vec![figure.name.clone(), figure.value.to_string()]));
     let mut text = say::table(&lines);
     text.push_str("Instructions (ratios to bare EL1 for Linux, bytes for the last row), loop overhead included; no speculation mitigations, as this CPU asks for none.\n");
+    text.push_str("sysreg, barrier, tlb: accesses to system registers, barriers, operations on TLBs and caches that EL2 executes in one operation.\n");
     text
 }
 
-fn line(row: &Row, value: Option<u64>, baseline: Option<&Baseline>) -> Vec<String> {
+fn line(row: &Row, figure: Option<&Figure>, baseline: Option<&Baseline>) -> Vec<String> {
+    let value = figure.map(|figure| figure.value);
     let cell = |value: Option<u64>| {
         value.map_or_else(|| "-".to_owned(), |value| rows::shown(row.name, value))
     };
@@ -50,9 +50,13 @@ fn line(row: &Row, value: Option<u64>, baseline: Option<&Baseline>) -> Vec<Strin
     let mut cells = vec![
         row.name.to_owned(),
         format!("{}{}", cell(value), if over { " !" } else { "" }),
-        cell(row.limit),
-        cell(row.dream),
     ];
+    let work = figure.and_then(|figure| figure.work);
+    cells.extend(match work {
+        Some(work) => work.parts().map(|(_, count)| count.to_string()),
+        None => [(); 3].map(|()| "-".to_owned()),
+    });
+    cells.extend([cell(row.limit), cell(row.dream)]);
     cells.push(cell(baseline.and_then(|baseline| baseline.value(row.name))));
     cells.extend(row.peers.iter().map(|peer| cell(*peer)));
     cells
@@ -61,12 +65,19 @@ fn line(row: &Row, value: Option<u64>, baseline: Option<&Baseline>) -> Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::trace::Work;
 
     #[test]
     fn what_is_over_its_limit_is_marked_and_what_is_missing_is_a_dash() {
-        let text = render(&[Figure::new("hvc_psci_version", 81)], None);
+        let mut figure = Figure::new("hvc_psci_version", 81);
+        figure.work = Some(Work {
+            sysreg: 5,
+            barrier: 1,
+            tlb: 0,
+        });
+        let text = render(&[figure], None);
         assert!(
-            text.contains("hvc_psci_version          81 !  80"),
+            text.contains("hvc_psci_version          81 !  5       1        0    80"),
             "{text}"
         );
         assert!(
