@@ -93,7 +93,7 @@ fn every_system_register_is_offered_or_undefined() -> anyhow::Result<()> {
 #[test]
 fn calls_are_refused_or_answered_and_nothing_else_changes() -> anyhow::Result<()> {
     for point in matrix::points(&[Point::of("cortex-a57")]) {
-        pair(&point.machine(&config("calls")).seconds(180), 11)?;
+        pair(&point.machine(&config("calls")).seconds(180), 12)?;
     }
     Ok(())
 }

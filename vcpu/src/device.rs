@@ -73,7 +73,7 @@ pub(crate) fn write(
 /// Moves what was typed ([`Machine::input`]) into the UART, as far as it has room; the rest follows as the guest
 /// reads. Called after an input by whoever has a lane of the machine.
 pub fn console_input(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
-    uart(vcpu, hw, |_| ());
+    uart(vcpu, hw, &mut |_| ());
 }
 
 /// Looks at the real-time clock's alarm: to be called by any lane of the machine once the counter has reached
@@ -81,7 +81,9 @@ pub fn console_input(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
 pub fn tick(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
     let alarm = vcpu.machine.next_alarm();
     if alarm.is_some_and(|alarm| alarm <= hw.count()) {
-        rtc(vcpu, hw, |rtc, now| rtc.advance(now));
+        rtc(vcpu, hw, &mut |rtc, now| {
+            rtc.advance(now);
+        });
     }
 }
 
@@ -89,7 +91,11 @@ pub fn tick(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
 
 #[inline(never)]
 fn uart_read(vcpu: &mut Vcpu, offset: u64, bytes: u32, hw: &mut impl Hardware) -> u64 {
-    uart(vcpu, hw, |console| console.uart.read(offset, bytes))
+    let mut value = 0;
+    uart(vcpu, hw, &mut |console| {
+        value = console.uart.read(offset, bytes);
+    });
+    value
 }
 
 #[inline(never)]
@@ -100,12 +106,12 @@ fn uart_write(
     hw: &mut impl Hardware,
     lines: &mut impl Lines,
 ) {
-    let begun = uart(vcpu, hw, |console| {
-        let Some(byte) = console.uart.write(offset, value) else {
-            return false;
-        };
-        console.line.push(byte, &mut |text: &str| lines.line(text));
-        console.begins()
+    let mut begun = false;
+    uart(vcpu, hw, &mut |console| {
+        if let Some(byte) = console.uart.write(offset, value) {
+            console.line.push(byte, &mut |text: &str| lines.line(text));
+            begun = console.begins();
+        }
     });
     if begun {
         vcpu.machine.console_begun(hw.count(), hw.frequency());
@@ -114,54 +120,54 @@ fn uart_write(
 
 #[inline(never)]
 fn rtc_read(vcpu: &mut Vcpu, offset: u64, bytes: u32, hw: &mut impl Hardware) -> u64 {
-    rtc(vcpu, hw, |rtc, now| rtc.read(offset, bytes, now))
+    let mut value = 0;
+    rtc(vcpu, hw, &mut |rtc, now| {
+        value = rtc.read(offset, bytes, now);
+    });
+    value
 }
 
 #[inline(never)]
 fn rtc_write(vcpu: &mut Vcpu, offset: u64, bytes: u32, value: u64, hw: &mut impl Hardware) {
-    rtc(vcpu, hw, |rtc, now| rtc.write(offset, bytes, value, now));
+    rtc(vcpu, hw, &mut |rtc, now| {
+        rtc.write(offset, bytes, value, now);
+    });
 }
 
 /// An access to the UART. Room that it made is filled at once, with what was typed ahead.
-#[inline(always)]
-fn uart<R>(vcpu: &mut Vcpu, hw: &mut impl Hardware, access: impl FnOnce(&mut Console) -> R) -> R {
+#[inline(never)]
+fn uart(vcpu: &mut Vcpu, hw: &mut impl Hardware, access: &mut dyn FnMut(&mut Console)) {
     let machine = vcpu.machine;
-    let (done, changed) = {
+    let changed = {
         let console = &mut *machine.console.lock();
         let before = console.uart.line();
-        let done = access(console);
-        (done, machine.settle_uart(&mut console.uart) != before)
+        access(console);
+        machine.settle_uart(&mut console.uart) != before
     };
     if changed {
         set_line(vcpu, PL011_SPI, hw);
     }
-    done
 }
 
 /// An access to the real-time clock.
-#[inline(always)]
-fn rtc<R>(
-    vcpu: &mut Vcpu,
-    hw: &mut impl Hardware,
-    access: impl FnOnce(&mut Pl031, Moment) -> R,
-) -> R {
+#[inline(never)]
+fn rtc(vcpu: &mut Vcpu, hw: &mut impl Hardware, access: &mut dyn FnMut(&mut Pl031, Moment)) {
     let machine = vcpu.machine;
     let now = Moment {
         count: hw.count(),
         frequency: hw.frequency(),
     };
-    let (done, changed) = {
+    let changed = {
         let rtc = &mut *machine.rtc.lock();
         let before = rtc.line();
-        let done = access(rtc, now);
+        access(rtc, now);
         let alarm = rtc.alarm(now.frequency).unwrap_or(u64::MAX);
         machine.alarm.store(alarm, Ordering::Release);
-        (done, rtc.line() != before)
+        rtc.line() != before
     };
     if changed {
         set_line(vcpu, PL031_SPI, hw);
     }
-    done
 }
 
 /// How often a changed interrupt line is looked at again: only another lane that changes it at the same

@@ -68,6 +68,26 @@ pub struct Console {
     watch: Watch,
 }
 
+impl Console {
+    /// Takes bytes up to the first that ends a line, or all; how many. A line on the real port takes long, and between
+    /// two of them the caller has others to serve.
+    pub fn write(&mut self, bytes: &[u8], emit: &mut dyn FnMut(&str)) -> usize {
+        let mut taken = 0;
+        for byte in bytes {
+            let mut ended = false;
+            self.line.push(*byte, &mut |text: &str| {
+                emit(text);
+                ended = true;
+            });
+            taken += 1;
+            if ended {
+                break;
+            }
+        }
+        taken
+    }
+}
+
 impl Machine {
     /// A machine with this many lanes (1 to 8) and this much RAM, as it is before anything has run.
     #[must_use]

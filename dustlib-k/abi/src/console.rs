@@ -8,6 +8,9 @@ pub const MAX_LEN: u64 = 4096;
 /// A request to print bytes. `x1` = guest physical address of the first byte, `x2` = length, at
 /// most [`MAX_LEN`]. The answer: `x0` = status, `x1` = bytes taken.
 ///
+/// Success does not mean that all were taken. EL2 stops behind the first byte that ends a line, or sooner, since a line may
+/// take long to print; of a text that is not empty it takes at least one. The caller goes on with the rest.
+///
 /// The bytes may be any: EL2 shows what is not printable escaped, ends an unfinished line only when
 /// its newline arrives or the machine ends, and puts the guest's name before each line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -25,17 +25,26 @@ pub fn by_hypercall() -> bool {
     BY_HYPERCALL.load(Relaxed)
 }
 
+/// Asks XDV to take bytes; how many it took, if it did.
+#[must_use]
+pub fn write(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.len().min(4096);
+    let [status, taken, ..] = call::hvc([
+        id::CONSOLE_WRITE,
+        memory::address_of(bytes.as_ptr()),
+        u64::try_from(length).ok()?,
+        0,
+    ]);
+    let taken = usize::try_from(taken).ok()?;
+    (status == 0 && taken <= length).then_some(taken)
+}
+
 /// Sends bytes as they are.
 pub fn send(bytes: &[u8]) {
     if by_hypercall() {
-        for piece in bytes.chunks(4096) {
-            let length = u64::try_from(piece.len()).unwrap_or(0);
-            let _ = call::hvc([
-                id::CONSOLE_WRITE,
-                memory::address_of(piece.as_ptr()),
-                length,
-                0,
-            ]);
+        let mut rest = bytes;
+        while let Some(taken) = write(rest).filter(|taken| *taken != 0) {
+            rest = rest.get(taken..).unwrap_or_default();
         }
     } else {
         for byte in bytes {

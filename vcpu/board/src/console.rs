@@ -60,7 +60,7 @@ impl LineBuffer {
 
     /// Takes one byte; calls `emit` with each line that is finished by it, without its line feed.
     #[inline]
-    pub fn push(&mut self, byte: u8, emit: &mut impl FnMut(&str)) {
+    pub fn push(&mut self, byte: u8, emit: &mut dyn FnMut(&str)) {
         if !self.push_plain(byte) {
             self.push_special(byte, emit);
         }
@@ -90,7 +90,7 @@ impl LineBuffer {
     }
 
     /// Shows what has come of an unfinished line, if anything: the guest ended, or was silent for long.
-    pub fn flush(&mut self, emit: &mut impl FnMut(&str)) {
+    pub fn flush(&mut self, emit: &mut dyn FnMut(&str)) {
         self.settle(emit);
         if self.length != 0 {
             self.end_line(emit);
@@ -122,7 +122,7 @@ impl LineBuffer {
 
     #[cold]
     #[inline(never)]
-    fn push_special(&mut self, byte: u8, emit: &mut impl FnMut(&str)) {
+    fn push_special(&mut self, byte: u8, emit: &mut dyn FnMut(&str)) {
         match byte {
             b'\n' => {
                 self.carriage = false;
@@ -152,7 +152,7 @@ impl LineBuffer {
     }
 
     /// A byte of a character outside ASCII.
-    fn push_foreign(&mut self, byte: u8, emit: &mut impl FnMut(&str)) {
+    fn push_foreign(&mut self, byte: u8, emit: &mut dyn FnMut(&str)) {
         if self.partial_length != 0 && !matches!(byte, 0x80..=0xbf) {
             self.settle_partial(emit);
         }
@@ -177,20 +177,20 @@ impl LineBuffer {
         }
     }
 
-    fn settle(&mut self, emit: &mut impl FnMut(&str)) {
+    fn settle(&mut self, emit: &mut dyn FnMut(&str)) {
         self.settle_carriage(emit);
         self.settle_partial(emit);
     }
 
     /// A carriage return without a line feed would overwrite what is shown.
-    fn settle_carriage(&mut self, emit: &mut impl FnMut(&str)) {
+    fn settle_carriage(&mut self, emit: &mut dyn FnMut(&str)) {
         if core::mem::take(&mut self.carriage) {
             self.escape(b'\r', emit);
         }
     }
 
     /// Bytes that turned out not to be a character, or not one to show.
-    fn settle_partial(&mut self, emit: &mut impl FnMut(&str)) {
+    fn settle_partial(&mut self, emit: &mut dyn FnMut(&str)) {
         let partial = self.partial;
         let length = core::mem::take(&mut self.partial_length);
         for byte in partial.iter().take(length) {
@@ -198,12 +198,12 @@ impl LineBuffer {
         }
     }
 
-    fn escape(&mut self, byte: u8, emit: &mut impl FnMut(&str)) {
+    fn escape(&mut self, byte: u8, emit: &mut dyn FnMut(&str)) {
         self.append(&[b'\\', b'x', hex(byte >> 4), hex(byte & 0xf)], emit);
     }
 
     /// Adds an item that must not be torn apart, ending the line first if it does not fit.
-    fn append(&mut self, item: &[u8], emit: &mut impl FnMut(&str)) {
+    fn append(&mut self, item: &[u8], emit: &mut dyn FnMut(&str)) {
         if self.length + item.len() > LINE_MAX {
             self.end_line(emit);
         }
@@ -218,7 +218,7 @@ impl LineBuffer {
         }
     }
 
-    fn end_line(&mut self, emit: &mut impl FnMut(&str)) {
+    fn end_line(&mut self, emit: &mut dyn FnMut(&str)) {
         let bytes = self.text.get(..self.length).unwrap_or(&[]);
         // Only whole characters were appended.
         emit(core::str::from_utf8(bytes).unwrap_or("\\?"));

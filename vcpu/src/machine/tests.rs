@@ -41,3 +41,26 @@ fn the_number_of_lanes_is_the_same_for_all_devices() {
         );
     }
 }
+
+#[test]
+fn a_write_stops_behind_the_line_that_it_ends() {
+    let machine = machine(1);
+    let console = &mut *machine.console.lock();
+    let mut shown = std::vec::Vec::new();
+    let mut write = |bytes: &[u8]| {
+        let emit = &mut |text: &str| shown.push(text.len());
+        console.write(bytes, emit)
+    };
+    assert_eq!(write(b""), 0);
+    assert_eq!(write(b"abc"), 3);
+    assert_eq!(write(b"d\nef\n"), 2);
+    assert_eq!(write(b"ef\n"), 3);
+    assert_eq!(write(&[b'x'; 4096]), 256);
+    assert_eq!(
+        write(b"\n\n"),
+        2,
+        "the end of the line that was cut is silent"
+    );
+    assert_eq!(write(&[7; 4096]), 64, "four characters each");
+    assert_eq!(shown, [4, 2, 256, 0, 256]);
+}

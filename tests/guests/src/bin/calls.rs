@@ -380,6 +380,42 @@ fn racing(score: &mut Score, lanes: usize, rounds: u64) {
     );
 }
 
+/// CONSOLE_WRITE takes what ends one line, 256 bytes at most, and nothing from where no RAM is.
+fn console(score: &mut Score) {
+    let mut case = score.case("calls-console");
+    if !tests_arch::console::by_hypercall() {
+        return;
+    }
+    let mut takes = |bytes: &[u8], expected: usize| {
+        let taken = tests_arch::console::write(bytes);
+        let length = bytes.len();
+        case.check(
+            taken == Some(expected),
+            format_args!("{taken:?} of {length} taken, not {expected}"),
+        );
+    };
+    takes(b"", 0);
+    takes(b"one\ntwo\n", 4);
+    takes(b"\n\n\n", 1);
+    takes(b"text without an end", 19);
+    takes(&[b'-'; 300], 237);
+    takes(b"\x1b\n", 2);
+    takes(&[0x1b; 4096], 64);
+    for [address, length] in [
+        [0x0900_0000, 1],
+        [0x4000_0000 - 1, 2],
+        [0x4000_0000, 4097],
+        [u64::MAX - 1, 4],
+        [1 << 48, 16],
+    ] {
+        let [x0, x1, ..] = call::hvc([id::CONSOLE_WRITE, address, length, 0]);
+        case.check(
+            status(x0) == INVALID_PARAMETERS,
+            format_args!("{length} bytes at {address:#x}: {x0:#x}, {x1:#x}"),
+        );
+    }
+}
+
 fn main(fdt: &'static [u8]) -> u32 {
     let line = tree::command_line(fdt);
     let rounds = tree::option(line, "rounds")
@@ -392,6 +428,7 @@ fn main(fdt: &'static [u8]) -> u32 {
     functions(&mut score);
     truncation(&mut score);
     psci(&mut score);
+    console(&mut score);
     suspend(&mut score);
     racing(&mut score, lanes, rounds);
     cpu_on(&mut score, lanes);
