@@ -88,20 +88,23 @@ mod mdscr {
 
 impl DebugState {
     /// A lane that has just started: nothing armed. The OS lock is set by a cold reset (Arm ARM D24.3.26).
-    pub const RESET: Self = Self {
-        breakpoints: [Pair {
-            value: 0,
-            control: 0,
-        }; MAX],
-        watchpoints: [Pair {
-            value: 0,
-            control: 0,
-        }; MAX],
-        armed: 0,
-        mdscr: 0,
-        os_lock: true,
-        claim: 0,
-    };
+    #[must_use]
+    pub const fn reset() -> Self {
+        Self {
+            breakpoints: [Pair {
+                value: 0,
+                control: 0,
+            }; MAX],
+            watchpoints: [Pair {
+                value: 0,
+                control: 0,
+            }; MAX],
+            armed: 0,
+            mdscr: 0,
+            os_lock: true,
+            claim: 0,
+        }
+    }
 
     /// MDSCR_EL1 as the guest reads it.
     #[must_use]

@@ -83,9 +83,9 @@ impl<'m> Vcpu<'m> {
             gic: LaneGic::new(index),
             trace: Trace::new(),
             refused: Refused::NONE,
-            sysregs: sysreg::Lane::RESET,
-            el1: El1State::RESET,
-            fp: FpState::RESET,
+            sysregs: sysreg::Lane::reset(),
+            el1: El1State::reset(),
+            fp: FpState::reset(),
             serror: None,
         }
     }
@@ -104,9 +104,9 @@ impl<'m> Vcpu<'m> {
         };
         let [x0, ..] = &mut self.context.x;
         *x0 = argument;
-        self.sysregs = sysreg::Lane::RESET;
-        self.el1 = El1State::RESET;
-        self.fp = FpState::RESET;
+        self.sysregs = sysreg::Lane::reset();
+        self.el1 = El1State::reset();
+        self.fp = FpState::reset();
         self.serror = None;
         self.interrupt = NO_INTERRUPT;
     }

@@ -296,9 +296,8 @@ pub fn forget_sibling() {
 
 /// Ends a machine's hold on this CPU: stage 2 off, no virtual interrupt, its timers silent.
 pub fn retire() {
-    let silent = El1State::RESET;
-    load_el1(&silent);
-    load_fp(&FpState::RESET);
+    load_el1(&El1State::reset());
+    load_fp(&FpState::reset());
     debug::clear();
     registers::write_ich_hcr_el2(0);
     HCR_EL2.write(idle_hcr());

@@ -15,7 +15,10 @@ macro_rules! el1_state {
         impl El1State {
             /// The state of a lane that PSCI has just started. Fields that the architecture leaves UNKNOWN at
             /// reset are zero, so that a new guest learns nothing of whoever used them before.
-            pub const RESET: Self = Self { $($field: $reset,)* };
+            #[must_use]
+            pub const fn reset() -> Self {
+                Self { $($field: $reset,)* }
+            }
 
             /// The names of the registers, in the order of the fields.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($field),)*];
@@ -91,7 +94,7 @@ mod tests {
 
     #[test]
     fn reset_has_the_mmu_off_and_the_timers_disabled() {
-        let reset = El1State::RESET;
+        let reset = El1State::reset();
         assert_eq!(reset.sctlr_el1 & 0b1_0000_0000_0101, 0, "M, C and I");
         assert_eq!(reset.sctlr_el1, 0x30d0_0800);
         assert_eq!((reset.cntv_ctl_el0, reset.cntp_ctl_el0), (0, 0));

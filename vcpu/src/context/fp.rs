@@ -13,12 +13,15 @@ pub struct FpState {
 }
 
 impl FpState {
-    /// All zero: nothing of an earlier owner can be seen.
-    pub const RESET: Self = Self {
-        v: [0; 32],
-        fpcr: 0,
-        fpsr: 0,
-    };
+    /// All zero: nothing of an earlier owner can be seen. A function, so that zeros are written and not copied.
+    #[must_use]
+    pub const fn reset() -> Self {
+        Self {
+            v: [0; 32],
+            fpcr: 0,
+            fpsr: 0,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -27,8 +30,8 @@ mod tests {
 
     #[test]
     fn a_new_lane_sees_zeros() {
-        assert!(FpState::RESET.v.iter().all(|v| *v == 0));
-        assert_eq!((FpState::RESET.fpcr, FpState::RESET.fpsr), (0, 0));
+        assert!(FpState::reset().v.iter().all(|v| *v == 0));
+        assert_eq!((FpState::reset().fpcr, FpState::reset().fpsr), (0, 0));
         assert_eq!(size_of::<FpState>(), 528);
     }
 }

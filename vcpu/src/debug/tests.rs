@@ -12,7 +12,7 @@ fn point(kind: Kind, index: usize) -> Point {
 }
 
 fn control(kind: Kind, control: u64) -> u64 {
-    let mut state = DebugState::RESET;
+    let mut state = DebugState::reset();
     state.write(point(kind, 3), Half::Control, control);
     state.hardware(point(kind, 3)).control
 }
@@ -58,7 +58,7 @@ fn nothing_that_names_another_level_or_state_gets_through() {
 
 #[test]
 fn the_hardware_is_told_of_what_changes_for_it_and_of_nothing_else() {
-    let mut state = DebugState::RESET;
+    let mut state = DebugState::reset();
     let first = point(Kind::Breakpoint, 0);
     assert!(
         !state.write(first, Half::Value, 0x1000),
@@ -85,7 +85,7 @@ fn the_hardware_is_told_of_what_changes_for_it_and_of_nothing_else() {
 
 #[test]
 fn the_os_lock_keeps_everything_from_firing() {
-    let mut state = DebugState::RESET;
+    let mut state = DebugState::reset();
     state.set_mdscr(u64::MAX);
     assert_eq!(state.hardware_mdscr(), 1 << 12, "locked by reset");
     assert_eq!(state.os_lock_status(), 0b1010);
@@ -99,7 +99,7 @@ fn the_os_lock_keeps_everything_from_firing() {
 
 #[test]
 fn claim_tags_are_set_and_cleared_one_by_one() {
-    let mut state = DebugState::RESET;
+    let mut state = DebugState::reset();
     state.set_claim(0x1_0f0f);
     assert_eq!(state.claim(), 0x0f);
     state.clear_claim(0xffff_ff05);
@@ -134,7 +134,7 @@ proptest! {
     /// What is armed is what the hardware has, after any writes, and every change was told.
     #[test]
     fn the_hardware_follows(writes in proptest::collection::vec((any::<bool>(), 0..18_usize, any::<bool>(), any::<u64>()), 1..64)) {
-        let mut state = DebugState::RESET;
+        let mut state = DebugState::reset();
         let mut hardware = std::collections::HashMap::new();
         for (breakpoint, index, control, value) in writes {
             let kind = if breakpoint { Kind::Breakpoint } else { Kind::Watchpoint };

@@ -14,7 +14,7 @@ fn regs() -> El1State {
     El1State {
         vbar_el1: VBAR,
         far_el1: 0xdead,
-        ..El1State::RESET
+        ..El1State::reset()
     }
 }
 
@@ -160,7 +160,7 @@ proptest! {
         elr in any::<u64>(), from in any::<u64>(), vbar in any::<u64>(), sctlr in any::<u64>(), far in any::<u64>(),
         two in any::<bool>(),
     ) {
-        let mut regs = El1State { vbar_el1: vbar, sctlr_el1: sctlr, ..El1State::RESET };
+        let mut regs = El1State { vbar_el1: vbar, sctlr_el1: sctlr, ..El1State::reset() };
         let from = Pc { elr, spsr: from };
         let len = if two { InsnLen::Two } else { InsnLen::Four };
         let features = Features { pan: true, ssbs: true, mte: true, nmi: true };

@@ -28,9 +28,9 @@ fn a_started_lane_has_nothing_of_its_former_life() {
     assert_eq!(lane.context.host_sp, 0x1234_0000, "EL2's own");
     assert_eq!(lane.context.x[0], 0xabcd);
     assert_eq!(lane.context.x[1..], [0; 30]);
-    assert_eq!(lane.el1, El1State::RESET);
-    assert_eq!(lane.fp, FpState::RESET);
-    assert_eq!(lane.sysregs, sysreg::Lane::RESET);
+    assert_eq!(lane.el1, El1State::reset());
+    assert_eq!(lane.fp, FpState::reset());
+    assert_eq!(lane.sysregs, sysreg::Lane::reset());
     assert_eq!(lane.interrupt, NO_INTERRUPT);
     assert_eq!(lane.trace.count(), 1, "the report wants the whole story");
 }

@@ -54,7 +54,7 @@ impl Cpu {
             hpfar: 0,
             elr: 0x4008_0000,
             spsr: 0x3c5,
-            el1: El1State::RESET,
+            el1: El1State::reset(),
             other: None,
             count: 0,
             events: Vec::new(),

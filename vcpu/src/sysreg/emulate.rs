@@ -15,9 +15,12 @@ pub struct Lane {
 
 impl Lane {
     /// A lane that has just started.
-    pub const RESET: Self = Self {
-        debug: DebugState::RESET,
-    };
+    #[must_use]
+    pub const fn reset() -> Self {
+        Self {
+            debug: DebugState::reset(),
+        }
+    }
 }
 
 /// What is to be done about a trapped access. Unless it is [`Action::Undefined`], the guest's PC moves past it.

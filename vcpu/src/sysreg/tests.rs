@@ -78,7 +78,7 @@ fn every_access_has_an_answer() {
     for raw in 0..=u16::MAX {
         let reg = SysReg::from_raw(raw);
         for (read, el0) in [(true, false), (false, false), (true, true), (false, true)] {
-            let mut lane = Lane::RESET;
+            let mut lane = Lane::reset();
             let action = emulate(access(reg, read), el0, &ids, &mut lane, &context);
             let listed = lookup(reg).map(|row| row.policy);
             let undef = matches!(action, Action::Undefined(_));
@@ -92,7 +92,7 @@ fn every_access_has_an_answer() {
             if read && !undef {
                 assert!(matches!(action, Action::Value(_, _)), "{reg} {action:?}");
             }
-            let changed = lane != Lane::RESET;
+            let changed = lane != Lane::reset();
             // OSLAR_EL1 and DBGCLAIMCLR_EL1 would change it too, but not from what it is after reset.
             let kept = matches!(
                 listed,
@@ -109,7 +109,7 @@ fn identification_registers_read_as_the_guest_has_them_and_cannot_be_written() {
     for crm in 1..8 {
         for op2 in 0..8 {
             let reg = SysReg::new(3, 0, 0, crm, op2);
-            let mut lane = Lane::RESET;
+            let mut lane = Lane::reset();
             assert_eq!(value(run(&mut lane, reg, None)), ids.get(crm, op2), "{reg}");
             assert!(matches!(run(&mut lane, reg, Some(1)), Action::Undefined(_)));
         }
@@ -118,7 +118,7 @@ fn identification_registers_read_as_the_guest_has_them_and_cannot_be_written() {
 
 #[test]
 fn mdscr_reads_back_and_acts_once_the_os_lock_is_off() {
-    let mut lane = Lane::RESET;
+    let mut lane = Lane::reset();
     let (mdscr, oslar) = (reg("MDSCR_EL1"), reg("OSLAR_EL1"));
     assert_eq!(value(run(&mut lane, mdscr, None)), 0);
     // MDE (15), KDE (13), TDCC (12), SS (0).
@@ -132,7 +132,7 @@ fn mdscr_reads_back_and_acts_once_the_os_lock_is_off() {
 
 #[test]
 fn the_os_lock_locks_and_unlocks() {
-    let mut lane = Lane::RESET;
+    let mut lane = Lane::reset();
     let (oslar, oslsr) = (reg("OSLAR_EL1"), reg("OSLSR_EL1"));
     assert_eq!(
         value(run(&mut lane, oslsr, None)),
@@ -155,7 +155,7 @@ fn the_os_lock_locks_and_unlocks() {
 
 #[test]
 fn gic_registers_are_write_only_and_sre_is_fixed() {
-    let mut lane = Lane::RESET;
+    let mut lane = Lane::reset();
     for (name, register) in [
         ("ICC_SGI0R_EL1", Gic::Sgi0r),
         ("ICC_SGI1R_EL1", Gic::Sgi1r),
@@ -178,7 +178,7 @@ fn gic_registers_are_write_only_and_sre_is_fixed() {
 
 #[test]
 fn set_way_is_handed_on_and_constants_are_constant() {
-    let mut lane = Lane::RESET;
+    let mut lane = Lane::reset();
     for name in ["DC ISW", "DC CSW", "DC CISW"] {
         assert_eq!(run(&mut lane, reg(name), Some(u64::MAX)), Action::SetWay);
         assert!(matches!(
@@ -196,7 +196,7 @@ fn set_way_is_handed_on_and_constants_are_constant() {
 
 #[test]
 fn a_point_is_kept_and_handed_on_when_it_is_on() {
-    let mut lane = Lane::RESET;
+    let mut lane = Lane::reset();
     // BRPs = WRPs = 1: two of each.
     let (bvr1, bcr1) = (SysReg::new(2, 0, 0, 1, 4), SysReg::new(2, 0, 0, 1, 5));
     let point = Point {
@@ -235,7 +235,7 @@ fn a_point_is_kept_and_handed_on_when_it_is_on() {
 
 #[test]
 fn claim_tags_can_be_set_seen_and_cleared() {
-    let mut lane = Lane::RESET;
+    let mut lane = Lane::reset();
     let (set, clear) = (reg("DBGCLAIMSET_EL1"), reg("DBGCLAIMCLR_EL1"));
     assert_eq!(run(&mut lane, set, Some(0x1f0)), Action::Done);
     assert_eq!(value(run(&mut lane, set, None)), 0xff);
@@ -255,7 +255,7 @@ fn no_el2_or_el3_register_is_listed() {
 
 #[test]
 fn a_store_of_xzr_writes_zero() {
-    let mut lane = Lane::RESET;
+    let mut lane = Lane::reset();
     let access = SysRegAccess {
         reg: reg("OSLAR_EL1"),
         rt: Reg::XZR,
