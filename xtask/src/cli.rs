@@ -109,11 +109,11 @@ Exit status 0 when the hypervisor did what was asked; otherwise 1, and its reaso
   cargo xtask bench --json > figures.json
   cargo xtask bench --update-baseline                accept today's figures as the new baseline
 
-Beside the instructions of an operation: the accesses to system registers, the barriers, and the operations on TLBs and
-caches that the hypervisor executes in it.
+Beside the instructions of an operation: the accesses to system registers, the barriers, and the
+operations on TLBs and caches that the hypervisor executes in it.
 
-The rows `linux_to_init` boot Debian's kernel, which is fetched when it is not in the cache; where it cannot be
-had, they are left out, and the bench says so.
+The rows `linux_to_init` boot Debian's kernel, which is fetched when it is not in the cache; where
+it cannot be had, they are left out, and the bench says so.
 
 Fails when a figure passes its limit or grows by more than 2 % over the committed baseline.")]
     Bench(BenchArgs),
