@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use crate::cpio::{Archive, CpioError};
-use crate::{Plan, PlanError, SegmentPlan};
+use crate::cpio::Archive;
+use crate::{Plan, PlanError, SegmentPlan, Why};
 
 /// The plan's name in the bundle.
 pub const PLAN_FILE: &str = "plan";
@@ -17,41 +17,25 @@ pub struct Bundle<'a> {
 
 /// Why a bundle was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BundleError<'a> {
-    /// The archive is damaged.
-    Archive(CpioError),
-    /// The archive has no plan.
-    NoPlan,
-    /// The plan is not valid.
-    Plan(PlanError),
-    /// A file the plan names is not in the archive.
-    NoFile(&'a str),
-    /// A file has not the length the plan gives.
-    FileLength {
-        /// The file.
-        file: &'a str,
-        /// What the plan says.
-        said: u64,
-        /// What is there.
-        found: usize,
-    },
+pub struct BundleError<'a> {
+    /// What is wrong with the archive, or with its plan.
+    pub error: PlanError,
+    /// The file that is wrong; empty when it is the bundle as a whole.
+    pub file: &'a str,
+}
+
+impl From<PlanError> for BundleError<'_> {
+    fn from(error: PlanError) -> Self {
+        Self { error, file: "" }
+    }
 }
 
 impl fmt::Display for BundleError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Archive(error) => write!(f, "the boot bundle is damaged: {error}"),
-            Self::NoPlan => write!(f, "the boot bundle has no `{PLAN_FILE}`"),
-            Self::Plan(error) => write!(f, "the plan is refused: {error}"),
-            Self::NoFile(file) => {
-                write!(f, "the boot bundle has no `{file}`, which the plan names")
-            }
-            Self::FileLength { file, said, found } => {
-                write!(
-                    f,
-                    "`{file}` has {found} bytes in the boot bundle, but {said} in the plan"
-                )
-            }
+        let Self { error, file } = self;
+        match file.is_empty() {
+            true => write!(f, "{error}"),
+            false => write!(f, "{error}: `{file}`"),
         }
     }
 }
@@ -65,20 +49,17 @@ impl<'a> Bundle<'a> {
     /// The first thing that is wrong with it.
     pub fn open(bytes: &'a [u8]) -> Result<Self, BundleError<'a>> {
         let archive = Archive::new(bytes);
-        let blob = archive
-            .find(PLAN_FILE)
-            .map_err(BundleError::Archive)?
-            .ok_or(BundleError::NoPlan)?;
-        let plan = Plan::decode(blob).map_err(BundleError::Plan)?;
-        for segment in plan.guests().flat_map(|guest| guest.segments()) {
-            let file = archive.find(segment.file).map_err(BundleError::Archive)?;
-            let found = file.ok_or(BundleError::NoFile(segment.file))?.len();
-            if u64::try_from(found).ok() != Some(segment.len) {
-                return Err(BundleError::FileLength {
-                    file: segment.file,
-                    said: segment.len,
-                    found,
-                });
+        let blob = archive.find(PLAN_FILE)?;
+        let plan = Plan::decode(blob.ok_or(PlanError::new(Why::NoPlan, 0))?)?;
+        for guest in plan.guests() {
+            for segment in guest.segments() {
+                let file = segment.file;
+                let error = match archive.find(file)? {
+                    None => guest.wrong(Why::NoFile, segment.ipa),
+                    Some(found) if found.len() as u64 == segment.len => continue,
+                    Some(found) => guest.wrong(Why::FileLength, found.len() as u64),
+                };
+                return Err(BundleError { error, file });
             }
         }
         Ok(Self { plan, archive })

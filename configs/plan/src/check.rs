@@ -2,10 +2,11 @@
 
 use core::fmt;
 
+use crate::share::Sum;
 use crate::{
-    DeviceError, FLASH_BASE, FLASH_SIZE, GuestError, GuestPlan, HOST_LIMIT, MAX_CPUS, MAX_DEVICES,
-    MAX_LANES, MAX_NAME, MAX_SEGMENTS, MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, PAGE, Plan, PlanError,
-    RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share, fit,
+    FLASH_BASE, FLASH_SIZE, GuestPlan, HOST_LIMIT, MAX_CPUS, MAX_DEVICES, MAX_LANES, MAX_NAME,
+    MAX_SEGMENTS, MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, OnCrash, PAGE, Plan, PlanError, RAM_BASE,
+    RAM_GRANULE, RAM_LIMIT, Share, Why,
 };
 
 /// What is wrong with a guest's name.
@@ -55,177 +56,205 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
 
 /// Judges a whole plan.
 pub(crate) fn plan(plan: &Plan<'_>) -> Result<(), PlanError> {
-    if plan.cpus() == 0 || plan.cpus() > MAX_CPUS {
-        return Err(PlanError::Cpus(plan.cpus()));
+    let cpus = plan.cpus();
+    if cpus == 0 || cpus > MAX_CPUS {
+        return Err(PlanError::new(Why::Cpus, u64::from(cpus)));
     }
     if plan.guests().next().is_none() {
-        return Err(PlanError::NoGuest);
+        return Err(PlanError::new(Why::NoGuest, 0));
     }
     for guest in plan.guests() {
-        self::guest(plan, &guest).map_err(|error| PlanError::Guest {
-            guest: guest.index(),
-            error,
-        })?;
+        name(&guest)?;
+        lanes(&guest, cpus)?;
+        end(&guest)?;
+        ram(&guest)?;
+        segments(&guest)?;
+        start(&guest)?;
+        devices(&guest)?;
+        for earlier in plan.guests() {
+            if earlier.index() >= guest.index() {
+                break;
+            }
+            pair(&earlier, &guest)?;
+        }
+    }
+    for cpu in 0..cpus {
+        carries(plan, cpu)?;
     }
     Ok(())
 }
 
-fn guest(plan: &Plan<'_>, guest: &GuestPlan<'_>) -> Result<(), GuestError> {
-    check_name(guest.name()).map_err(GuestError::Name)?;
-    lanes(plan, guest)?;
-    if let Some(ms) = guest.watchdog_ms()
-        && !(MIN_WATCHDOG_MS..=MAX_WATCHDOG_MS).contains(&ms)
-    {
-        return Err(GuestError::Watchdog(ms));
-    }
-    ram(guest.ram())?;
-    segments(guest)?;
-    start(guest)?;
-    devices(plan, guest)?;
-    plan.guests()
-        .take_while(|earlier| earlier.index() < guest.index())
-        .try_for_each(|earlier| pair(&earlier, guest))
+fn name(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+    let (why, value) = match check_name(guest.name()) {
+        Ok(()) => return Ok(()),
+        Err(NameError::Empty) => (Why::NameEmpty, 0),
+        Err(NameError::TooLong) => (Why::NameLong, 0),
+        Err(NameError::LeadingHyphen) => (Why::NameHyphen, 0),
+        Err(NameError::Character(c)) => (Why::NameCharacter, u64::from(c)),
+        Err(NameError::Reserved) => (Why::NameReserved, 0),
+    };
+    Err(guest.wrong(why, value))
 }
 
-fn lanes(plan: &Plan<'_>, guest: &GuestPlan<'_>) -> Result<(), GuestError> {
-    let lanes = guest.lanes().count();
-    if lanes == 0 || lanes > MAX_LANES {
-        return Err(GuestError::Lanes(u32::try_from(lanes).unwrap_or(u32::MAX)));
+fn lanes(guest: &GuestPlan<'_>, cpus: u32) -> Result<(), PlanError> {
+    let count = guest.lanes().count();
+    if count == 0 || count > MAX_LANES {
+        return Err(guest.wrong(Why::Lanes, count as u64));
     }
-    for (nth, lane) in guest.lanes().enumerate() {
-        if lane.cpu >= plan.cpus() {
-            return Err(GuestError::CpuAbsent(lane.cpu));
+    for (nth, lane) in (0..).zip(guest.lanes()) {
+        if lane.cpu >= cpus {
+            return Err(guest.wrong(Why::CpuAbsent, u64::from(lane.cpu)));
         }
         if !lane.share.is_valid() {
-            return Err(GuestError::Share(lane.share));
-        }
-        let before = || {
-            plan.guests()
-                .take_while(|earlier| earlier.index() < guest.index())
-                .flat_map(|earlier| earlier.lanes())
-                .chain(guest.lanes().take(nth))
-                .filter(|earlier| earlier.cpu == lane.cpu)
-                .map(|earlier| earlier.share)
-        };
-        if before().any(|share| [share, lane.share].contains(&Share::Dedicated)) {
-            return Err(GuestError::CpuTaken(lane.cpu));
-        }
-        if !fit(before().chain([lane.share])) {
-            return Err(GuestError::CpuFull(lane.cpu));
+            return Err(guest.wrong(Why::Share, nth));
         }
     }
     Ok(())
 }
 
-fn ram(ram: RamPlan) -> Result<(), GuestError> {
-    let end = ram.ipa.checked_add(ram.size);
-    let aligned = ram.ipa.is_multiple_of(RAM_GRANULE) && ram.size.is_multiple_of(RAM_GRANULE);
-    if ram.size == 0 || !aligned || ram.ipa < RAM_BASE || end.is_none_or(|end| end > RAM_LIMIT) {
-        return Err(GuestError::Ram {
-            ipa: ram.ipa,
-            size: ram.size,
-        });
-    }
-    if let Some(host) = ram.host {
-        let end = host.checked_add(ram.size);
-        if !host.is_multiple_of(RAM_GRANULE) || end.is_none_or(|end| end > HOST_LIMIT) {
-            return Err(GuestError::HostRam(host));
+/// Whether one CPU can carry the lanes on it, each of which is valid.
+fn carries(plan: &Plan<'_>, cpu: u32) -> Result<(), PlanError> {
+    let mut sum = Sum::ZERO;
+    let (mut taken, mut dedicated) = (false, false);
+    for guest in plan.guests() {
+        for lane in guest.lanes() {
+            if lane.cpu != cpu {
+                continue;
+            }
+            dedicated |= lane.share == Share::Dedicated;
+            if taken && dedicated {
+                return Err(guest.wrong(Why::CpuTaken, u64::from(cpu)));
+            }
+            taken = true;
+            sum.add(lane.share);
+            if !sum.is_at_most_one() {
+                return Err(guest.wrong(Why::CpuFull, u64::from(cpu)));
+            }
         }
     }
     Ok(())
 }
 
-fn segments(guest: &GuestPlan<'_>) -> Result<(), GuestError> {
+/// What becomes of it in the end.
+fn end(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+    let number = guest.on_crash_number();
+    if OnCrash::from_number(number).is_none() {
+        return Err(guest.wrong(Why::OnCrash, u64::from(number)));
+    }
+    match guest.watchdog_ms() {
+        Some(ms) if !(MIN_WATCHDOG_MS..=MAX_WATCHDOG_MS).contains(&ms) => {
+            Err(guest.wrong(Why::Watchdog, u64::from(ms)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn ram(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+    let ram = guest.ram();
+    // Neither sum is near the end of its 64 bits when it counts: each part has been compared by itself.
+    let end = ram.ipa.saturating_add(ram.size);
+    let aligned = (ram.ipa | ram.size).is_multiple_of(RAM_GRANULE);
+    if ram.size == 0 || !aligned || ram.ipa < RAM_BASE || end > RAM_LIMIT {
+        return Err(guest.wrong(Why::Ram, ram.ipa));
+    }
+    match ram.host {
+        Some(host)
+            if !host.is_multiple_of(RAM_GRANULE) || host.saturating_add(ram.size) > HOST_LIMIT =>
+        {
+            Err(guest.wrong(Why::HostRam, host))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn segments(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+    let ram = guest.ram();
     let count = guest.segments().count();
     if count == 0 || count > MAX_SEGMENTS {
-        return Err(GuestError::SegmentCount(
-            u32::try_from(count).unwrap_or(u32::MAX),
-        ));
+        return Err(guest.wrong(Why::SegmentCount, count as u64));
     }
-    let ram = guest.ram();
     for (nth, segment) in guest.segments().enumerate() {
         if !file_name_is_valid(segment.file) {
-            return Err(GuestError::FileName(u32::try_from(nth).unwrap_or(u32::MAX)));
+            return Err(guest.wrong(Why::FileName, nth as u64));
         }
-        let wrong = GuestError::Segment {
-            ipa: segment.ipa,
-            len: segment.len,
-        };
         let (base, size) = if segment.ipa == FLASH_BASE {
             (FLASH_BASE, FLASH_SIZE)
         } else {
             (ram.ipa, ram.size)
         };
-        let offset = segment.ipa.checked_sub(base).ok_or(wrong)?;
-        let end = offset.checked_add(segment.len).ok_or(wrong)?;
-        if segment.len == 0 || !segment.ipa.is_multiple_of(PAGE) || end > size {
-            return Err(wrong);
+        let inside =
+            segment.ipa >= base && segment.len <= size && segment.ipa - base <= size - segment.len;
+        if segment.len == 0 || !segment.ipa.is_multiple_of(PAGE) || !inside {
+            return Err(guest.wrong(Why::Segment, segment.ipa));
         }
-        if guest
-            .segments()
-            .take(nth)
-            .any(|earlier| overlap(earlier.ipa, earlier.len, segment.ipa, segment.len))
-        {
-            return Err(GuestError::SegmentOverlap(segment.ipa));
+        for earlier in guest.segments().take(nth) {
+            if overlap(earlier.ipa, earlier.len, segment.ipa, segment.len) {
+                return Err(guest.wrong(Why::SegmentOverlap, segment.ipa));
+            }
         }
     }
     Ok(())
 }
 
-fn start(guest: &GuestPlan<'_>) -> Result<(), GuestError> {
-    let entry = guest.entry();
-    // An aligned instruction that shares a byte with a segment begins inside it: segments are page aligned.
-    let inside = guest.segments().any(|s| overlap(s.ipa, s.len, entry, 4));
-    if !inside || !entry.is_multiple_of(4) {
-        return Err(GuestError::Entry(entry));
+fn start(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+    let (entry, dtb) = (guest.entry(), guest.dtb());
+    let (mut entered, mut described) = (false, false);
+    for segment in guest.segments() {
+        // An aligned instruction that shares a byte with a segment begins inside it: segments are page aligned.
+        entered |= overlap(segment.ipa, segment.len, entry, 4);
+        described |= segment.ipa == dtb;
     }
-    if !guest.segments().any(|s| s.ipa == guest.dtb()) || guest.dtb() < guest.ram().ipa {
-        return Err(GuestError::Dtb(guest.dtb()));
+    if !entered || !entry.is_multiple_of(4) {
+        return Err(guest.wrong(Why::Entry, entry));
+    }
+    if !described || dtb < guest.ram().ipa {
+        return Err(guest.wrong(Why::Dtb, dtb));
     }
     Ok(())
 }
 
-fn devices(plan: &Plan<'_>, guest: &GuestPlan<'_>) -> Result<(), GuestError> {
-    let wrong = |nth: usize, error| {
-        let nth = u32::try_from(nth).unwrap_or(u32::MAX);
-        Err(GuestError::Device(nth, error))
-    };
-    if guest.device_count() > MAX_DEVICES {
-        return wrong(MAX_DEVICES, DeviceError::TooMany);
+fn devices(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+    let count = guest.device_count();
+    if count > MAX_DEVICES {
+        return Err(guest.wrong(Why::DeviceCount, count as u64));
     }
     let mut known = 0;
-    for (nth, device) in guest.devices().enumerate() {
-        known = nth + 1;
-        if let Err(error) = device.check() {
-            return wrong(nth, error);
+    for device in guest.devices() {
+        if let Err((why, value)) = device.check() {
+            return Err(guest.wrong(why, value));
         }
-        let mut before = plan
-            .guests()
-            .take_while(|earlier| earlier.index() < guest.index())
-            .flat_map(|earlier| earlier.devices());
-        let mut mine = guest.devices().take(nth);
-        if before.any(|other| other.meets(&device))
-            || mine.any(|other| other.meets(&device) || other.collides(&device))
-        {
-            return wrong(nth, DeviceError::Taken);
+        for mine in guest.devices().take(known) {
+            if mine.meets(&device) || mine.collides(&device) {
+                return Err(guest.wrong(Why::DeviceTaken, device.host));
+            }
         }
+        known += 1;
     }
-    if known != guest.device_count() {
-        return wrong(known, DeviceError::Kind);
+    if known != count {
+        return Err(guest.wrong(Why::DeviceKind, known as u64));
     }
     Ok(())
 }
 
-fn pair(earlier: &GuestPlan<'_>, guest: &GuestPlan<'_>) -> Result<(), GuestError> {
+fn pair(earlier: &GuestPlan<'_>, guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+    let other = u64::from(earlier.index());
     if earlier.name() == guest.name() {
-        return Err(GuestError::NameOf(earlier.index()));
+        return Err(guest.wrong(Why::NameOf, other));
     }
-    match (earlier.ram().host, guest.ram().host) {
-        (Some(a), Some(b)) if overlap(a, earlier.ram().size, b, guest.ram().size) => {
-            Err(GuestError::HostRamOf(earlier.index()))
+    let (a, b) = (earlier.ram(), guest.ram());
+    if let (Some(at), Some(here)) = (a.host, b.host)
+        && overlap(at, a.size, here, b.size)
+    {
+        return Err(guest.wrong(Why::HostRamOf, other));
+    }
+    for device in guest.devices() {
+        for theirs in earlier.devices() {
+            if theirs.meets(&device) {
+                return Err(guest.wrong(Why::DeviceTaken, device.host));
+            }
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Whether two byte ranges share a byte. Saturation is right here: a range that would wrap has been refused before.

@@ -4,7 +4,7 @@
 //! each member is a fixed header of hexadecimal digits, a name and its bytes, each padded to four bytes
 //! (format: cpio(5), "New ASCII Format"; Linux `Documentation/driver-api/early-userspace/buffer-format.rst`).
 
-use core::fmt;
+use crate::{PlanError, Why};
 
 const MAGIC: &[u8] = b"070701";
 /// Magic and thirteen numbers of eight hexadecimal digits.
@@ -12,35 +12,6 @@ const HEADER: usize = 6 + 13 * 8;
 const TRAILER: &str = "TRAILER!!!";
 const TYPE_MASK: u32 = 0o170_000;
 const TYPE_REGULAR: u32 = 0o100_000;
-
-/// Why an archive was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CpioError {
-    /// It ends inside a member, or before its trailer. The offset of that member.
-    Truncated(usize),
-    /// A member's header does not begin with the magic or has a field that is no number. The offset of that member.
-    Header(usize),
-    /// A member's name is not text ended by a zero byte. The offset of that member.
-    Name(usize),
-    /// Two members have the wanted name. The offset of the second.
-    Twice(usize),
-}
-
-impl fmt::Display for CpioError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated(at) => write!(
-                f,
-                "the archive is cut short in or before the member at {at:#x}"
-            ),
-            Self::Header(at) => write!(f, "no member's header at {at:#x}"),
-            Self::Name(at) => write!(f, "the member at {at:#x} has no valid name"),
-            Self::Twice(at) => write!(f, "the member at {at:#x} has the name of an earlier one"),
-        }
-    }
-}
-
-impl core::error::Error for CpioError {}
 
 /// An archive, not yet judged: each walk over it judges as it goes.
 #[derive(Clone, Copy, Debug)]
@@ -68,12 +39,13 @@ impl<'a> Archive<'a> {
     ///
     /// # Errors
     /// When the archive is damaged anywhere, or has that name twice: with either, which file was meant is a guess.
-    pub fn find(&self, name: &str) -> Result<Option<&'a [u8]>, CpioError> {
+    pub fn find(&self, name: &str) -> Result<Option<&'a [u8]>, PlanError> {
         let mut found = None;
         for entry in self.entries() {
             let entry = entry?;
             if entry.name == name && found.replace(entry.data).is_some() {
-                return Err(CpioError::Twice(entry.offset));
+                let at = entry.offset as u64;
+                return Err(PlanError::new(Why::MemberTwice, at));
             }
         }
         Ok(found)
@@ -98,7 +70,7 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = Result<Entry<'a>, CpioError>;
+    type Item = Result<Entry<'a>, PlanError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -120,48 +92,39 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 /// The member at `at`, its mode, and where the next one stands.
-fn member(bytes: &[u8], at: usize) -> Result<(Entry<'_>, u32, usize), CpioError> {
-    let cut = CpioError::Truncated(at);
+#[inline(never)]
+fn member(bytes: &[u8], at: usize) -> Result<(Entry<'_>, u32, usize), PlanError> {
+    let wrong = |why| PlanError::new(why, at as u64);
+    let cut = wrong(Why::ArchiveCut);
     let rest = bytes.get(at..).ok_or(cut)?;
-    let (header, _) = rest.split_at_checked(HEADER).ok_or(cut)?;
-    let numbers = header.strip_prefix(MAGIC).ok_or(CpioError::Header(at))?;
-    let field = |nth: usize| {
-        numbers
-            .chunks_exact(8)
-            .nth(nth)
-            .and_then(hex)
-            .ok_or(CpioError::Header(at))
+    let (header, after) = rest.split_at_checked(HEADER).ok_or(cut)?;
+    let numbers = header.strip_prefix(MAGIC).unwrap_or_default();
+    let field = |nth: usize| numbers.chunks_exact(8).nth(nth).and_then(hex);
+    let (Some(mode), Some(size), Some(name_size)) = (field(1), field(6), field(11)) else {
+        return Err(wrong(Why::Member));
     };
-    let (mode, size, name_size) = (field(1)?, field(6)?, field(11)?);
-    let size = usize::try_from(size).map_err(|_| cut)?;
-    let name_size = usize::try_from(name_size).map_err(|_| cut)?;
+    // Archives are padded relative to their own start, and `at` is a multiple of four: so relative to the member. Numbers
+    // of 32 bits do not make an address wrap.
+    let (name_size, size) = (name_size as usize, size as usize);
+    let name_end = HEADER.saturating_add(name_size);
+    let data_start = name_end.next_multiple_of(4);
+    let data_end = data_start.saturating_add(size);
+    let next = at.saturating_add(data_end.next_multiple_of(4));
 
-    let name_end = HEADER.checked_add(name_size).ok_or(cut)?;
-    // Archives are padded relative to their own start, and `at` is a multiple of four: so relative to the member.
-    let data_start = name_end.checked_next_multiple_of(4).ok_or(cut)?;
-    let data_end = data_start.checked_add(size).ok_or(cut)?;
-    let next = data_end
-        .checked_next_multiple_of(4)
-        .and_then(|end| at.checked_add(end))
-        .ok_or(cut)?;
-
-    let name = rest.get(HEADER..name_end).ok_or(cut)?;
-    let name = core::ffi::CStr::from_bytes_with_nul(name).map_err(|_| CpioError::Name(at))?;
-    let name = name.to_str().map_err(|_| CpioError::Name(at))?;
-    let name = name.strip_prefix("./").unwrap_or(name);
+    let (name, _) = after.split_at_checked(name_size).ok_or(cut)?;
     let data = rest.get(data_start..data_end).ok_or(cut)?;
-    Ok((
-        Entry {
-            name,
-            data,
-            offset: at,
-        },
-        mode,
-        next,
-    ))
+    let name = match name.split_last() {
+        Some((0, name)) if name.iter().all(|byte| *byte != 0) => core::str::from_utf8(name).ok(),
+        _ => None,
+    };
+    let name = name.ok_or(wrong(Why::MemberName))?;
+    let name = name.strip_prefix("./").unwrap_or(name);
+    let offset = at;
+    Ok((Entry { name, data, offset }, mode, next))
 }
 
 /// A number of eight hexadecimal digits. Stricter than `from_str_radix`, which takes a sign.
+#[inline(never)]
 fn hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0u32, |value, digit| {
         let digit = char::from(*digit).to_digit(16)?;

@@ -1,38 +1,33 @@
 //! Reading a plan: from bytes nobody vouches for to a [`Plan`] that keeps the crate's rules.
+//!
+//! A plan stays in its bytes: decoding proves that every section is there and has the size of its kind, and
+//! `check` that what the fields say keeps the rules. Fields are read where they are asked for.
 
-use crate::format::{self, Fields};
+use crate::format::{self, number, text};
 use crate::{
-    DeviceKind, DevicePlan, FLASH_BASE, GuestError, LanePlan, MAX_GUESTS, OnCrash, PlanError,
-    RamPlan, SegmentPlan, Share, check,
+    DeviceKind, DevicePlan, FLASH_BASE, LanePlan, MAX_GUESTS, OnCrash, PlanError, RamPlan,
+    SegmentPlan, Share, Why, check,
 };
+
+/// How many kinds of sections a guest has: the kinds from [`format::KIND_GUEST`] on.
+const KINDS: usize = 5;
+
+/// The contents of a guest's sections, by kind.
+type Sections<'a> = [Option<&'a [u8]>; KINDS];
 
 /// A plan that keeps all of the [crate's rules](crate#rules).
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
-    cpus: u32,
-    deadline_ms: u32,
-    guests: [Option<GuestPlan<'a>>; MAX_GUESTS],
+    machine: Option<&'a [u8]>,
+    guests: [Sections<'a>; MAX_GUESTS],
+    count: usize,
 }
 
 /// One guest of a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestPlan<'a> {
-    index: u32,
-    identity: Identity<'a>,
-    ram: RamPlan,
-    lanes: Fields<'a>,
-    segments: Fields<'a>,
-    devices: Fields<'a>,
-}
-
-/// What a guest's own section says.
-#[derive(Clone, Copy, Debug)]
-struct Identity<'a> {
-    entry: u64,
-    dtb: u64,
-    name: &'a str,
-    on_crash: OnCrash,
-    watchdog_ms: u32,
+    index: u16,
+    sections: Sections<'a>,
 }
 
 impl<'a> Plan<'a> {
@@ -42,14 +37,18 @@ impl<'a> Plan<'a> {
     /// The first thing that is wrong with it.
     pub fn decode(blob: &'a [u8]) -> Result<Self, PlanError> {
         let (mut body, count) = header(blob)?;
-        let mut draft = Draft::default();
+        let mut plan = Self {
+            machine: None,
+            guests: [[None; KINDS]; MAX_GUESTS],
+            count: 0,
+        };
         for _ in 0..count {
-            draft.section(&mut body)?;
+            body = plan.section(body)?;
         }
-        if !body.0.is_empty() {
-            return Err(PlanError::SectionCount(count));
+        if !body.is_empty() {
+            return Err(PlanError::new(Why::SectionCount, count));
         }
-        let plan = draft.finish()?;
+        plan.complete()?;
         check::plan(&plan)?;
         Ok(plan)
     }
@@ -57,68 +56,97 @@ impl<'a> Plan<'a> {
     /// How many physical CPUs the plan needs.
     #[must_use]
     pub fn cpus(&self) -> u32 {
-        self.cpus
+        short(self.machine.unwrap_or_default(), 0)
     }
 
     /// After how many milliseconds EL2 stops everything and reports, if ever.
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u32> {
-        (self.deadline_ms != 0).then_some(self.deadline_ms)
+        some(short(self.machine.unwrap_or_default(), 4))
     }
 
     /// The guests, in the order of the machine file.
     pub fn guests(&self) -> impl Iterator<Item = GuestPlan<'a>> + '_ {
-        self.guests.iter().flatten().copied()
+        let all = (0..).zip(&self.guests).take(self.count);
+        all.map(|(index, sections)| GuestPlan {
+            index,
+            sections: *sections,
+        })
     }
 }
 
 impl<'a> GuestPlan<'a> {
+    /// What a section says.
+    fn section(&self, kind: u16) -> &'a [u8] {
+        let place = self.sections.get(place(kind));
+        place.copied().flatten().unwrap_or_default()
+    }
+
     /// Its place in the machine file, from 0.
     #[must_use]
     pub fn index(&self) -> u32 {
-        self.index
+        u32::from(self.index)
+    }
+
+    /// The complaint about it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn wrong(&self, why: Why, value: u64) -> PlanError {
+        PlanError::of(self.index, why, value)
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &'a str {
-        self.identity.name
+        name(self.section(format::KIND_GUEST)).unwrap_or("")
     }
 
     /// Its RAM.
     #[must_use]
     pub fn ram(&self) -> RamPlan {
-        self.ram
+        let ram = self.section(format::KIND_MEMORY);
+        let host = long(ram, 16);
+        RamPlan {
+            ipa: long(ram, 0),
+            size: long(ram, 8),
+            host: (host != format::HOST_ANY).then_some(host),
+        }
     }
 
     /// Where lane 0 starts.
     #[must_use]
     pub fn entry(&self) -> u64 {
-        self.identity.entry
+        long(self.section(format::KIND_GUEST), 0)
     }
 
     /// Where its device tree is: what lane 0 finds in x0.
     #[must_use]
     pub fn dtb(&self) -> u64 {
-        self.identity.dtb
+        long(self.section(format::KIND_GUEST), 8)
+    }
+
+    /// The number that stands for what becomes of it when it fails, for the judge.
+    pub(crate) fn on_crash_number(&self) -> u32 {
+        short(self.section(format::KIND_GUEST), 48)
     }
 
     /// What becomes of it when it fails.
     #[must_use]
     pub fn on_crash(&self) -> OnCrash {
-        self.identity.on_crash
+        // The number has been judged.
+        OnCrash::from_number(self.on_crash_number()).unwrap_or_default()
     }
 
     /// After how many milliseconds without a sign of life it counts as hung, if ever.
     #[must_use]
     pub fn watchdog_ms(&self) -> Option<u32> {
-        (self.identity.watchdog_ms != 0).then_some(self.identity.watchdog_ms)
+        some(short(self.section(format::KIND_GUEST), 52))
     }
 
     /// Its lanes, lane 0 first.
     #[must_use]
     pub fn lanes(&self) -> Lanes<'a> {
-        Lanes(self.lanes)
+        Lanes(self.section(format::KIND_LANES))
     }
 
     /// Its firmware, if it has any: the segment in its flash.
@@ -134,33 +162,34 @@ impl<'a> GuestPlan<'a> {
 
     /// How many devices its section has, for the judge.
     pub(crate) fn device_count(&self) -> usize {
-        self.devices.0.len() / format::DEVICE
+        self.section(format::KIND_DEVICES).len() / format::DEVICE
     }
 
     /// The devices of the machine that it is given.
     #[must_use]
     pub fn devices(&self) -> Devices<'a> {
-        Devices(self.devices)
+        Devices(self.section(format::KIND_DEVICES))
     }
 
     /// The files of its RAM and its flash.
     #[must_use]
     pub fn segments(&self) -> Segments<'a> {
-        Segments(self.segments)
+        Segments(self.section(format::KIND_SEGMENTS))
     }
 }
 
 /// The lanes of a guest.
 #[derive(Clone, Debug)]
-pub struct Lanes<'a>(Fields<'a>);
+pub struct Lanes<'a>(&'a [u8]);
 
 impl Iterator for Lanes<'_> {
     type Item = LanePlan;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<LanePlan> {
-        let mut fields = Fields(self.0.bytes(format::LANE)?);
-        let cpu = fields.u32()?;
-        let share = match (fields.u32()?, fields.u32()?, fields.u32()?) {
+        let (lane, rest) = self.0.split_at_checked(format::LANE)?;
+        self.0 = rest;
+        let share = match (short(lane, 4), short(lane, 8), short(lane, 12)) {
             (0, 0, 0) => Share::Dedicated,
             // `decode` refuses a priority that eight bits do not hold like any other that is too high.
             (budget_us, period_us, priority) => Share::Shared {
@@ -169,245 +198,158 @@ impl Iterator for Lanes<'_> {
                 priority: u8::try_from(priority).unwrap_or(u8::MAX),
             },
         };
+        let cpu = short(lane, 0);
         Some(LanePlan { cpu, share })
     }
 }
 
 /// The segments of a guest.
 #[derive(Clone, Debug)]
-pub struct Segments<'a>(Fields<'a>);
+pub struct Segments<'a>(&'a [u8]);
 
 impl<'a> Iterator for Segments<'a> {
     type Item = SegmentPlan<'a>;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<SegmentPlan<'a>> {
-        let (ipa, len) = (self.0.u64()?, self.0.u64()?);
+        let (segment, rest) = self.0.split_at_checked(format::SEGMENT)?;
+        self.0 = rest;
         // `decode` refuses a field that is no text: it reads as an empty name, which no file has.
-        let mut rest = self.0;
-        let file = rest.text(format::FILE_FIELD).unwrap_or("");
-        self.0.bytes(format::FILE_FIELD)?;
+        let file = segment.get(16..).and_then(text).unwrap_or("");
+        let (ipa, len) = (long(segment, 0), long(segment, 8));
         Some(SegmentPlan { file, ipa, len })
     }
 }
 
 /// The devices of a guest.
 #[derive(Clone, Debug)]
-pub struct Devices<'a>(Fields<'a>);
+pub struct Devices<'a>(&'a [u8]);
 
 impl Iterator for Devices<'_> {
     type Item = DevicePlan;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<DevicePlan> {
-        let Self(fields) = self;
-        let (host, size, ipa) = (fields.u64()?, fields.u64()?, fields.u64()?);
-        let (kind, intid) = (fields.u32()?, fields.u32()?);
+        let (device, rest) = self.0.split_at_checked(format::DEVICE)?;
+        self.0 = rest;
         Some(DevicePlan {
             // `decode` refuses a section that ends here.
-            kind: DeviceKind::from_number(kind)?,
-            host,
-            size,
-            ipa,
-            intid: (intid != 0).then_some(intid),
+            kind: DeviceKind::from_number(short(device, 24))?,
+            host: long(device, 0),
+            size: long(device, 8),
+            ipa: long(device, 16),
+            intid: some(short(device, 28)),
         })
     }
+}
+
+/// A field of four bytes.
+fn short(bytes: &[u8], at: usize) -> u32 {
+    u32::try_from(number(bytes, at, 4)).unwrap_or(0)
+}
+
+/// A field of eight bytes.
+fn long(bytes: &[u8], at: usize) -> u64 {
+    number(bytes, at, 8)
+}
+
+/// A number of which zero says that there is none.
+fn some(number: u32) -> Option<u32> {
+    (number != 0).then_some(number)
+}
+
+/// The name in a guest's own section.
+fn name(guest: &[u8]) -> Option<&str> {
+    guest.get(16..16 + format::NAME_FIELD).and_then(text)
+}
+
+/// Where a guest keeps the section of this kind.
+fn place(kind: u16) -> usize {
+    usize::from(kind.wrapping_sub(format::KIND_GUEST))
 }
 
 /// Judges the header; gives what follows it and how many sections that should be.
-fn header(blob: &[u8]) -> Result<(Fields<'_>, u32), PlanError> {
-    let mut fields = Fields(blob);
-    let magic = fields
-        .bytes(format::MAGIC.len())
-        .ok_or(PlanError::Truncated)?;
-    if magic != format::MAGIC {
-        return Err(PlanError::Magic);
+fn header(blob: &[u8]) -> Result<(&[u8], u64), PlanError> {
+    let (header, body) = blob.split_at_checked(format::HEADER).ok_or(CUT)?;
+    if !header.starts_with(&format::MAGIC) {
+        return Err(PlanError::new(Why::Magic, 0));
     }
-    let version = fields.u32().ok_or(PlanError::Truncated)?;
-    if version != format::VERSION {
-        return Err(PlanError::Version(version));
+    let word = |at| number(header, at, 4);
+    let (version, length, checksum) = (word(8), word(12), word(16));
+    if version != u64::from(format::VERSION) {
+        return Err(PlanError::new(Why::Version, version));
     }
-    let length = fields.u32().ok_or(PlanError::Truncated)?;
-    let said = fields.u32().ok_or(PlanError::Truncated)?;
-    let count = fields.u32().ok_or(PlanError::Truncated)?;
-    if usize::try_from(length).ok() != Some(blob.len()) {
-        return Err(PlanError::Length {
-            said: length,
-            found: blob.len(),
-        });
+    if length != blob.len() as u64 {
+        return Err(PlanError::new(Why::Length, length));
     }
-    let found = format::checksum(blob).ok_or(PlanError::Truncated)?;
-    if said != found {
-        return Err(PlanError::Checksum { said, found });
+    if checksum != u64::from(format::checksum(blob)) {
+        return Err(PlanError::new(Why::Checksum, checksum));
     }
-    Ok((fields, count))
+    Ok((body, word(20)))
 }
 
-/// What the sections have said so far.
-#[derive(Default)]
-struct Draft<'a> {
-    machine: Option<(u32, u32)>,
-    guests: [GuestDraft<'a>; MAX_GUESTS],
-}
+/// The plan ends where it should not.
+const CUT: PlanError = PlanError::new(Why::Truncated, 0);
 
-#[derive(Clone, Copy, Default)]
-struct GuestDraft<'a> {
-    guest: Option<Identity<'a>>,
-    ram: Option<RamPlan>,
-    lanes: Option<Fields<'a>>,
-    segments: Option<Fields<'a>>,
-    devices: Option<Fields<'a>>,
-}
-
-impl<'a> Draft<'a> {
+impl<'a> Plan<'a> {
     /// Takes one section off `body`.
-    fn section(&mut self, body: &mut Fields<'a>) -> Result<(), PlanError> {
-        let mut head = Fields(
-            body.bytes(format::SECTION_HEADER)
-                .ok_or(PlanError::Truncated)?,
-        );
-        let kind = head.u16().ok_or(PlanError::Truncated)?;
-        let flags = head.u16().ok_or(PlanError::Truncated)?;
-        let owner = head.u16().ok_or(PlanError::Truncated)?;
-        let zero = head.u16().ok_or(PlanError::Truncated)?;
-        let length = head.u32().ok_or(PlanError::Truncated)?;
-        let zeros = head.u32().ok_or(PlanError::Truncated)?;
-        if flags & !format::OPTIONAL != 0 || zero != 0 || zeros != 0 {
-            return Err(PlanError::SectionFlags(kind));
+    fn section(&mut self, body: &'a [u8]) -> Result<&'a [u8], PlanError> {
+        let (head, rest) = body.split_at_checked(format::SECTION_HEADER).ok_or(CUT)?;
+        let half = |at| u16::try_from(number(head, at, 2)).unwrap_or(0);
+        let (kind, flags, owner) = (half(0), half(2), half(4));
+        let wrong = |why| Err(PlanError::of(owner, why, u64::from(kind)));
+        let zeros = number(head, 6, 2) | number(head, 12, 4);
+        if flags & !format::OPTIONAL != 0 || zeros != 0 {
+            return wrong(Why::SectionFlags);
         }
-        let length = usize::try_from(length).map_err(|_| PlanError::Truncated)?;
-        let padded = length
-            .checked_next_multiple_of(format::SECTION_ALIGN)
-            .ok_or(PlanError::Truncated)?;
-        let mut payload = Fields(body.bytes(padded).ok_or(PlanError::Truncated)?);
-        let content = Fields(payload.bytes(length).ok_or(PlanError::Truncated)?);
-        if payload.0.iter().any(|byte| *byte != 0) {
-            return Err(PlanError::SectionSize(kind));
+        let length = short(head, 8) as usize;
+        let padded = length.next_multiple_of(format::SECTION_ALIGN);
+        let (payload, rest) = rest.split_at_checked(padded).ok_or(CUT)?;
+        let (content, padding) = payload.split_at_checked(length).ok_or(CUT)?;
+        let sound = match kind {
+            format::KIND_MACHINE => length == format::MACHINE,
+            format::KIND_GUEST => length == format::GUEST && name(content).is_some(),
+            format::KIND_MEMORY => length == format::MEMORY,
+            format::KIND_LANES => length.is_multiple_of(format::LANE),
+            format::KIND_SEGMENTS => length.is_multiple_of(format::SEGMENT),
+            format::KIND_DEVICES => length.is_multiple_of(format::DEVICE),
+            _ if flags & format::OPTIONAL != 0 => return Ok(rest),
+            _ => return wrong(Why::UnknownSection),
+        };
+        if !sound || number(padding, 0, format::SECTION_ALIGN) != 0 {
+            return wrong(Why::SectionSize);
         }
-        match kind {
-            format::KIND_MACHINE => self.machine(owner, content),
-            format::KIND_GUEST
-            | format::KIND_LANES
-            | format::KIND_MEMORY
-            | format::KIND_SEGMENTS
-            | format::KIND_DEVICES => {
-                let guest = self
-                    .guests
-                    .get_mut(usize::from(owner))
-                    .ok_or(PlanError::SectionOwner { kind, owner })?;
-                guest.section(kind, owner, content)
+        let guest = self.guests.get_mut(usize::from(owner));
+        let slot = match kind {
+            format::KIND_MACHINE if owner == format::NOBODY => Some(&mut self.machine),
+            format::KIND_MACHINE => None,
+            _ => guest.and_then(|guest| guest.get_mut(place(kind))),
+        };
+        match slot.map(|slot| slot.replace(content)) {
+            None => wrong(Why::SectionOwner),
+            Some(Some(_)) => wrong(Why::SectionTwice),
+            Some(None) => {
+                if kind != format::KIND_MACHINE {
+                    self.count = self.count.max(usize::from(owner) + 1);
+                }
+                Ok(rest)
             }
-            _ if flags & format::OPTIONAL != 0 => Ok(()),
-            _ => Err(PlanError::UnknownSection(kind)),
         }
     }
 
-    fn machine(&mut self, owner: u16, mut content: Fields<'a>) -> Result<(), PlanError> {
-        let kind = format::KIND_MACHINE;
-        if owner != format::NOBODY {
-            return Err(PlanError::SectionOwner { kind, owner });
+    /// Whether nothing is missing: guests from 0, without a gap, each with all sections but that of devices.
+    fn complete(&self) -> Result<(), PlanError> {
+        if self.machine.is_none() {
+            let kind = u64::from(format::KIND_MACHINE);
+            return Err(PlanError::new(Why::SectionMissing, kind));
         }
-        let read = content
-            .u32()
-            .zip(content.u32())
-            .filter(|_| content.0.is_empty());
-        let read = read.ok_or(PlanError::SectionSize(kind))?;
-        once(&mut self.machine, read, kind, owner)
-    }
-
-    /// Puts the guests together: from 0, without a gap, each with all its sections.
-    fn finish(self) -> Result<Plan<'a>, PlanError> {
-        let missing = |kind, owner| PlanError::SectionMissing { kind, owner };
-        let (cpus, deadline_ms) = self
-            .machine
-            .ok_or(missing(format::KIND_MACHINE, format::NOBODY))?;
-        let mut guests = [None; MAX_GUESTS];
-        let used = self
-            .guests
-            .iter()
-            .rposition(GuestDraft::is_begun)
-            .map_or(0, |last| last.saturating_add(1));
-        for ((owner, place), draft) in (0u16..).zip(&mut guests).zip(&self.guests).take(used) {
-            *place = Some(GuestPlan {
-                index: u32::from(owner),
-                identity: draft.guest.ok_or(missing(format::KIND_GUEST, owner))?,
-                ram: draft.ram.ok_or(missing(format::KIND_MEMORY, owner))?,
-                lanes: draft.lanes.ok_or(missing(format::KIND_LANES, owner))?,
-                segments: draft
-                    .segments
-                    .ok_or(missing(format::KIND_SEGMENTS, owner))?,
-                devices: draft.devices.unwrap_or(Fields(&[])),
-            });
+        for guest in self.guests() {
+            for kind in format::KIND_GUEST..format::KIND_DEVICES {
+                if guest.sections.get(place(kind)).is_none_or(Option::is_none) {
+                    return Err(guest.wrong(Why::SectionMissing, u64::from(kind)));
+                }
+            }
         }
-        Ok(Plan {
-            cpus,
-            deadline_ms,
-            guests,
-        })
-    }
-}
-
-impl<'a> GuestDraft<'a> {
-    fn is_begun(&self) -> bool {
-        self.guest.is_some()
-            || self.ram.is_some()
-            || self.lanes.is_some()
-            || self.segments.is_some()
-            || self.devices.is_some()
-    }
-
-    fn section(&mut self, kind: u16, owner: u16, mut content: Fields<'a>) -> Result<(), PlanError> {
-        let wrong = PlanError::SectionSize(kind);
-        match kind {
-            format::KIND_GUEST => once(&mut self.guest, identity(owner, content)?, kind, owner),
-            format::KIND_MEMORY => {
-                let (ipa, size) = content.u64().zip(content.u64()).ok_or(wrong)?;
-                let host = content
-                    .u64()
-                    .filter(|_| content.0.is_empty())
-                    .ok_or(wrong)?;
-                let host = (host != format::HOST_ANY).then_some(host);
-                once(&mut self.ram, RamPlan { ipa, size, host }, kind, owner)
-            }
-            format::KIND_LANES if content.0.len().is_multiple_of(format::LANE) => {
-                once(&mut self.lanes, content, kind, owner)
-            }
-            format::KIND_SEGMENTS if content.0.len().is_multiple_of(format::SEGMENT) => {
-                once(&mut self.segments, content, kind, owner)
-            }
-            format::KIND_DEVICES if content.0.len().is_multiple_of(format::DEVICE) => {
-                once(&mut self.devices, content, kind, owner)
-            }
-            _ => Err(wrong),
-        }
-    }
-}
-
-/// A guest's own section.
-fn identity(owner: u16, mut content: Fields<'_>) -> Result<Identity<'_>, PlanError> {
-    let wrong = PlanError::SectionSize(format::KIND_GUEST);
-    let (entry, dtb) = content.u64().zip(content.u64()).ok_or(wrong)?;
-    let name = content.text(format::NAME_FIELD).ok_or(wrong)?;
-    let on_crash = content.u32().ok_or(wrong)?;
-    let watchdog_ms = content
-        .u32()
-        .filter(|_| content.0.is_empty())
-        .ok_or(wrong)?;
-    let unknown = PlanError::Guest {
-        guest: u32::from(owner),
-        error: GuestError::OnCrash(on_crash),
-    };
-    Ok(Identity {
-        entry,
-        dtb,
-        name,
-        on_crash: OnCrash::from_number(on_crash).ok_or(unknown)?,
-        watchdog_ms,
-    })
-}
-
-/// Fills a place that must be empty.
-fn once<T>(place: &mut Option<T>, value: T, kind: u16, owner: u16) -> Result<(), PlanError> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(PlanError::SectionTwice { kind, owner }),
+        Ok(())
     }
 }

@@ -1,8 +1,6 @@
 //! Devices of the machine that are given to guests.
 
-use core::fmt;
-
-use crate::{HOST_LIMIT, PAGE};
+use crate::{HOST_LIMIT, PAGE, Why};
 
 /// The most devices one guest is given.
 pub const MAX_DEVICES: usize = 16;
@@ -78,39 +76,9 @@ pub struct DevicePlan {
     pub intid: Option<u32>,
 }
 
-/// What is wrong with a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceError {
-    /// There are more than [`MAX_DEVICES`].
-    TooMany,
-    /// It is of no known kind.
-    Kind,
-    /// Its registers are no whole pages, none, too many, or beyond all addresses.
-    Registers,
-    /// It has another place in the guest than such a device can have.
-    Place(u64),
-    /// It has another interrupt in the guest than a device there can have.
-    Interrupt(u32),
-    /// It shares registers, its place or its interrupt with another one that is given, to whomever.
-    Taken,
-}
-
-impl fmt::Display for DeviceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::TooMany => f.write_str("too many"),
-            Self::Kind => f.write_str("not of a known kind"),
-            Self::Registers => f.write_str("registers that cannot be"),
-            Self::Place(ipa) => write!(f, "it cannot be at {ipa:#x}"),
-            Self::Interrupt(intid) => write!(f, "it cannot have interrupt {intid}"),
-            Self::Taken => f.write_str("given twice"),
-        }
-    }
-}
-
 impl DevicePlan {
-    /// Judges it by itself.
-    pub(crate) fn check(&self) -> Result<(), DeviceError> {
+    /// Judges it by itself. The error is what is wrong, and the number that is.
+    pub(crate) fn check(&self) -> Result<(), (Why, u64)> {
         let Self {
             kind,
             host,
@@ -118,23 +86,21 @@ impl DevicePlan {
             ipa,
             intid,
         } = *self;
-        let end = host.checked_add(size);
+        let end = host.saturating_add(size);
         let whole = (host | size | ipa) % PAGE == 0;
-        if !whole || size == 0 || size > MAX_DEVICE || end.is_none_or(|end| end > HOST_LIMIT) {
-            return Err(DeviceError::Registers);
+        if !whole || size == 0 || size > MAX_DEVICE || end > HOST_LIMIT {
+            return Err((Why::DeviceRegisters, host));
         }
         let in_place_of_rtc = ipa == RTC_BASE && size == PAGE && kind == DeviceKind::Pl031;
         let offset = ipa.wrapping_sub(DEVICES_BASE);
         let on_bus = offset < DEVICES_SIZE && size <= DEVICES_SIZE - offset;
         if !in_place_of_rtc && !on_bus {
-            return Err(DeviceError::Place(ipa));
+            return Err((Why::DevicePlace, ipa));
         }
         match intid {
-            Some(intid) if in_place_of_rtc == (intid == RTC_INTID) => (in_place_of_rtc
-                || DEVICES_INTIDS.contains(&intid))
-            .then_some(())
-            .ok_or(DeviceError::Interrupt(intid)),
-            Some(intid) => Err(DeviceError::Interrupt(intid)),
+            Some(RTC_INTID) if in_place_of_rtc => Ok(()),
+            Some(intid) if !in_place_of_rtc && DEVICES_INTIDS.contains(&intid) => Ok(()),
+            Some(intid) => Err((Why::DeviceInterrupt, u64::from(intid))),
             None => Ok(()),
         }
     }

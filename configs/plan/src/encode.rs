@@ -3,9 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::{
-    DevicePlan, GuestError, LanePlan, NameError, OnCrash, Plan, PlanError, RamPlan, Share, format,
-};
+use crate::{DevicePlan, LanePlan, OnCrash, Plan, PlanError, RamPlan, Share, Why, format};
 
 /// What a plan is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +85,7 @@ pub fn seal(blob: &mut [u8], sections: u32) {
     if let Some(place) = blob.get_mut(..format::HEADER) {
         place.copy_from_slice(&header);
     }
-    let checksum = format::checksum(blob).unwrap_or(0);
+    let checksum = format::checksum(blob);
     if let Some(place) = blob
         .get_mut(format::CHECKSUM_AT..)
         .and_then(|rest| rest.first_chunk_mut())
@@ -103,11 +101,7 @@ struct Blob {
 
 impl Blob {
     fn guest(&mut self, owner: u16, guest: &GuestSpec) -> Result<(), PlanError> {
-        let number = u32::from(owner);
-        let name_long = PlanError::Guest {
-            guest: number,
-            error: GuestError::Name(NameError::TooLong),
-        };
+        let name_long = PlanError::of(owner, Why::NameLong, 0);
         let name = field::<{ format::NAME_FIELD }>(&guest.name).ok_or(name_long)?;
         self.section(format::KIND_GUEST, owner, |bytes| {
             bytes.extend(guest.entry.to_le_bytes());
@@ -125,11 +119,8 @@ impl Blob {
             bytes.extend(guest.ram.host.unwrap_or(format::HOST_ANY).to_le_bytes());
         })?;
         let mut content = Vec::new();
-        for (segment, nth) in guest.segments.iter().zip(0u32..) {
-            let no_name = PlanError::Guest {
-                guest: number,
-                error: GuestError::FileName(nth),
-            };
+        for (segment, nth) in guest.segments.iter().zip(0..) {
+            let no_name = PlanError::of(owner, Why::FileName, nth);
             content.extend(segment.ipa.to_le_bytes());
             content.extend(segment.len.to_le_bytes());
             content.extend(field::<{ format::FILE_FIELD }>(&segment.file).ok_or(no_name)?);
@@ -151,7 +142,8 @@ impl Blob {
     ) -> Result<(), PlanError> {
         let mut content = Vec::new();
         write(&mut content);
-        let length = u32::try_from(content.len()).map_err(|_| PlanError::SectionSize(kind))?;
+        let length = u32::try_from(content.len())
+            .map_err(|_| PlanError::of(owner, Why::SectionSize, u64::from(kind)))?;
         self.bytes.extend(kind.to_le_bytes());
         self.bytes.extend(0u16.to_le_bytes());
         self.bytes.extend(owner.to_le_bytes());

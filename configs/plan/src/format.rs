@@ -31,6 +31,12 @@ pub const CHECKSUM_AT: usize = 16;
 pub const SECTION_HEADER: usize = 16;
 /// Section payloads are padded to this.
 pub const SECTION_ALIGN: usize = 8;
+/// Bytes of the machine's section.
+pub const MACHINE: usize = 8;
+/// Bytes of a guest's own section.
+pub const GUEST: usize = 56;
+/// Bytes of a guest's RAM.
+pub const MEMORY: usize = 24;
 /// Bytes of one lane.
 pub const LANE: usize = 16;
 /// Bytes of one segment.
@@ -61,12 +67,14 @@ pub const KIND_SEGMENTS: u16 = 5;
 /// Section kind: devices of the machine that a guest is given.
 pub const KIND_DEVICES: u16 = 6;
 
-/// CRC-32 (IEEE 802.3, reflected) of several byte ranges, one after the other.
-#[must_use]
-pub fn crc32(parts: &[&[u8]]) -> u32 {
+/// CRC-32 (IEEE 802.3, reflected) of `bytes`, of which the four from `zeros` count as zero.
+#[inline(never)]
+fn crc32(bytes: &[u8], zeros: usize) -> u32 {
     let mut crc = u32::MAX;
-    for byte in parts.iter().flat_map(|part| part.iter()) {
-        crc ^= u32::from(*byte);
+    for (at, byte) in bytes.iter().enumerate() {
+        if at.wrapping_sub(zeros) >= 4 {
+            crc ^= u32::from(*byte);
+        }
         for _ in 0..8 {
             let mask = 0u32.wrapping_sub(crc & 1);
             crc = (crc >> 1) ^ (0xEDB8_8320 & mask);
@@ -75,51 +83,37 @@ pub fn crc32(parts: &[&[u8]]) -> u32 {
     !crc
 }
 
-/// The checksum a plan should carry: of all its bytes, its own field taken as zero. `None` if there is no whole header.
+/// The checksum a plan should carry: of all its bytes, its own field taken as zero.
 #[must_use]
-pub fn checksum(blob: &[u8]) -> Option<u32> {
-    let (before, rest) = blob.split_at_checked(CHECKSUM_AT)?;
-    let (_, after) = rest.split_at_checked(4)?;
-    Some(crc32(&[before, &[0; 4], after]))
+pub fn checksum(blob: &[u8]) -> u32 {
+    crc32(blob, CHECKSUM_AT)
 }
 
-/// Takes little-endian fields off the front of a byte range.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fields<'a>(pub &'a [u8]);
+/// The little-endian number of `size` bytes, eight at most, at `at`; what is not there is zero.
+#[inline(never)]
+pub(crate) fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
+    let field = bytes.iter().skip(at).take(size).rev();
+    field.fold(0, |value, byte| (value << 8) | u64::from(*byte))
+}
 
-impl<'a> Fields<'a> {
-    pub(crate) fn bytes(&mut self, n: usize) -> Option<&'a [u8]> {
-        let (head, tail) = self.0.split_at_checked(n)?;
-        self.0 = tail;
-        Some(head)
+/// A zero-padded text field. `None` if it is not UTF-8 or if anything follows its first zero, which is there.
+#[inline(never)]
+pub(crate) fn text(field: &[u8]) -> Option<&str> {
+    let end = field.iter().position(|byte| *byte == 0)?;
+    let (text, padding) = field.split_at_checked(end)?;
+    if padding.iter().any(|byte| *byte != 0) {
+        return None;
     }
+    core::str::from_utf8(text).ok()
+}
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, tail) = self.0.split_first_chunk()?;
-        self.0 = tail;
-        Some(*head)
-    }
+#[cfg(test)]
+mod tests {
+    use super::crc32;
 
-    pub(crate) fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub(crate) fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    /// A zero-padded text field of `n` bytes. `None` if it is not UTF-8 or if anything follows its first zero.
-    pub(crate) fn text(&mut self, n: usize) -> Option<&'a str> {
-        let field = self.bytes(n)?;
-        let end = field.iter().position(|byte| *byte == 0).unwrap_or(n);
-        let (text, padding) = field.split_at_checked(end)?;
-        if end == n || padding.iter().any(|byte| *byte != 0) {
-            return None;
-        }
-        core::str::from_utf8(text).ok()
+    #[test]
+    fn crc32_is_the_usual_one() {
+        assert_eq!(crc32(b"123456789", 9), 0xCBF4_3926);
+        assert_eq!(crc32(b"12345\0\0\0\0", 5), crc32(b"123456789", 5));
     }
 }

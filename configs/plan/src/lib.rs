@@ -52,10 +52,10 @@ pub use bundle::{Bundle, BundleError, PLAN_FILE};
 pub use check::{NameError, check_name};
 pub use decode::{Devices, GuestPlan, Lanes, Plan, Segments};
 pub use device::{
-    DEVICES_BASE, DEVICES_INTIDS, DEVICES_SIZE, DeviceError, DeviceKind, DevicePlan, MAX_DEVICE,
-    MAX_DEVICES, RTC_BASE, RTC_INTID,
+    DEVICES_BASE, DEVICES_INTIDS, DEVICES_SIZE, DeviceKind, DevicePlan, MAX_DEVICE, MAX_DEVICES,
+    RTC_BASE, RTC_INTID,
 };
-pub use error::{GuestError, PlanError};
+pub use error::{PlanError, Why};
 pub use lifecycle::{MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, OnCrash};
 pub use share::{MAX_PERIOD_US, MAX_PRIORITY, MIN_PERIOD_US, Share, fit};
 

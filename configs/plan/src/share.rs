@@ -84,12 +84,11 @@ impl fmt::Display for Share {
 pub fn fit(shares: impl Iterator<Item = Share>) -> bool {
     let mut sum = Sum::ZERO;
     for (nth, share) in shares.enumerate() {
-        let (budget, period) = share.fraction();
         // More than a plan can have would not fit into the sum's words.
         if nth >= MAX_SHARES || !share.is_valid() {
             return false;
         }
-        sum.add(budget, period);
+        sum.add(share);
     }
     sum.is_at_most_one()
 }
@@ -102,13 +101,13 @@ const WORDS: usize = 41;
 ///
 /// Periods are free, so no integer of the machine holds their common multiple. Rounding would either refuse three
 /// thirds or accept a little more than everything.
-struct Sum {
+pub(crate) struct Sum {
     over: [u32; WORDS],
     under: [u32; WORDS],
 }
 
 impl Sum {
-    const ZERO: Self = {
+    pub(crate) const ZERO: Self = {
         let mut under = [0; WORDS];
         under[0] = 1;
         Self {
@@ -117,8 +116,9 @@ impl Sum {
         }
     };
 
-    /// n/d + b/p = (n·p + d·b) / (d·p).
-    fn add(&mut self, budget: u32, period: u32) {
+    /// Adds a valid share, of [`MAX_SHARES`] at most: n/d + b/p = (n·p + d·b) / (d·p).
+    pub(crate) fn add(&mut self, share: Share) {
+        let (budget, period) = share.fraction();
         let (mut over_carry, mut under_carry) = (0u64, 0u64);
         for (over, under) in self.over.iter_mut().zip(&mut self.under) {
             let (n, d) = (u64::from(*over), u64::from(*under));
@@ -132,7 +132,7 @@ impl Sum {
         }
     }
 
-    fn is_at_most_one(&self) -> bool {
+    pub(crate) fn is_at_most_one(&self) -> bool {
         self.over.iter().rev().le(self.under.iter().rev())
     }
 }

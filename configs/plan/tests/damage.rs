@@ -8,26 +8,24 @@
 mod support;
 
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec, encode, seal};
-use configs_plan::format::{self, checksum, crc32};
+use configs_plan::format;
 use configs_plan::{
-    DeviceError, DeviceKind, DevicePlan, GuestError, HOST_LIMIT, LanePlan, OnCrash, PAGE, Plan,
-    PlanError, RAM_BASE, RAM_GRANULE, RamPlan, Share,
+    DeviceKind, DevicePlan, HOST_LIMIT, LanePlan, OnCrash, PAGE, Plan, PlanError, RAM_BASE,
+    RAM_GRANULE, RamPlan, Share, Why,
 };
 use proptest::prelude::*;
 use support::{count, holds, spec, three, two};
-
-#[test]
-fn crc32_is_the_usual_one() {
-    assert_eq!(crc32(&[b"123456789"]), 0xCBF4_3926);
-    assert_eq!(crc32(&[b"1234", b"", b"56789"]), 0xCBF4_3926);
-    assert_eq!(checksum(&[0; 10]), None);
-}
 
 /// The blob with some bytes written over.
 fn changed(blob: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut blob = blob.to_vec();
     blob[at..at + bytes.len()].copy_from_slice(bytes);
     blob
+}
+
+/// An error of the plan as a whole.
+fn wrong<T>(why: Why, value: u64) -> Result<T, PlanError> {
+    Err(PlanError::new(why, value))
 }
 
 fn decode(blob: &[u8]) -> Result<PlanSpec, PlanError> {
@@ -43,17 +41,19 @@ fn sealed(mut blob: Vec<u8>, n: u32) -> Result<PlanSpec, PlanError> {
 #[test]
 fn damaged_headers_are_refused() {
     let blob = encode(&two()).expect("it is valid");
-    assert_eq!(decode(&changed(&blob, 0, b"Y")), Err(PlanError::Magic));
-    assert_eq!(decode(&changed(&blob, 8, &[1])), Err(PlanError::Version(1)));
+    assert_eq!(decode(&changed(&blob, 0, b"Y")), wrong(Why::Magic, 0));
+    assert_eq!(decode(&changed(&blob, 8, &[1])), wrong(Why::Version, 1));
     let said = u32::try_from(blob.len()).expect("it is short") ^ 1;
-    let found = blob.len();
     assert_eq!(
         decode(&changed(&blob, 12, &said.to_le_bytes())),
-        Err(PlanError::Length { said, found })
+        wrong(Why::Length, u64::from(said))
     );
     assert!(matches!(
         decode(&changed(&blob, 100, &[0xEE])),
-        Err(PlanError::Checksum { .. })
+        Err(PlanError {
+            why: Why::Checksum,
+            ..
+        })
     ));
     for length in 0..blob.len() {
         assert!(decode(&blob[..length]).is_err(), "cut to {length}");
@@ -62,10 +62,10 @@ fn damaged_headers_are_refused() {
     assert_eq!(sealed(blob.clone(), n), Ok(two()));
     assert_eq!(
         sealed(blob.clone(), n - 1),
-        Err(PlanError::SectionCount(n - 1))
+        wrong(Why::SectionCount, u64::from(n - 1))
     );
-    assert_eq!(sealed(blob.clone(), n + 1), Err(PlanError::Truncated));
-    assert_eq!(sealed(blob.clone(), u32::MAX), Err(PlanError::Truncated));
+    assert_eq!(sealed(blob.clone(), n + 1), wrong(Why::Truncated, 0));
+    assert_eq!(sealed(blob.clone(), u32::MAX), wrong(Why::Truncated, 0));
 }
 
 #[test]
@@ -75,33 +75,25 @@ fn damaged_sections_are_refused() {
     let n = count(sections.len());
     for (kind, owner, start, end) in sections {
         let with = |at: usize, byte: u8| sealed(changed(&blob, start + at, &[byte]), n);
+        let of = |why, owner| Err(PlanError::of(owner, why, u64::from(kind)));
         let without: Vec<u8> = [&blob[..start], &blob[end..]].concat();
-        assert_eq!(
-            sealed(without, n - 1),
-            Err(PlanError::SectionMissing { kind, owner })
-        );
+        assert_eq!(sealed(without, n - 1), of(Why::SectionMissing, owner));
         let twice: Vec<u8> = [&blob[..end], &blob[start..]].concat();
-        assert_eq!(
-            sealed(twice, n + 1),
-            Err(PlanError::SectionTwice { kind, owner })
-        );
+        assert_eq!(sealed(twice, n + 1), of(Why::SectionTwice, owner));
         for reserved in [2, 6, 12] {
             assert_eq!(
                 with(reserved, 2),
-                Err(PlanError::SectionFlags(kind)),
+                of(Why::SectionFlags, owner),
                 "{reserved}"
             );
         }
         let stranger = owner & 0xFF00 | 99;
-        assert_eq!(
-            with(4, 99),
-            Err(PlanError::SectionOwner {
-                kind,
-                owner: stranger
-            })
-        );
+        assert_eq!(with(4, 99), of(Why::SectionOwner, stranger));
         assert!(with(8, 1).is_err(), "length");
-        assert_eq!(with(0, 77), Err(PlanError::UnknownSection(77)));
+        assert_eq!(
+            with(0, 77),
+            Err(PlanError::of(owner, Why::UnknownSection, 77))
+        );
     }
 }
 
@@ -113,11 +105,9 @@ fn an_unknown_thing_to_do_on_a_crash_is_refused() {
     let guests = sections.iter().filter(|s| s.0 == format::KIND_GUEST);
     for (_, owner, start, _) in guests {
         let at = start + format::SECTION_HEADER + 16 + format::NAME_FIELD;
-        let error = GuestError::OnCrash(3);
-        let guest = u32::from(*owner);
         assert_eq!(
             sealed(changed(&blob, at, &[3]), n),
-            Err(PlanError::Guest { guest, error })
+            Err(PlanError::of(*owner, Why::OnCrash, 3))
         );
     }
 }
@@ -131,14 +121,9 @@ fn a_priority_of_more_than_eight_bits_is_refused() {
     let lanes = sections.iter().find(|s| s.0 == format::KIND_LANES);
     let at = lanes.expect("there is one").2 + format::SECTION_HEADER + 12;
     for priority in [5u32, 0x100, 0x102, u32::MAX] {
-        assert!(
-            matches!(
-                sealed(changed(&blob, at, &priority.to_le_bytes()), n),
-                Err(PlanError::Guest {
-                    guest: 0,
-                    error: GuestError::Share(_)
-                })
-            ),
+        assert_eq!(
+            sealed(changed(&blob, at, &priority.to_le_bytes()), n),
+            Err(PlanError::of(0, Why::Share, 0)),
             "{priority:#x}"
         );
     }
@@ -156,10 +141,9 @@ fn a_device_of_an_unknown_kind_is_refused() {
     let kind = start + format::SECTION_HEADER + format::DEVICE + 24;
     assert_eq!(end, start + format::SECTION_HEADER + 2 * format::DEVICE);
     for number in [0u32, 0x10, 0x12, 0x3100, u32::MAX] {
-        let error = GuestError::Device(1, DeviceError::Kind);
         assert_eq!(
             sealed(changed(&blob, kind, &number.to_le_bytes()), n),
-            Err(PlanError::Guest { guest: 1, error })
+            Err(PlanError::of(1, Why::DeviceKind, 1))
         );
     }
     assert!(sealed(changed(&blob, kind, &0x61u32.to_le_bytes()), n).is_ok());
@@ -178,7 +162,7 @@ fn unknown_sections_are_skipped_only_if_optional() {
         Plan::decode(&blob).map(|plan| spec(&plan))
     };
     assert_eq!(with(1), Ok(two()));
-    assert_eq!(with(0), Err(PlanError::UnknownSection(77)));
+    assert_eq!(with(0), wrong(Why::UnknownSection, 77));
 }
 
 /// Mostly shared: two dedicated lanes rarely find CPUs of their own among so few.
