@@ -97,13 +97,20 @@ impl<'a, O: Copy + Eq> Ledger<'a, O> {
 
     /// The first extent that has a frame of `region`.
     #[must_use]
+    #[inline(never)]
     pub fn first_overlap(&self, region: &HostRegion) -> Option<Extent<O>> {
-        let before = self.after(region.base()).saturating_sub(1);
-        self.iter()
-            .skip(before)
-            .take_while(|extent| extent.region.base() < region.end())
-            .copied()
-            .find(|extent| extent.region.overlaps(region))
+        // Of those that begin below the region only the last can reach into it.
+        let mut index = self.after(region.base()).saturating_sub(1);
+        loop {
+            let extent = self.get(index)?;
+            if extent.region.overlaps(region) {
+                return Some(*extent);
+            }
+            if extent.region.base() >= region.end() {
+                return None;
+            }
+            index += 1;
+        }
     }
 
     /// Enters `region` as `owner`'s.
@@ -118,45 +125,34 @@ impl<'a, O: Copy + Eq> Ledger<'a, O> {
                 by: taken.owner,
             });
         }
+        // The neighbours of the same owner that it touches become one with it.
         let at = self.after(region.base());
-        let touching = |index: Option<usize>, edge: fn(&HostRegion, &HostRegion) -> bool| {
-            let index = index?;
-            let extent = self
-                .get(index)
-                .filter(|extent| extent.owner == owner && edge(&extent.region, &region))?;
-            Some((index, extent.region))
-        };
-        let below = touching(at.checked_sub(1), |mine, new| mine.end() == new.base());
-        let above = touching(Some(at), |mine, new| new.end() == mine.base());
-        let join = |base: &HostRegion, end: &HostRegion| {
-            HostRegion::between(base.base(), end.end()).unwrap_or(region)
-        };
-        match (below, above) {
-            (Some((left, low)), Some((right, high))) => {
-                self.set(
-                    left,
-                    Extent {
-                        region: join(&low, &high),
-                        owner,
-                    },
-                );
-                self.remove(right);
-            }
-            (Some((left, low)), None) => self.set(
-                left,
-                Extent {
-                    region: join(&low, &region),
-                    owner,
-                },
-            ),
-            (None, Some((right, high))) => self.set(
-                right,
-                Extent {
-                    region: join(&region, &high),
-                    owner,
-                },
-            ),
-            (None, None) => self.insert(at, Extent { region, owner })?,
+        let (mut base, mut end) = (region.base(), region.end());
+        let mut below = None;
+        if let Some(low) = at.checked_sub(1)
+            && let Some(extent) = self.get(low)
+            && extent.owner == owner
+            && extent.region.end() == base
+        {
+            below = Some(low);
+            base = extent.region.base();
+        }
+        let mut above = false;
+        if let Some(extent) = self.get(at)
+            && extent.owner == owner
+            && extent.region.base() == end
+        {
+            above = true;
+            end = extent.region.end();
+        }
+        let region = HostRegion::between(base, end).unwrap_or(region);
+        let extent = Extent { region, owner };
+        if below.is_some() && above {
+            self.remove(at);
+        }
+        match below.or(above.then_some(at)) {
+            Some(grown) => self.set(grown, extent),
+            None => self.insert(at, extent)?,
         }
         Ok(())
     }
@@ -171,24 +167,13 @@ impl<'a, O: Copy + Eq> Ledger<'a, O> {
         let (at, whole) = self.extent_holding(owner, &region).ok_or(refused)?;
         let low = HostRegion::between(whole.base(), region.base()).ok();
         let high = HostRegion::between(region.end(), whole.end()).ok();
+        let extent = |region| Extent { region, owner };
         match (low, high) {
             (None, None) => self.remove(at),
-            (Some(rest), None) | (None, Some(rest)) => self.set(
-                at,
-                Extent {
-                    region: rest,
-                    owner,
-                },
-            ),
+            (Some(rest), None) | (None, Some(rest)) => self.set(at, extent(rest)),
             (Some(low), Some(high)) => {
-                self.insert(
-                    at + 1,
-                    Extent {
-                        region: high,
-                        owner,
-                    },
-                )?;
-                self.set(at, Extent { region: low, owner });
+                self.insert(at + 1, extent(high))?;
+                self.set(at, extent(low));
             }
         }
         Ok(())
@@ -202,10 +187,15 @@ impl<'a, O: Copy + Eq> Ledger<'a, O> {
         pages: PageCount,
         align: u64,
     ) -> Option<HostRegion> {
-        within
-            .iter()
-            .filter_map(|ram| self.fit_in(ram, pages, align))
-            .min()
+        let mut lowest: Option<HostRegion> = None;
+        for ram in within {
+            if let Some(fit) = self.fit_in(ram, pages, align)
+                && lowest.is_none_or(|other| fit < other)
+            {
+                lowest = Some(fit);
+            }
+        }
+        lowest
     }
 
     /// Claims free frames of `within` for `owner`, aligned to the largest block that the length can fill (1 GiB from
@@ -221,15 +211,15 @@ impl<'a, O: Copy + Eq> Ledger<'a, O> {
     ) -> Result<HostRegion, LedgerError<O>> {
         let refused = LedgerError::NoFit { pages };
         let bytes = pages.bytes().ok_or(refused)?;
-        let useful = [1 << 30, 2 << 20, PAGE_SIZE]
-            .into_iter()
-            .filter(|align| *align <= bytes);
-        let fit = useful
-            .filter_map(|align| self.first_fit(within, pages, align))
-            .next()
-            .ok_or(refused)?;
-        self.claim(fit, owner)?;
-        Ok(fit)
+        for align in [1 << 30, 2 << 20, PAGE_SIZE] {
+            if align <= bytes
+                && let Some(fit) = self.first_fit(within, pages, align)
+            {
+                self.claim(fit, owner)?;
+                return Ok(fit);
+            }
+        }
+        Err(refused)
     }
 
     /// How many frames of `within` are free.
@@ -259,15 +249,13 @@ impl<'a, O: Copy + Eq> Ledger<'a, O> {
         }
     }
 
-    fn get(&self, index: usize) -> Option<Extent<O>> {
-        if index < self.len {
-            self.slots.get(index).copied().flatten()
-        } else {
-            None
-        }
+    /// The extent at `index`; those behind the last are `None`.
+    fn get(&self, index: usize) -> Option<&Extent<O>> {
+        self.slots.get(index)?.as_ref()
     }
 
     /// How many extents begin at or below `address`.
+    #[inline(never)]
     fn after(&self, address: HostPhys) -> usize {
         let used = self.slots.get(..self.len).unwrap_or(&[]);
         used.partition_point(|slot| {
@@ -295,7 +283,7 @@ impl<'a, O: Copy + Eq> Ledger<'a, O> {
         };
         let mut moving = Some(extent);
         for slot in self.slots.get_mut(index..=self.len).ok_or(full)? {
-            core::mem::swap(slot, &mut moving);
+            moving = core::mem::replace(slot, moving);
         }
         self.len += 1;
         Ok(())
@@ -305,7 +293,7 @@ impl<'a, O: Copy + Eq> Ledger<'a, O> {
         if let Some(tail) = self.slots.get_mut(index..self.len) {
             let mut moving = None;
             for slot in tail.iter_mut().rev() {
-                core::mem::swap(slot, &mut moving);
+                moving = core::mem::replace(slot, moving);
             }
             self.len -= 1;
         }

@@ -17,11 +17,11 @@ impl Reg {
     #[inline(never)]
     pub(super) fn covering(self) -> Result<HostRegion, Why> {
         HostRegion::covering(HostPhys::new(self.base), self.size).map_err(|error| match error {
-            RegionError::Empty { .. } => Why::Empty,
-            RegionError::MisalignedBase { .. } | RegionError::MisalignedLength { .. } => {
+            RegionError::Empty => Why::Empty,
+            RegionError::MisalignedBase | RegionError::MisalignedLength => {
                 Why::Misaligned
             }
-            RegionError::Wraps { .. } => Why::Wraps,
+            RegionError::Wraps => Why::Wraps,
         })
     }
 }

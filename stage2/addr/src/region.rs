@@ -1,6 +1,7 @@
 //! Page-granular ranges.
 
 use core::fmt;
+use core::num::NonZero;
 
 use crate::{Address, HostPhys, Ipa, PAGE_SIZE, PageCount};
 
@@ -11,7 +12,8 @@ use crate::{Address, HostPhys, Ipa, PAGE_SIZE, PageCount};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Region<A> {
     base: A,
-    pages: PageCount,
+    /// The end is what most questions are about. It is above the base, and so never zero: an `Option` is as large.
+    end: NonZero<u64>,
 }
 
 /// A run of pages in a guest's physical address space.
@@ -24,47 +26,43 @@ pub type HostRegion = Region<HostPhys>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RegionError {
     /// A region has at least one page.
-    Empty {
-        /// Where it would have begun.
-        base: u64,
-    },
+    Empty,
     /// The base is not on a page boundary.
-    MisalignedBase {
-        /// The base.
-        base: u64,
-    },
+    MisalignedBase,
     /// The length is not a whole number of pages.
-    MisalignedLength {
-        /// The length in bytes.
-        bytes: u64,
-    },
+    MisalignedLength,
     /// The end does not fit into the address space.
-    Wraps {
-        /// Where it would have begun.
-        base: u64,
-        /// How long it would have been.
-        pages: PageCount,
-    },
+    Wraps,
 }
 
 impl fmt::Display for RegionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty { base } => write!(f, "the region at {base:#x} is empty"),
-            Self::MisalignedBase { base } => {
-                write!(f, "the base {base:#x} is not on a page boundary")
-            }
-            Self::MisalignedLength { bytes } => {
-                write!(f, "the length {bytes:#x} is not a whole number of pages")
-            }
-            Self::Wraps { base, pages } => {
-                write!(f, "{pages} pages from {base:#x} leave the address space")
-            }
-        }
+        f.write_str(match self {
+            Self::Empty => "the region is empty",
+            Self::MisalignedBase => "the base is not on a page boundary",
+            Self::MisalignedLength => "the length is not a whole number of pages",
+            Self::Wraps => "the region leaves the address space",
+        })
     }
 }
 
 impl core::error::Error for RegionError {}
+
+/// Where `bytes` bytes from `base` end, if they are a region. One for all kinds of addresses.
+#[inline(never)]
+fn end_of(base: u64, bytes: u64) -> Result<NonZero<u64>, RegionError> {
+    if bytes == 0 {
+        return Err(RegionError::Empty);
+    }
+    if !base.is_multiple_of(PAGE_SIZE) {
+        return Err(RegionError::MisalignedBase);
+    }
+    if !bytes.is_multiple_of(PAGE_SIZE) {
+        return Err(RegionError::MisalignedLength);
+    }
+    let end = base.checked_add(bytes).and_then(NonZero::new);
+    end.ok_or(RegionError::Wraps)
+}
 
 impl<A: Address> Region<A> {
     /// The region of `pages` pages from `base`.
@@ -72,17 +70,8 @@ impl<A: Address> Region<A> {
     /// # Errors
     /// When it would be empty, begin inside a page, or wrap.
     pub fn new(base: A, pages: PageCount) -> Result<Self, RegionError> {
-        let raw = base.to_raw();
-        if pages == PageCount::ZERO {
-            return Err(RegionError::Empty { base: raw });
-        }
-        if !raw.is_multiple_of(PAGE_SIZE) {
-            return Err(RegionError::MisalignedBase { base: raw });
-        }
-        match pages.bytes().and_then(|bytes| raw.checked_add(bytes)) {
-            Some(_) => Ok(Self { base, pages }),
-            None => Err(RegionError::Wraps { base: raw, pages }),
-        }
+        let bytes = pages.bytes().ok_or(RegionError::Wraps)?;
+        Self::from_bytes(base, bytes)
     }
 
     /// The region of `bytes` bytes from `base`.
@@ -90,8 +79,8 @@ impl<A: Address> Region<A> {
     /// # Errors
     /// As [`Region::new`], and when `bytes` is not a whole number of pages.
     pub fn from_bytes(base: A, bytes: u64) -> Result<Self, RegionError> {
-        let pages = PageCount::from_bytes(bytes).ok_or(RegionError::MisalignedLength { bytes })?;
-        Self::new(base, pages)
+        let end = end_of(base.to_raw(), bytes)?;
+        Ok(Self { base, end })
     }
 
     /// The region from `base` up to but not including `end`.
@@ -99,11 +88,7 @@ impl<A: Address> Region<A> {
     /// # Errors
     /// As [`Region::from_bytes`]; an `end` below `base` counts as empty.
     pub fn between(base: A, end: A) -> Result<Self, RegionError> {
-        let (from, to) = (base.to_raw(), end.to_raw());
-        let bytes = to
-            .checked_sub(from)
-            .ok_or(RegionError::Empty { base: from })?;
-        Self::from_bytes(base, bytes)
+        Self::from_bytes(base, end.to_raw().saturating_sub(base.to_raw()))
     }
 
     /// The smallest region that holds the `len` bytes from `base`, whole pages at both ends.
@@ -113,18 +98,14 @@ impl<A: Address> Region<A> {
     pub fn covering(base: A, len: u64) -> Result<Self, RegionError> {
         let raw = base.to_raw();
         if len == 0 {
-            return Err(RegionError::Empty { base: raw });
+            return Err(RegionError::Empty);
         }
-        let floor = raw & !(PAGE_SIZE - 1);
-        let wraps = RegionError::Wraps {
-            base: raw,
-            pages: PageCount::covering(len),
-        };
-        let bytes = raw
-            .checked_sub(floor)
-            .and_then(|head| head.checked_add(len))
-            .ok_or(wraps)?;
-        Self::new(A::from_raw(floor), PageCount::covering(bytes))
+        let end = raw
+            .checked_add(len)
+            .and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
+        let end = end.and_then(NonZero::new).ok_or(RegionError::Wraps)?;
+        let base = A::from_raw(raw & !(PAGE_SIZE - 1));
+        Ok(Self { base, end })
     }
 
     /// The first byte.
@@ -136,38 +117,38 @@ impl<A: Address> Region<A> {
     /// How many pages, at least one.
     #[must_use]
     pub fn pages(&self) -> PageCount {
-        self.pages
+        PageCount::covering(self.bytes())
     }
 
     /// How many bytes, at least [`PAGE_SIZE`].
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        // The constructor has proven that this does not saturate.
-        self.pages.raw().saturating_mul(PAGE_SIZE)
+        // The end is above the base.
+        self.end.get().wrapping_sub(self.base.to_raw())
     }
 
     /// The first byte past the region.
     #[must_use]
     pub fn end(&self) -> A {
-        A::from_raw(self.base.to_raw().saturating_add(self.bytes()))
+        A::from_raw(self.end.get())
     }
 
     /// The last byte of the region.
     #[must_use]
     pub fn last(&self) -> A {
-        A::from_raw(self.base.to_raw().saturating_add(self.bytes() - 1))
+        A::from_raw(self.end.get() - 1)
     }
 
     /// Whether the byte at `address` belongs to the region.
     #[must_use]
     pub fn contains(&self, address: A) -> bool {
-        self.base <= address && address <= self.last()
+        self.base <= address && address.to_raw() < self.end.get()
     }
 
     /// Whether every page of `other` belongs to the region.
     #[must_use]
     pub fn contains_region(&self, other: &Self) -> bool {
-        self.base <= other.base && other.end() <= self.end()
+        self.base <= other.base && other.end <= self.end
     }
 
     /// Whether the two share a page.
@@ -179,8 +160,8 @@ impl<A: Address> Region<A> {
     /// The pages that both have.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Option<Self> {
-        let base = self.base.max(other.base);
-        Self::between(base, self.end().min(other.end())).ok()
+        let (base, end) = (self.base.max(other.base), self.end.min(other.end));
+        (base.to_raw() < end.get()).then_some(Self { base, end })
     }
 
     /// Whether base and length are both multiples of `align`.
@@ -192,7 +173,7 @@ impl<A: Address> Region<A> {
     /// The base of each page, in ascending order.
     pub fn iter_pages(&self) -> impl Iterator<Item = A> + use<A> {
         let base = self.base.to_raw();
-        (0..self.pages.raw())
+        (0..self.pages().raw())
             .map(move |n| A::from_raw(base.saturating_add(n.saturating_mul(PAGE_SIZE))))
     }
 }
@@ -207,6 +188,7 @@ impl<A: Address> fmt::Display for Region<A> {
 mod tests {
     extern crate std;
     use std::format;
+    use std::string::ToString;
     use std::vec::Vec;
 
     use super::*;
@@ -218,22 +200,13 @@ mod tests {
     #[test]
     fn only_proven_ranges_exist() {
         let new = |base, pages| IpaRegion::new(Ipa::new(base), PageCount::new(pages));
-        assert_eq!(new(0x1000, 0), Err(RegionError::Empty { base: 0x1000 }));
-        assert_eq!(
-            new(0x1001, 1),
-            Err(RegionError::MisalignedBase { base: 0x1001 })
-        );
+        assert_eq!(new(0x1000, 0), Err(RegionError::Empty));
+        assert_eq!(new(0x1001, 1), Err(RegionError::MisalignedBase));
         let top = !0xfff;
-        assert_eq!(
-            new(top, 1),
-            Err(RegionError::Wraps {
-                base: top,
-                pages: PageCount::ONE
-            })
-        );
+        assert_eq!(new(top, 1), Err(RegionError::Wraps));
         assert!(new(top - 0x1000, 1).is_ok());
-        assert!(matches!(new(0, 1 << 52), Err(RegionError::Wraps { .. })));
-        assert!(matches!(new(0, u64::MAX), Err(RegionError::Wraps { .. })));
+        assert!(matches!(new(0, 1 << 52), Err(RegionError::Wraps)));
+        assert!(matches!(new(0, u64::MAX), Err(RegionError::Wraps)));
     }
 
     #[test]
@@ -241,12 +214,9 @@ mod tests {
         let at = Ipa::new(0x2000);
         assert_eq!(
             IpaRegion::from_bytes(at, 0x1001),
-            Err(RegionError::MisalignedLength { bytes: 0x1001 })
+            Err(RegionError::MisalignedLength)
         );
-        assert_eq!(
-            IpaRegion::from_bytes(at, 0),
-            Err(RegionError::Empty { base: 0x2000 })
-        );
+        assert_eq!(IpaRegion::from_bytes(at, 0), Err(RegionError::Empty));
         let r = IpaRegion::from_bytes(at, 0x3000).unwrap();
         assert_eq!(
             (r.base(), r.end(), r.last(), r.bytes()),
@@ -256,7 +226,7 @@ mod tests {
         assert_eq!(IpaRegion::between(at, Ipa::new(0x5000)), Ok(r));
         assert_eq!(
             IpaRegion::between(at, Ipa::new(0x1000)),
-            Err(RegionError::Empty { base: 0x2000 })
+            Err(RegionError::Empty)
         );
         assert_eq!(
             r.iter_pages().map(Ipa::raw).collect::<Vec<_>>(),
@@ -270,14 +240,11 @@ mod tests {
         let cover = |base, len| HostRegion::covering(HostPhys::new(base), len);
         assert_eq!(cover(0x1fff, 2), Ok(region(0x1000, 2)));
         assert_eq!(cover(0x1000, 0x1000), Ok(region(0x1000, 1)));
-        assert_eq!(cover(0x1000, 0), Err(RegionError::Empty { base: 0x1000 }));
-        assert!(matches!(
-            cover(0x1001, u64::MAX),
-            Err(RegionError::Wraps { .. })
-        ));
+        assert_eq!(cover(0x1000, 0), Err(RegionError::Empty));
+        assert!(matches!(cover(0x1001, u64::MAX), Err(RegionError::Wraps)));
         assert!(matches!(
             cover(0x1fff, u64::MAX - 2),
-            Err(RegionError::Wraps { .. })
+            Err(RegionError::Wraps)
         ));
     }
 
@@ -310,23 +277,26 @@ mod tests {
         assert!(!region(0, 1).is_aligned(0));
     }
 
+    /// What is asked for often takes two words, with and without an answer.
     #[test]
-    fn errors_name_the_value() {
+    fn an_option_is_as_large_as_a_region() {
+        assert_eq!(size_of::<Option<HostRegion>>(), 16);
+        assert_eq!(size_of::<Result<IpaRegion, RegionError>>(), 16);
+    }
+
+    #[test]
+    fn errors_have_words() {
         let said = |base, bytes| {
-            format!(
-                "{}",
-                IpaRegion::from_bytes(Ipa::new(base), bytes).unwrap_err()
-            )
+            IpaRegion::from_bytes(Ipa::new(base), bytes)
+                .unwrap_err()
+                .to_string()
         };
-        assert_eq!(said(0x1000, 0), "the region at 0x1000 is empty");
-        assert_eq!(
-            said(0x1234, 0x1000),
-            "the base 0x1234 is not on a page boundary"
-        );
+        assert_eq!(said(0x1000, 0), "the region is empty");
+        assert_eq!(said(0x1234, 0x1000), "the base is not on a page boundary");
         assert_eq!(
             said(0x1000, 0x123),
-            "the length 0x123 is not a whole number of pages"
+            "the length is not a whole number of pages"
         );
-        assert!(said(!0xfff, 0x2000).starts_with("2 pages from 0xfffffffffffff000"));
+        assert_eq!(said(!0xfff, 0x2000), "the region leaves the address space");
     }
 }
