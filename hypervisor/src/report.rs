@@ -85,8 +85,13 @@ pub fn last_exits(name: &str, lane: &Vcpu<'static>) {
 pub fn lanes(vm: &Vm) {
     let words = describe_all(vm, BEFORE_ANY);
     say!("  {words}");
+    places(vm, BEFORE_ANY);
+}
+
+/// Where each lane was that is on, as this look has seen it.
+fn places(vm: &Vm, number: u64) {
     for (lane, seat) in vm.seats.iter().enumerate() {
-        if let Some(seen) = seat.look.get(BEFORE_ANY).filter(|_| is_on(vm, lane)) {
+        if let Some(seen) = seat.look.get(number).filter(|_| is_on(vm, lane)) {
             place(vm.name, lane, seen.pc, seen.own, &seen.refused, "");
         }
     }
@@ -159,6 +164,9 @@ pub fn deadline(house: &'static House, number: u64) -> ! {
             vm.name,
             house.deadline_ms.unwrap_or(0)
         );
+        if state == MachineState::Running {
+            places(vm, number);
+        }
     }
     power::off()
 }

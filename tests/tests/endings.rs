@@ -44,6 +44,41 @@ fn an_error_code_is_reported_with_its_guest() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The guest's own exception, what EL2 refused it, and the functions' names.
+#[test]
+fn a_crash_is_reported_with_its_place_and_its_name() -> anyhow::Result<()> {
+    for transcript in beside("abort")? {
+        let lines = |start: &'static str| {
+            let whole = format!("  bad lane 0: {start}");
+            transcript
+                .lines_of("xdv")
+                .find(|line| line.starts_with(&whole))
+                .unwrap_or_default()
+        };
+        for (line, wanted) in [
+            (lines("pc 0x"), "exit+0x"),
+            (
+                lines("its last"),
+                "esr 0x96000010 (data abort: external abort, read) at pc 0x4000",
+            ),
+            (lines("its last"), "far 0x30000000"),
+            (lines("refused"), "refused 1 times, the last: esr 0x"),
+            (
+                lines("refused"),
+                "translation fault, level 1, read) at pc 0x4000",
+            ),
+            (lines("refused"), ">, far 0x30000000, ipa 0x30000000"),
+        ] {
+            ensure!(
+                line.contains(wanted),
+                "`{wanted}` is not in `{line}`:\n{}",
+                transcript.text()
+            );
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_guest_that_never_ends_is_named_at_the_deadline() -> anyhow::Result<()> {
     // On a vector that is not there, on its own vector, with interrupts masked, asleep for good.

@@ -41,6 +41,24 @@ enum Half {
     Guest,
 }
 
+impl Profile {
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+impl Half {
+    fn folder(self, project: &Project) -> PathBuf {
+        project.target.join(match self {
+            Self::El2 => "el2",
+            Self::Guest => "guest",
+        })
+    }
+}
+
 /// One built binary.
 #[derive(Debug, Clone)]
 pub struct Built {
@@ -56,6 +74,11 @@ pub struct Built {
 pub fn hypervisor(project: &Project, profile: Profile) -> anyhow::Result<Built> {
     let elf = compile(project, Half::El2, "hypervisor", "hypervisor", profile)?;
     flatten(&elf)
+}
+
+/// Where the ELF file of a guest that is built here lies, or will.
+pub fn guest_elf(project: &Project, bin: &str, profile: Profile) -> PathBuf {
+    elf(project, Half::Guest, bin, profile)
 }
 
 /// The guest kernel that comes with XDV.
@@ -107,9 +130,9 @@ fn compile(
     profile: Profile,
 ) -> anyhow::Result<PathBuf> {
     toolchain::ensure()?;
-    let (folder, level) = match half {
-        Half::El2 => (project.target.join("el2"), "EL2"),
-        Half::Guest => (project.target.join("guest"), "guest"),
+    let level = match half {
+        Half::El2 => "EL2",
+        Half::Guest => "guest",
     };
     let mut cargo = toolchain::cargo();
     if say::colours_on_stderr() {
@@ -127,25 +150,26 @@ fn compile(
             toolchain::TARGET,
             "--target-dir",
         ])
-        .arg(&folder);
-    let profile_folder = match profile {
-        Profile::Release => {
-            cargo.arg("--release");
-            if matches!(half, Half::El2) {
-                cargo.args(["--config", &release_flags()?]);
-            }
-            "release"
+        .arg(half.folder(project));
+    if profile == Profile::Release {
+        cargo.arg("--release");
+        if matches!(half, Half::El2) {
+            cargo.args(["--config", &release_flags()?]);
         }
-        Profile::Debug => "debug",
-    };
+    }
     process::under_step(
-        &format!("building {level} `{bin}` ({profile_folder})"),
+        &format!("building {level} `{bin}` ({})", profile.folder()),
         &mut cargo,
     )?;
-    Ok(folder
+    Ok(elf(project, half, bin, profile))
+}
+
+/// Where cargo puts a binary.
+fn elf(project: &Project, half: Half, bin: &str, profile: Profile) -> PathBuf {
+    half.folder(project)
         .join(toolchain::TARGET)
-        .join(profile_folder)
-        .join(bin))
+        .join(profile.folder())
+        .join(bin)
 }
 
 fn flatten(elf: &Path) -> anyhow::Result<Built> {

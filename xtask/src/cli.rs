@@ -70,6 +70,9 @@ On a terminal every key goes to the attached guest, Ctrl-C among them; Ctrl-] op
 prompt, and Ctrl-] Ctrl-D ends the run. Lines piped in are typed one by one, each when a guest waits
 at a prompt (or nothing was said for 5 s). `cargo xtask ctl` commands the run from elsewhere.
 
+Where a guest stopped is shown with the names of its functions: those of an ELF kernel, those that a Linux
+Image carries of itself, or those of the file that `symbols = \"System.map\"` names in CONFIG.
+
 Exit status 0 when every guest ended well; otherwise 1, and the guest and its reason are named.")]
     Run(RunArgs),
 

@@ -119,6 +119,12 @@ impl Debian {
         Self { folder }.is_usable()
     }
 
+    /// Where the `Image` of a kernel lies once it was fetched.
+    pub fn image(project: &Project, flavour: Flavour) -> PathBuf {
+        let folder = flavour.folder(project);
+        Self { folder }.kernel()
+    }
+
     /// The kernel's `Image`.
     pub fn kernel(&self) -> PathBuf {
         self.folder.join("Image")

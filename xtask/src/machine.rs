@@ -6,12 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use configs_compiler::{FileKind, HostFiles, RunOptions, Seeds, Summary, USUAL_DTB};
+use configs_compiler::{FileKind, GuestSummary, HostFiles, RunOptions, Seeds, Summary, USUAL_DTB};
 
 use crate::build::{self, Profile};
 use crate::debian::{self, Debian, Flavour};
 use crate::project::Project;
 use crate::qemu::Qemu;
+use crate::run::places::{self, Source};
 use crate::{Refused, say};
 
 /// QEMU's memory is rounded up to a multiple of this.
@@ -52,6 +53,8 @@ pub struct Compiled {
     pub guests: Vec<String>,
     /// Those of them that test themselves and say how it went.
     pub selftests: Vec<String>,
+    /// Where the guests' addresses have their names from.
+    pub places: Vec<places::Guest>,
     /// How many CPUs the machine has: as stated, else the smallest number that fits.
     pub cpus: u32,
     /// How much memory the machine has, in MiB: as stated, else the smallest that fits.
@@ -158,7 +161,9 @@ impl Machine {
                     .as_deref()
                     .is_some_and(|initrd| initrd == debian::LOAD || names.contains(&initrd))
         };
+        let guests = compiled.summary().guests.iter();
         Ok(Compiled {
+            places: guests.map(|guest| self.place(guest)).collect(),
             selftests: compiled
                 .summary()
                 .guests
@@ -184,13 +189,35 @@ impl Machine {
         })
     }
 
-    fn files(&self, trouble: &Trouble) -> HostFiles {
-        let folder = self
-            .config
+    /// The folder that a path in the file begins at.
+    fn folder(&self) -> &Path {
+        self.config
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let mut files = HostFiles::new(folder);
+            .unwrap_or(Path::new("."))
+    }
+
+    /// Where a guest's addresses have their names from.
+    fn place(&self, guest: &GuestSummary) -> places::Guest {
+        let (project, kernel) = (&self.project, guest.kernel.as_str());
+        let flavour = || Flavour::ALL.into_iter().find(|one| one.name() == kernel);
+        let built = kernel.strip_prefix("test:").or_else(|| {
+            let ours = "guest-kernel";
+            (kernel == ours).then_some(ours)
+        });
+        let source = match (&guest.symbols, built) {
+            (Some(symbols), _) => Source::Read(Rc::clone(symbols)),
+            (None, Some(bin)) => Source::File(build::guest_elf(project, bin, self.profile)),
+            (None, None) => Source::File(match flavour() {
+                Some(flavour) => Debian::image(project, flavour),
+                None => self.folder().join(kernel),
+            }),
+        };
+        places::Guest::new(guest.name.clone(), guest.kernel_at, source)
+    }
+
+    fn files(&self, trouble: &Trouble) -> HostFiles {
+        let mut files = HostFiles::new(self.folder());
         let profile = self.profile;
         files = self.provide(
             files,

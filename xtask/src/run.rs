@@ -3,9 +3,11 @@
 mod backtrace;
 pub mod console;
 pub mod control;
+mod esr;
 pub mod keys;
 pub mod launch;
 pub mod outcome;
+pub mod places;
 mod screen;
 pub mod session;
 mod show;
@@ -24,8 +26,9 @@ use self::control::Socket;
 use self::keys::Input;
 use self::launch::{Ending, Launch};
 use self::outcome::Outcome;
+use self::places::Places;
 use self::screen::Screen;
-use self::show::Show;
+use self::show::{Names, Show};
 use self::verdict::Said;
 use crate::build::{self, Profile};
 use crate::cli::RunArgs;
@@ -84,8 +87,11 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
         std::io::stdout().lock(),
     );
     let outcome = Outcome::expecting(&compiled.guests).with_selftests(&compiled.selftests);
-    let symbols = Symbols::of(&el2.elf);
-    let mut show = Show::new(outcome, screen, !args.headless, symbols, log);
+    let names = Names {
+        el2: Symbols::of(&el2.elf),
+        guests: Places::of(compiled.places),
+    };
+    let mut show = Show::new(outcome, screen, !args.headless, names, log);
     let started = Instant::now();
     let ending = launch.watch(&mut show, &control.sockets)?;
     show.end();

@@ -102,6 +102,15 @@ pub(crate) fn read(file: &[u8], limit: u64) -> Result<Flat, NotAnElf> {
     Ok(flat)
 }
 
+/// The lowest address that a file's segments are linked at.
+pub(crate) fn lowest(file: &[u8]) -> Option<u64> {
+    let segments = header(file).ok()?.program_headers(LE, file).ok()?;
+    let loaded = segments
+        .iter()
+        .filter(|segment| segment.p_type(LE) == PT_LOAD);
+    loaded.map(|segment| segment.p_vaddr(LE)).min()
+}
+
 /// The header of an ELF file for this machine.
 fn header(file: &[u8]) -> Result<&Header, NotAnElf> {
     let ident = |at: usize| file.get(at).copied().unwrap_or(0);

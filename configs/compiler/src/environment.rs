@@ -22,6 +22,21 @@ pub enum FileKind {
     Overlay,
     /// The machine's own device tree.
     Dtb,
+    /// The names of a kernel's addresses.
+    Symbols,
+}
+
+impl FileKind {
+    /// What such a file is called; the key that names it is its `Display`.
+    pub(crate) const fn noun(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Initrd => "initrd",
+            Self::Overlay => "overlay",
+            Self::Dtb => "dtb",
+            Self::Symbols => "symbol file",
+        }
+    }
 }
 
 impl fmt::Display for FileKind {
@@ -31,6 +46,7 @@ impl fmt::Display for FileKind {
             Self::Initrd => "initrd",
             Self::Overlay => "overlay",
             Self::Dtb => "dtb",
+            Self::Symbols => "symbols",
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::kernel::{self, Format, Kernel};
 use crate::raw::{Field, RawGuest, RawMachine};
 use crate::suggest;
 use crate::summary::size;
+use crate::symbols::Symbols;
 
 type Answer = Result<Rc<Vec<u8>>, LoadError>;
 
@@ -91,6 +92,26 @@ impl<'e> Files<'e> {
         found: &mut Vec<Diagnostic>,
     ) -> Option<Rc<Vec<u8>>> {
         self.load(FileKind::Overlay, name, found)
+    }
+
+    /// The names of a kernel's addresses.
+    pub(crate) fn symbols(
+        &mut self,
+        name: &Field<String>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Rc<Symbols>> {
+        let bytes = self.load(FileKind::Symbols, name, found)?;
+        let symbols = Symbols::read(&bytes).map(Rc::new);
+        if symbols.is_none() {
+            let diagnostic = Diagnostic::new(format!("`{}` has no symbols", name.value));
+            let help = "name the kernel as an ELF file that is not stripped (Linux' `vmlinux`), or its `System.map`";
+            found.push(
+                diagnostic
+                    .at(name.span.clone(), "no function is named in it")
+                    .help(help),
+            );
+        }
+        symbols
     }
 
     /// The machine, where somebody is given a part of it or the file names it. `Err`: it is not known, which is reported.
@@ -184,10 +205,10 @@ impl<'e> Files<'e> {
 
     fn failed(&self, kind: FileKind, name: &Field<String>, error: &LoadError) -> Diagnostic {
         let here = || name.span.clone();
-        let word = &name.value;
+        let (word, noun) = (&name.value, kind.noun());
         match error {
             LoadError::NotFound(path) => {
-                let diagnostic = Diagnostic::new(format!("there is no {kind} `{word}`"));
+                let diagnostic = Diagnostic::new(format!("there is no {noun} `{word}`"));
                 let diagnostic = diagnostic.at(
                     here(),
                     format!("neither built in nor a file `{}`", path.display()),
@@ -203,12 +224,12 @@ impl<'e> Files<'e> {
                 }
             }
             LoadError::Directory(path) => {
-                Diagnostic::new(format!("the {kind} `{word}` is a directory"))
+                Diagnostic::new(format!("the {noun} `{word}` is a directory"))
                     .at(here(), format!("`{}`", path.display()))
                     .help("name the file in it")
             }
             LoadError::Special(path) => {
-                Diagnostic::new(format!("the {kind} `{word}` is not a regular file"))
+                Diagnostic::new(format!("the {noun} `{word}` is not a regular file"))
                     .at(
                         here(),
                         format!("`{}` is a device, a pipe or a socket", path.display()),
@@ -216,20 +237,20 @@ impl<'e> Files<'e> {
                     .help("name a regular file")
             }
             LoadError::TooLarge { path, size: bytes } => {
-                Diagnostic::new(format!("the {kind} `{word}` is too large"))
+                Diagnostic::new(format!("the {noun} `{word}` is too large"))
                     .at(here(), format!("`{}` has {}", path.display(), size(*bytes)))
                     .help(format!(
-                        "no {kind} may have more than {}; was a disk image meant?",
+                        "no {noun} may have more than {}; was a disk image meant?",
                         size(crate::MAX_FILE)
                     ))
             }
             LoadError::Unreadable { path, reason } => {
-                Diagnostic::new(format!("the {kind} `{word}` cannot be read"))
+                Diagnostic::new(format!("the {noun} `{word}` cannot be read"))
                     .at(here(), format!("`{}`: {reason}", path.display()))
                     .help("make the file readable, or name another")
             }
             LoadError::NotReady(reason) => {
-                Diagnostic::new(format!("the built-in {kind} `{word}` could not be got"))
+                Diagnostic::new(format!("the built-in {noun} `{word}` could not be got"))
                     .at(here(), "asked for here")
                     .note(reason.as_str())
                     .help("put that right, then run this again")

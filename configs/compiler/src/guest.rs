@@ -13,6 +13,7 @@ use crate::kernel::Kernel;
 use crate::layout::{Layout, Load};
 use crate::raw::RawGuest;
 use crate::summary::{GuestSummary, RegionSummary};
+use crate::symbols::Symbols;
 use crate::tree::Tree;
 use crate::{BundleFile, names, room};
 
@@ -24,6 +25,7 @@ pub(crate) struct Loaded {
     kernel: Kernel,
     tree: Tree,
     initrd: Option<Rc<Vec<u8>>>,
+    symbols: Option<Rc<Symbols>>,
 }
 
 /// A guest as it leaves the compiler.
@@ -54,6 +56,10 @@ pub(crate) fn load(
         None => None,
         Some(name) => Some(files.initrd(name, found)?),
     };
+    let symbols = match &guest.symbols {
+        None => None,
+        Some(name) => Some(files.symbols(name, found)?),
+    };
     let kernel = kernel?;
     let memory = guest
         .memory
@@ -78,6 +84,7 @@ pub(crate) fn load(
             kernel,
             tree,
             initrd,
+            symbols,
         }),
         Err(why) => {
             found.extend(room::explain(guest, &load, why));
@@ -95,6 +102,7 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
         kernel,
         tree,
         initrd,
+        symbols,
     } = loaded;
     let initrd = layout.initrd.zip(initrd);
     let place = initrd
@@ -119,6 +127,8 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
         name: name.clone(),
         kernel: guest.kernel.as_ref()?.value.clone(),
         initrd: guest.initrd.as_ref().map(|initrd| initrd.value.clone()),
+        kernel_at: layout.kernel,
+        symbols,
         memory: load.memory,
         lanes: lanes.clone(),
         on_crash,

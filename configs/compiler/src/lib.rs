@@ -36,6 +36,7 @@ mod room;
 mod shares;
 mod suggest;
 mod summary;
+mod symbols;
 mod text;
 mod time;
 mod tree;
@@ -49,6 +50,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use environment::{Environment, FileKind, HostFiles, LoadError, MAX_FILE, Seeds, USUAL_DTB};
 pub use suggest::nearest;
 pub use summary::{GuestSummary, RegionSummary, Summary};
+pub use symbols::Symbols;
 
 /// What is said with a run rather than in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

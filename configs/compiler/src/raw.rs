@@ -46,6 +46,7 @@ pub(crate) struct RawGuest {
     pub(crate) load: Option<Field<u64>>,
     pub(crate) cpus: Option<Field<Vec<Field<u32>>>>,
     pub(crate) host_memory: Option<Field<u64>>,
+    pub(crate) symbols: Option<Field<String>>,
     /// In percent of a CPU.
     pub(crate) budget: Option<Field<u32>>,
     /// In microseconds.
@@ -118,11 +119,12 @@ static GUEST: Kind = Kind {
         "on_crash",
         "watchdog",
         "devices",
+        "symbols",
     ],
-    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus`, `host_memory`, `budget`, `period`, `priority`, `on_crash`, `watchdog` and `devices`",
+    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus`, `host_memory`, `budget`, `period`, `priority`, `on_crash`, `watchdog`, `devices` and `symbols`",
 };
 /// What other tools call our keys.
-const ALIASES: [(&str, &str); 36] = [
+const ALIASES: [(&str, &str); 39] = [
     ("ram", "memory"),
     ("mem", "memory"),
     ("size", "memory"),
@@ -143,6 +145,9 @@ const ALIASES: [(&str, &str); 36] = [
     ("passthrough", "devices"),
     ("dtdev", "devices"),
     ("hardware", "devices"),
+    ("system_map", "symbols"),
+    ("symbol_file", "symbols"),
+    ("vmlinux", "symbols"),
     ("kernel_format", "format"),
     ("affinity", "cpus"),
     ("load_address", "load"),
@@ -349,6 +354,7 @@ impl Reader<'_> {
             initrd: self.text(table, "initrd", "initrd.cpio"),
             format: self.text(table, "format", "raw"),
             overlay: self.text(table, "overlay", "mine.dtbo"),
+            symbols: self.text(table, "symbols", "System.map"),
             load: self.address(table, "load"),
             cpus,
             host_memory: self.address(table, "host_memory"),

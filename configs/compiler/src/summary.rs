@@ -1,11 +1,13 @@
 //! A compiled machine as a table and a memory map.
 
 use std::fmt;
+use std::rc::Rc;
 
 use configs_plan::{LanePlan, OnCrash, Share};
 
 use crate::cpus::cpus;
 use crate::shares::PRIORITY;
+use crate::symbols::Symbols;
 use crate::time::shown;
 
 /// A compiled machine, for a person to read. `Display` renders it as plain text.
@@ -34,6 +36,10 @@ pub struct GuestSummary {
     pub kernel: String,
     /// The initrd: as the file names it, or the one that goes with the kernel.
     pub initrd: Option<String>,
+    /// Where its kernel lies.
+    pub kernel_at: u64,
+    /// The symbols that the file names.
+    pub symbols: Option<Rc<Symbols>>,
     /// Its RAM in bytes.
     pub memory: u64,
     /// Its lanes: the physical CPU of each, and how much of it.

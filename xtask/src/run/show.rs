@@ -6,9 +6,18 @@ use std::time::{Duration, Instant};
 
 use super::backtrace::Symbols;
 use super::outcome::Outcome;
+use super::places::Places;
 use super::screen::Screen;
 use super::session::Viewer;
 use crate::debian::ramdisk::USER_SPACE;
+
+/// What addresses are called.
+pub struct Names {
+    /// EL2's own.
+    pub el2: Symbols,
+    /// The guests'.
+    pub guests: Places,
+}
 
 /// The viewer of `cargo xtask run`.
 pub struct Show<'s> {
@@ -19,7 +28,7 @@ pub struct Show<'s> {
     screen: Screen<StdoutLock<'s>>,
     /// Whether lines are shown before they are whole.
     at_once: bool,
-    symbols: Symbols,
+    names: Names,
     log: Option<File>,
 }
 
@@ -29,7 +38,7 @@ impl<'s> Show<'s> {
         outcome: Outcome,
         screen: Screen<StdoutLock<'s>>,
         at_once: bool,
-        symbols: Symbols,
+        names: Names,
         log: Option<File>,
     ) -> Self {
         Self {
@@ -37,7 +46,7 @@ impl<'s> Show<'s> {
             arrived: Vec::new(),
             screen,
             at_once,
-            symbols,
+            names,
             log,
         }
     }
@@ -57,8 +66,10 @@ impl<'s> Show<'s> {
 
 impl Viewer for Show<'_> {
     fn line(&mut self, line: &str) -> bool {
-        self.show(line);
-        for frame in self.symbols.explain(line) {
+        for line in self.names.guests.explain(line) {
+            self.show(&line);
+        }
+        for frame in self.names.el2.explain(line) {
             self.show(&frame);
         }
         if let Some((name, said)) = line.split_once(" | ")
