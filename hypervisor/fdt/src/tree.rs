@@ -1,6 +1,7 @@
 //! The structure block as a row of tokens.
 
 use fdt_rs::base::DevTree;
+use fdt_rs::base::iters::DevTreeParseIter;
 use fdt_rs::base::parse::ParsedTok;
 use fdt_rs::prelude::FallibleIterator;
 
@@ -73,8 +74,11 @@ impl<'dt> Tree<'dt> {
                 return Ok((behind, Token::Begin(begun)));
             }
         }
-        let mut iter = self.tree.parse_iter();
-        iter.offset = at;
+        // Made by hand: `parse_iter` would read the header again, and panic if it could not.
+        let mut iter = DevTreeParseIter {
+            offset: at,
+            fdt: &self.tree,
+        };
         // `fdt-rs` has one error for everything that can be wrong here; there is nothing in it to pass on.
         let token = match iter.next() {
             Ok(Some(ParsedTok::BeginNode(_))) => Token::Begin(begun),
