@@ -62,10 +62,12 @@ pub fn main(boot: Boot) -> ! {
     build::claim_pinned(&bundle, &mut ledger);
     let lanes = placement.iter().count();
     let cpus = boot.machine.cpus.len();
+    let guests = bundle.plan().guests();
+    let firmwares = guests.filter(|guest| guest.flash().is_some()).count();
     let mut arena = arena(
         &boot,
         &mut ledger,
-        build::arena_bytes(lanes, cpus, STACK + EMERGENCY),
+        build::arena_bytes(lanes, cpus, firmwares, STACK + EMERGENCY),
     );
     let mut builder = Builder::new(&boot, &mut ledger, &mut arena);
     let Some(vms) = builder.machines(&bundle) else {
@@ -255,8 +257,7 @@ fn crews(
         refuse(format_args!("EL2's arena is too small for its CPUs"));
     };
     for (cpu, crew) in crews.iter_mut().enumerate() {
-        let members = arena.alloc_list();
-        let Some(new) = members.and_then(|members| arena.alloc(Crew::new(members))) else {
+        let Some(new) = arena.alloc(Crew::new()) else {
             refuse(format_args!("EL2's arena is too small for its CPUs"));
         };
         for placed in placement.lanes(cpu) {

@@ -19,11 +19,12 @@ use vcpu::inject::Features;
 use vcpu::machine::Machine;
 use vcpu::smccc::Workarounds;
 use vcpu::timer::VmClock;
+use vcpu_board::flash::{VARIABLES_SIZE, VARIABLES_WORDS};
 use vcpu_board::{FLASH_BASE, RAM_BASE};
 
 use crate::alike;
 use crate::boot::{sgi_to, vm_id};
-use crate::crew::{Crew, Members};
+use crate::crew::Crew;
 use crate::fill::Fill;
 use crate::life::Life;
 use crate::vm::{File, Seat, Vm};
@@ -39,12 +40,12 @@ const SLACK: u64 = 64 << 10;
 const RUNS: usize = 64;
 
 /// How large the arena must be.
-pub fn arena_bytes(lanes: usize, cpus: usize, stacks: u64) -> u64 {
+pub fn arena_bytes(lanes: usize, cpus: usize, firmwares: usize, stacks: u64) -> u64 {
     let each = |count: usize, bytes: u64| bytes.saturating_mul(count as u64);
     let machine = size_of::<Vm>() as u64 + 512;
-    let crew = size_of::<Crew>() as u64 + size_of::<Members>() as u64 + 64;
     each(lanes, Arena::lane_bytes())
-        + each(cpus, stacks + 3 * PAGE_SIZE + crew)
+        + each(firmwares, VARIABLES_SIZE)
+        + each(cpus, stacks + 3 * PAGE_SIZE + size_of::<Crew>() as u64 + 64)
         + each(configs_plan::MAX_GUESTS, machine)
         + SLACK
 }
@@ -152,8 +153,15 @@ impl<'a, 'b> Builder<'a, 'b> {
         let mut memories = self.memories(bundle, &guests, width);
         prove_disjoint(&guests, &memories);
         let mut seats = PerGuest::new();
+        let mut variables = PerGuest::new();
         for guest in &guests {
             seats.push(self.seats(guest)?);
+            let words = if guest.flash().is_some() {
+                VARIABLES_WORDS
+            } else {
+                0
+            };
+            variables.push(self.arena.alloc_slice(words, |_| u32::MAX)?);
         }
         let common = Common {
             vtcr: self.geometry.vtcr(width),
@@ -169,8 +177,12 @@ impl<'a, 'b> Builder<'a, 'b> {
         };
         self.arena.alloc_slice(guests.len(), |index| {
             let memory = memories.get_mut(index).and_then(Option::take);
+            let variables = variables.get_mut(index).map(core::mem::take);
+            let variables = variables.unwrap_or_default();
             match (guests.get(index), memory, seats.get(index)) {
-                (Some(guest), Some(memory), Some(seats)) => common.vm(guest, memory, seats),
+                (Some(guest), Some(memory), Some(seats)) => {
+                    common.vm(guest, memory, seats, variables)
+                }
                 _ => fault::refuse(format_args!("machine {index} was not built")),
             }
         })
@@ -350,13 +362,19 @@ struct Common {
 
 impl Common {
     /// Puts a machine together and says that it has started.
-    fn vm(&self, guest: &GuestPlan<'static>, memory: Memory, seats: &'static [Seat]) -> Vm {
+    fn vm(
+        &self,
+        guest: &GuestPlan<'static>,
+        memory: Memory,
+        seats: &'static [Seat],
+        variables: &'static mut [u32],
+    ) -> Vm {
         let size = guest.ram().size;
         let (ids, workarounds) = (self.ids.clone(), self.workarounds);
         let machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
         let mut machine = machine.with_epoch(self.epoch);
-        if memory.flash.is_some() {
-            machine = machine.with_flash();
+        if !variables.is_empty() {
+            machine.add_firmware(variables);
         }
         say!(
             "guest {}: started, {} lanes, {} MiB",

@@ -87,7 +87,7 @@ pub fn out(
 fn fetch(vm: &'static Vm, lane: &mut Vcpu<'static>, hw: &mut ThisCpu) {
     let pc = lane.context.pc();
     let mut word = [0; 4];
-    let fetched = world::fetch_address(pc.elr, pc.is_el0())
+    let fetched = world::guest_address(pc.elr, pc.is_el0())
         .and_then(|ipa| vm.read(Ipa::new(ipa), &mut word))
         .map(|()| (u32::from_le_bytes(word), world::stack_pointer(pc.source())));
     if let Some(moved) = serve::undescribed(lane, fetched, hw, &mut vm.port()) {

@@ -37,7 +37,7 @@ pub fn lane(vm: &Vm, lane: &Vcpu<'static>) {
     let mut record = lane.context.x.get(29).copied().unwrap_or(0);
     for _ in 0..CALLS {
         let mut words = [0; 16];
-        let place = world::fetch_address(record, false);
+        let place = world::guest_address(record, false);
         let read = place.and_then(|ipa| vm.read(Ipa::new(ipa), &mut words));
         let (callers, back) = words.split_at(8);
         let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);

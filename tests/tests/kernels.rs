@@ -36,7 +36,8 @@ const CODE: [u32; 15] = [
 ];
 
 /// The same as firmware. Before it prints, its device tree is in the first GiB of RAM, the second flash bank reads as
-/// erased, and a store over its own text in the first bank, and one into the second, pass and change nothing.
+/// erased, and a store over its own text in the first bank, and one into the second that is no command, pass and
+/// change nothing.
 const FIRMWARE: [u32; 24] = [
     0xB940_0004, // ldr  w4, [x0]
     0x5281_BA05, // mov  w5, #0x0DD0

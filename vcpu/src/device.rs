@@ -28,8 +28,9 @@ pub(crate) fn read(vcpu: &mut Vcpu, ipa: Ipa, width: Width, hw: &mut impl Hardwa
         Device::Pl011 => return Some(uart_read(vcpu, offset, bytes, hw)),
         Device::Pl031 => return Some(rtc_read(vcpu, offset, bytes, hw)),
         Device::Virtio(_) => return Some(virtio::read_empty(offset, bytes)),
-        // What was never written reads as it was erased. The firmware itself is mapped.
-        Device::Flash => return Some(u64::MAX >> (64 - 8 * u64::from(bytes.min(8)))),
+        Device::Flash | Device::FwCfg => {
+            return Some(firmware_read(machine, device, offset, bytes));
+        }
         // A fault in RAM is no device's: stage 2 maps all of it.
         Device::Ram => return None,
     };
@@ -61,8 +62,11 @@ pub(crate) fn write(
             rtc_write(vcpu, offset, bytes, value, hw);
             return Some(());
         }
-        // Flash is write-protected.
-        Device::Virtio(_) | Device::Flash => return Some(()),
+        Device::Virtio(_) => return Some(()),
+        Device::Flash | Device::FwCfg => {
+            firmware_write(machine, device, offset, bytes, value);
+            return Some(());
+        }
         Device::Ram => return None,
     };
     vcpu.gic
@@ -132,6 +136,20 @@ fn rtc_write(vcpu: &mut Vcpu, offset: u64, bytes: u32, value: u64, hw: &mut impl
     rtc(vcpu, hw, &mut |rtc, now| {
         rtc.write(offset, bytes, value, now);
     });
+}
+
+#[cold]
+#[inline(never)]
+fn firmware_read(machine: &Machine, device: Device, offset: u64, bytes: u32) -> u64 {
+    let fw_cfg = device == Device::FwCfg;
+    machine.firmware.lock().read(fw_cfg, offset, bytes)
+}
+
+#[cold]
+#[inline(never)]
+fn firmware_write(machine: &Machine, device: Device, offset: u64, bytes: u32, value: u64) {
+    let fw_cfg = device == Device::FwCfg;
+    machine.firmware.lock().write(fw_cfg, offset, bytes, value);
 }
 
 /// An access to the UART. Room that it made is filled at once, with what was typed ahead.

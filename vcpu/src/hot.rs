@@ -36,6 +36,8 @@ pub trait Hardware: VirtGic {
     fn set_spsr(&mut self, value: u64);
     /// SCTLR_EL1, the guest's.
     fn sctlr_el1(&self) -> u64;
+    /// The IPA behind an address that the guest can read, at EL0 or EL1, by its own stage 1; `None` when there is none.
+    fn translate(&self, va: u64, el0: bool) -> Option<u64>;
     /// CNTPCT_EL0: the physical counter.
     fn count(&self) -> u64;
     /// CNTFRQ_EL0: how often it counts in a second.

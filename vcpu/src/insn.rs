@@ -158,7 +158,8 @@ const fn single(word: u32) -> Option<Instruction> {
 /// One access of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Access {
-    /// How far behind the first byte of the transfer, which is where the fault was.
+    /// How far behind the first byte of the transfer, which is where the fault was. No access is in two pages, but the
+    /// second one may be in the next.
     pub offset: u64,
     /// The width.
     pub width: Width,
@@ -199,7 +200,7 @@ pub struct Situation {
 impl Transfer {
     /// Binds the instruction to the fault. `None`: answer with an external abort. That is so when the word is not
     /// understood, when the guest was in AArch32, when the word does not compute the address that faulted, when its
-    /// direction is another, or when the transfer is misaligned or leaves the page.
+    /// direction is another, or when the transfer is misaligned or a store that leaves the page.
     #[must_use]
     pub fn prepare(word: u32, context: &Context, at: Situation) -> Option<Self> {
         let instruction = decode(word)?;
@@ -218,7 +219,8 @@ impl Transfer {
         };
         let bytes = instruction.width.bytes();
         let last = (address & 0xfff) + bytes * (1 + u64::from(instruction.rt2.is_some())) - 1;
-        if address != at.far || address & (bytes - 1) != 0 || last > 0xfff {
+        let leaves = instruction.write && last > 0xfff;
+        if address != at.far || address & (bytes - 1) != 0 || leaves {
             return None;
         }
         let access = |reg, offset| Access {

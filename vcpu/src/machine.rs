@@ -10,7 +10,7 @@ use vcpu_board::console::LineBuffer;
 use vcpu_board::pl011::{self, Pl011};
 use vcpu_board::pl031::Pl031;
 use vcpu_board::ring::Ring;
-use vcpu_board::{Board, RAM_BASE};
+use vcpu_board::{Board, Firmware, RAM_BASE};
 
 use crate::idregs::IdRegs;
 use crate::inject::Features;
@@ -55,6 +55,8 @@ pub struct Machine {
     pub(crate) rtc: Mutex<Pl031>,
     /// When its line will rise, in ticks; `u64::MAX` for never. Written under its lock.
     pub(crate) alarm: AtomicU64,
+    /// What firmware finds beside.
+    pub(crate) firmware: Mutex<Firmware>,
 }
 
 /// A machine's serial port and the line it has begun.
@@ -117,16 +119,14 @@ impl Machine {
             pace: Pace::new(),
             rtc: Mutex::new(Pl031::new(0)),
             alarm: AtomicU64::new(u64::MAX),
+            firmware: Mutex::new(Firmware::new(&mut [])),
         }
     }
 
-    /// The same machine with flash, of which what is not mapped reads as erased.
-    #[must_use]
-    pub fn with_flash(self) -> Self {
-        Self {
-            board: self.board.with_flash(),
-            ..self
-        }
+    /// Adds what firmware finds: flash, in which these are the words of its variables, and fw_cfg.
+    pub fn add_firmware(&mut self, variables: &'static mut [u32]) {
+        self.board = self.board.with_firmware();
+        *self.firmware.get_mut() = Firmware::new(variables);
     }
 
     /// The same machine, whose clock says that the physical counter was zero `epoch` seconds after 1970.
@@ -178,7 +178,8 @@ impl Machine {
 
     /// Every device but the interrupt controller as after power-on, for a machine none of whose lanes runs. Their
     /// interrupt lines are low then, which the interrupt controller's own reset has to assume as well. What was typed
-    /// for the machine's last life is forgotten; an unfinished line of output is not, it is the caller's to flush.
+    /// for the machine's last life is forgotten; an unfinished line of output is not, it is the caller's to flush, and
+    /// neither is what firmware keeps in flash.
     pub fn reset_devices(&self) {
         let mut console = self.console.lock();
         console.uart = Pl011::new();
@@ -190,6 +191,7 @@ impl Machine {
         let mut rtc = self.rtc.lock();
         rtc.reset();
         self.alarm.store(u64::MAX, Ordering::Release);
+        self.firmware.lock().reset();
     }
 
     /// Whether an address is in the machine's RAM.

@@ -7,6 +7,8 @@ mod answer;
 
 pub use answer::{Task, answer, undescribed};
 
+use stage2_addr::Ipa;
+
 use crate::context::Pc;
 use crate::debug::Point;
 use crate::device;
@@ -135,7 +137,13 @@ pub fn transfer(
     };
     let mut bus = [0; 2];
     for (access, value) in transfer.accesses().zip(&mut bus) {
-        let Some(at) = ipa.checked_add(access.offset) else {
+        let at = if (far & 0xfff).saturating_add(access.offset) < 0x1000 {
+            ipa.checked_add(access.offset)
+        } else {
+            let next = far.wrapping_add(access.offset);
+            hw.translate(next, vcpu.context.pc().is_el0()).map(Ipa::new)
+        };
+        let Some(at) = at else {
             return refused;
         };
         let done = match access.store {

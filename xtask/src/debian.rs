@@ -1,5 +1,6 @@
 //! Debian's own arm64 kernels, and what a guest boots them with: what `kernel = "debian"` and its kin mean.
 
+pub mod firmware;
 mod modules;
 mod programs;
 pub mod ramdisk;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use configs_compiler::{FileKind, GuestSummary, HostFiles, RunOptions, Seeds, Summary, USUAL_DTB};
 
 use crate::build::{self, Profile};
+use crate::debian::firmware::Firmware;
 use crate::debian::{self, Debian, Flavour};
 use crate::project::Project;
 use crate::qemu::Qemu;
@@ -231,6 +232,13 @@ impl Machine {
         files = self.provide(files, trouble, FileKind::Dtb, USUAL_DTB, move |project| {
             Qemu::ensure(project, qemu.as_deref())?.device_tree(project)
         });
+        for firmware in Firmware::ALL {
+            let name = firmware.name();
+            files = self.provide(files, trouble, FileKind::Kernel, name, move |project| {
+                firmware.ensure(project)
+            });
+            files = files.with_firmware(name);
+        }
         for name in test_guests(&self.project) {
             let shown = format!("test:{name}");
             files = self.provide(files, trouble, FileKind::Kernel, &shown, move |project| {

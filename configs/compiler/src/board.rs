@@ -48,12 +48,29 @@ pub(crate) const VIRTIO: Window = Window {
 };
 /// The first slot's interrupt, as a shared peripheral interrupt; the others follow.
 pub(crate) const VIRTIO_SPI: u32 = 16;
-// `virt` has more, and these addresses stay free for it: flash at 0 (firmware guests have it), the GIC's ITS at 0x0808_0000, fw_cfg at
-// 0x0902_0000, GPIO at 0x0903_0000, PCIe from 0x1000_0000 on.
+/// The flash that firmware keeps its variables in: the second bank of `virt`. The firmware itself is in the first one,
+/// which answers no commands and so is no flash to a driver.
+pub(crate) const VARIABLES: Window = Window {
+    start: 0x0400_0000,
+    size: 0x10_0000,
+    what: "CFI flash for variables",
+};
+/// The firmware configuration device: data and selector, no DMA.
+pub(crate) const FW_CFG: Window = Window {
+    start: 0x0902_0000,
+    size: 0xA,
+    what: "fw_cfg",
+};
+// `virt` has more, and these addresses stay free for it: the GIC's ITS at 0x0808_0000, GPIO at 0x0903_0000, PCIe from
+// 0x1000_0000 on.
 
-/// Every device window of a guest, lowest address first.
-pub(crate) fn windows(lanes: u64) -> [Window; 5] {
-    [GICD, gicr(lanes), UART, RTC, VIRTIO]
+/// Every device window of a guest.
+pub(crate) fn windows(lanes: u64, firmware: bool) -> Vec<Window> {
+    let mut windows = vec![GICD, gicr(lanes), UART, RTC, VIRTIO];
+    if firmware {
+        windows.extend([VARIABLES, FW_CFG]);
+    }
+    windows
 }
 
 /// The console's interrupt, as a shared peripheral interrupt.
@@ -102,6 +119,17 @@ mod tests {
                 vcpu_board::VIRTIO_SLOTS,
                 vcpu_board::VIRTIO_SPI
             )
+        );
+        assert_eq!(
+            (VARIABLES.start, VARIABLES.size),
+            (
+                vcpu_board::VARIABLES_BASE,
+                vcpu_board::flash::VARIABLES_SIZE
+            )
+        );
+        assert_eq!(
+            (FW_CFG.start, FW_CFG.size),
+            (vcpu_board::FW_CFG_BASE, vcpu_board::FW_CFG_SIZE)
         );
         assert_eq!(VIRTIO.size, VIRTIO_STRIDE * u64::from(VIRTIO_SLOTS));
         assert_eq!(configs_plan::RAM_BASE, vcpu_board::RAM_BASE);

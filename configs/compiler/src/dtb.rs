@@ -1,7 +1,7 @@
 //! The guest's device tree: QEMU's `virt`, less what is not there.
 //!
 //! Bindings: Linux `Documentation/devicetree/bindings` (arm,gic-v3; arm,arch_timer; arm,psci; arm,pl011; arm,pl031;
-//! virtio,mmio) and `Documentation/devicetree/usage-model`; `/chosen` is the Devicetree Specification's and
+//! virtio,mmio; mtd-physmap; qemu,fw-cfg-mmio) and `Documentation/devicetree/usage-model`; `/chosen` is the Devicetree Specification's and
 //! `dt-schema`'s `chosen.yaml`.
 
 use configs_plan::RAM_BASE;
@@ -21,6 +21,8 @@ pub(crate) struct Machine<'c> {
     /// First address and length of the initial RAM disk.
     pub(crate) initrd: Option<(u64, u64)>,
     pub(crate) seeds: Option<Seeds>,
+    /// With what firmware finds: flash for its variables, and fw_cfg.
+    pub(crate) firmware: bool,
     /// Give a phandle to every node with a label, for an overlay to refer to.
     pub(crate) labels: bool,
     /// The devices of the machine that the guest is given.
@@ -96,6 +98,9 @@ pub(crate) fn write(machine: &Machine<'_>) -> Result<Written, Error> {
     }
     writer.virtio()?;
     writer.given(machine.devices)?;
+    if machine.firmware {
+        writer.firmware()?;
+    }
     writer.fdt.end_node(root)?;
     Ok(Written {
         bytes: writer.fdt.finish()?,
@@ -234,6 +239,26 @@ impl Writer {
         fdt.property_u32("clocks", PHANDLE_CLOCK)?;
         fdt.property_string("clock-names", "apb_pclk")?;
         self.label("rtc0".to_owned(), format!("/{name}"))?;
+        self.fdt.end_node(node)
+    }
+
+    /// What only firmware has a use for.
+    fn firmware(&mut self) -> Result<(), Error> {
+        let name = format!("flash@{:x}", board::VARIABLES.start);
+        let node = self.fdt.begin_node(&name)?;
+        self.fdt.property_string("compatible", "cfi-flash")?;
+        let reg = [board::VARIABLES.start, board::VARIABLES.size];
+        self.fdt.property_array_u64("reg", &reg)?;
+        self.fdt.property_u32("bank-width", 4)?;
+        self.label("flash0".to_owned(), format!("/{name}"))?;
+        self.fdt.end_node(node)?;
+
+        let name = format!("fw-cfg@{:x}", board::FW_CFG.start);
+        let node = self.fdt.begin_node(&name)?;
+        self.fdt.property_string("compatible", "qemu,fw-cfg-mmio")?;
+        let reg = [board::FW_CFG.start, board::FW_CFG.size];
+        self.fdt.property_array_u64("reg", &reg)?;
+        self.label("fw_cfg0".to_owned(), format!("/{name}"))?;
         self.fdt.end_node(node)
     }
 

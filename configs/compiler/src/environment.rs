@@ -1,6 +1,6 @@
 //! What a machine file is compiled against: the machine's limits and the files it may name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
@@ -85,6 +85,11 @@ pub trait Environment {
         None
     }
 
+    /// Whether a built-in kernel is firmware, which no file's content tells.
+    fn is_firmware(&self, _kernel: &str) -> bool {
+        false
+    }
+
     /// The bytes behind a built-in name or a path.
     ///
     /// # Errors
@@ -129,6 +134,7 @@ pub struct HostFiles {
     seeds: Option<Seeds>,
     builtins: BTreeMap<(FileKind, String), Provider>,
     companions: BTreeMap<String, String>,
+    firmware: BTreeSet<String>,
 }
 
 impl HostFiles {
@@ -142,6 +148,7 @@ impl HostFiles {
             seeds: None,
             builtins: BTreeMap::new(),
             companions: BTreeMap::new(),
+            firmware: BTreeSet::new(),
         }
     }
 
@@ -193,6 +200,13 @@ impl HostFiles {
         self.companions.insert(kernel.to_owned(), initrd.to_owned());
         self
     }
+
+    /// This built-in kernel is firmware.
+    #[must_use]
+    pub fn with_firmware(mut self, kernel: &str) -> Self {
+        self.firmware.insert(kernel.to_owned());
+        self
+    }
 }
 
 impl fmt::Debug for HostFiles {
@@ -204,6 +218,7 @@ impl fmt::Debug for HostFiles {
             .field("seeds", &self.seeds)
             .field("builtins", &self.builtins.keys())
             .field("companions", &self.companions)
+            .field("firmware", &self.firmware)
             .finish()
     }
 }
@@ -227,6 +242,10 @@ impl Environment for HostFiles {
 
     fn companion(&self, kernel: &str) -> Option<String> {
         self.companions.get(kernel).cloned()
+    }
+
+    fn is_firmware(&self, kernel: &str) -> bool {
+        self.firmware.contains(kernel)
     }
 
     /// Of the host's own random numbers, each time others, unless they are settled.

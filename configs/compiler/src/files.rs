@@ -38,7 +38,9 @@ impl<'e> Files<'e> {
         memory: Option<u64>,
         found: &mut Vec<Diagnostic>,
     ) -> Option<Kernel> {
+        let name = guest.kernel.as_ref()?;
         let stated = match guest.format.as_ref().map(|format| format.value.as_str()) {
+            None if self.environment.is_firmware(&name.value) => Some(Format::Firmware),
             None => None,
             Some("raw") => Some(Format::Raw),
             Some("firmware") => Some(Format::Firmware),
@@ -47,7 +49,6 @@ impl<'e> Files<'e> {
                 return None;
             }
         };
-        let name = guest.kernel.as_ref()?;
         let bytes = self.load(FileKind::Kernel, name, found)?;
         let limit = memory.unwrap_or(MAX_FILE).min(MAX_FILE);
         let key = (name.value.clone(), stated);

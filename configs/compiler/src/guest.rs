@@ -69,7 +69,16 @@ pub(crate) fn load(
     if memory > RAM_LIMIT.saturating_sub(RAM_BASE) {
         return None;
     }
-    let tree = Tree::draft(guest, memory, devices, files.seeds(guest), overlay, found)?;
+    let firmware = kernel.is_firmware();
+    let tree = Tree::draft(
+        guest,
+        memory,
+        firmware,
+        devices,
+        files.seeds(guest),
+        overlay,
+        found,
+    )?;
     let load = Load {
         memory,
         kernel: kernel.footprint,
@@ -192,7 +201,8 @@ fn regions(
     lanes: usize,
 ) -> Vec<RegionSummary> {
     let given = |start| devices.iter().any(|device| device.plan.ipa == start);
-    let mut regions: Vec<_> = board::windows(u64::try_from(lanes).unwrap_or(0))
+    let lanes = u64::try_from(lanes).unwrap_or(0);
+    let mut regions: Vec<_> = board::windows(lanes, kernel.is_firmware())
         .iter()
         .filter(|w| !given(w.start))
         .map(|w| RegionSummary {
@@ -206,6 +216,18 @@ fn regions(
         size: device.plan.size,
         what: format!("{} of the machine", device.path),
     }));
+    // Firmware is not in RAM.
+    let in_ram = |start: u64| start >= RAM_BASE;
+    regions.extend(
+        parts
+            .iter()
+            .filter(|(_, start, _)| !in_ram(*start))
+            .map(|(_, start, _)| RegionSummary {
+                start: *start,
+                size: load.kernel.memory,
+                what: kernel.described(*start),
+            }),
+    );
     regions.sort_by_key(|region| region.start);
     regions.push(RegionSummary {
         start: RAM_BASE,
@@ -214,6 +236,7 @@ fn regions(
     });
     let mut inside: Vec<_> = parts
         .iter()
+        .filter(|(_, start, _)| in_ram(*start))
         .map(|(part, start, data)| {
             let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
             match *part {

@@ -164,6 +164,11 @@ fn of_image(image: Image) -> Footprint {
 }
 
 impl Kernel {
+    /// Whether it is firmware, which finds flash for its variables and fw_cfg.
+    pub(crate) fn is_firmware(&self) -> bool {
+        self.format == Format::Firmware
+    }
+
     /// How a memory map calls it; `start` is where its first byte lies.
     pub(crate) fn described(&self, start: u64) -> String {
         let entered = match self.footprint.entry {

@@ -21,6 +21,7 @@ pub(crate) struct Tree {
     seeds: Option<Seeds>,
     overlay: Option<Rc<Vec<u8>>>,
     devices: Vec<Given>,
+    firmware: bool,
     length: u64,
 }
 
@@ -29,6 +30,7 @@ impl Tree {
     pub(crate) fn draft(
         guest: &RawGuest,
         memory: u64,
+        firmware: bool,
         devices: Vec<Given>,
         seeds: Option<Seeds>,
         overlay: Option<Rc<Vec<u8>>>,
@@ -43,6 +45,7 @@ impl Tree {
             seeds,
             overlay,
             devices,
+            firmware,
             length: 0,
         };
         let generated = tree.generate(guest.initrd.as_ref().map(|_| (0, 0)))?;
@@ -101,6 +104,7 @@ impl Tree {
             cmdline: &self.cmdline,
             initrd,
             seeds: self.seeds,
+            firmware: self.firmware,
             labels: self.overlay.is_some(),
             devices: &self.devices,
         })

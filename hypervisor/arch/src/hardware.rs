@@ -5,7 +5,7 @@ use vcpu::hot::Hardware;
 use vcpu::inject::El1Regs;
 use vcpu::vgic::{VirtGic, lr};
 
-use crate::{gic, registers, timer};
+use crate::{gic, registers, timer, world};
 
 /// The CPU that runs this code. A value without content: all state is in the CPU's registers, which no
 /// other CPU can reach.
@@ -285,6 +285,10 @@ impl Hardware for ThisCpu {
     #[inline(always)]
     fn sctlr_el1(&self) -> u64 {
         registers::read_sctlr_el1()
+    }
+
+    fn translate(&self, va: u64, el0: bool) -> Option<u64> {
+        world::guest_address(va, el0)
     }
 
     fn count(&self) -> u64 {

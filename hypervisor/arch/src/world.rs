@@ -355,12 +355,12 @@ pub fn set_stack_pointer(source: Source, value: u64) {
     }
 }
 
-/// The IPA behind an address that a guest has just executed at, by its own stage 1 (AT S1E1R or S1E0R). `None` when it
-/// does not translate any more. The guest may change its tables and its code meanwhile, so what is found there is an
+/// The IPA behind an address of the guest on this CPU, by its own stage 1 (AT S1E1R or S1E0R). `None` when it does not
+/// translate, or not any more. The guest may change its tables and its code meanwhile, so what is found there is an
 /// allegation.
 #[must_use]
 #[inline(never)]
-pub fn fetch_address(pc: u64, user: bool) -> Option<u64> {
+pub fn guest_address(va: u64, user: bool) -> Option<u64> {
     const PAGE: u64 = 0x000F_FFFF_FFFF_F000;
     let result: u64;
     // SAFETY: AT only translates; PAR_EL1 is the guest's and is put back.
@@ -368,21 +368,21 @@ pub fn fetch_address(pc: u64, user: bool) -> Option<u64> {
         asm!(
             "mrs {saved}, par_el1",
             "cbnz {user}, 2f",
-            "at s1e1r, {pc}",
+            "at s1e1r, {va}",
             "b 3f",
-            "2: at s1e0r, {pc}",
+            "2: at s1e0r, {va}",
             "3: isb",
             "mrs {result}, par_el1",
             "msr par_el1, {saved}",
             saved = out(reg) _,
             user = in(reg) u64::from(user),
-            pc = in(reg) pc,
+            va = in(reg) va,
             result = out(reg) result,
             options(nostack, preserves_flags),
         );
     }
     // PAR_EL1.F: the translation failed.
-    (result & 1 == 0).then_some(result & PAGE | pc & 0xFFF)
+    (result & 1 == 0).then_some(result & PAGE | va & 0xFFF)
 }
 
 /// VBAR_EL1 of the lane on this CPU, and ESR_EL1, ELR_EL1 and FAR_EL1: what its last exception left there.

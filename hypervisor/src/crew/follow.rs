@@ -175,7 +175,7 @@ fn in_wait(vm: &Vm, lane: &Vcpu<'static>) -> bool {
     let pc = lane.context.pc();
     let mut word = [0; 4];
     let before = pc.elr.wrapping_sub(4);
-    world::fetch_address(before, pc.is_el0())
+    world::guest_address(before, pc.is_el0())
         .and_then(|ipa| vm.read(Ipa::new(ipa), &mut word))
         .is_some_and(|()| u32::from_le_bytes(word) == WFI)
 }

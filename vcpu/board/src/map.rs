@@ -9,6 +9,12 @@ use stage2_addr::Ipa;
 pub const FLASH_BASE: u64 = 0;
 /// Bytes of both banks.
 pub const FLASH_SIZE: u64 = 0x0800_0000;
+/// The second bank, with the flash of firmware's variables at its start.
+pub const VARIABLES_BASE: u64 = 0x0400_0000;
+/// The firmware configuration device of firmware guests.
+pub const FW_CFG_BASE: u64 = 0x0902_0000;
+/// Bytes of it: the data register and the selector.
+pub const FW_CFG_SIZE: u64 = 0xa;
 /// The distributor's frame.
 pub const GICD_BASE: u64 = 0x0800_0000;
 /// Bytes of the distributor's frame.
@@ -55,8 +61,10 @@ pub enum Device {
     Pl031,
     /// The virtio-mmio slot of this number.
     Virtio(usize),
-    /// Flash that nothing is written in.
+    /// Flash, as far as the firmware in it is not mapped.
     Flash,
+    /// The firmware configuration device.
+    FwCfg,
     /// The guest's memory.
     Ram,
 }
@@ -78,6 +86,8 @@ pub struct Board {
     redistributors: u64,
     /// Bytes of flash: none, or both banks.
     flash: u64,
+    /// Bytes of fw_cfg, which only firmware has.
+    fw_cfg: u64,
 }
 
 impl Board {
@@ -90,14 +100,16 @@ impl Board {
             ram_size,
             redistributors: lanes as u64 * GICR_STRIDE,
             flash: 0,
+            fw_cfg: 0,
         }
     }
 
-    /// The same with flash.
+    /// The same with what firmware finds: flash and fw_cfg.
     #[must_use]
-    pub const fn with_flash(self) -> Self {
+    pub const fn with_firmware(self) -> Self {
         Self {
             flash: FLASH_SIZE,
+            fw_cfg: FW_CFG_SIZE,
             ..self
         }
     }
@@ -161,6 +173,13 @@ impl Board {
         if offset < self.flash {
             return Some(Place {
                 device: Device::Flash,
+                offset,
+            });
+        }
+        let offset = raw.wrapping_sub(FW_CFG_BASE);
+        if offset < self.fw_cfg {
+            return Some(Place {
+                device: Device::FwCfg,
                 offset,
             });
         }
@@ -229,7 +248,7 @@ mod tests {
         assert_eq!(at(VIRTIO_BASE + 0x200), Some((Device::Virtio(1), 0)));
         assert_eq!(at(0x0a00_3fff), Some((Device::Virtio(31), 0x1ff)));
         assert_eq!(at(0x0a00_4000), None);
-        // Firmware's flash and fw_cfg are not there yet.
+        // What only firmware has, and what nobody has.
         for absent in [0x0400_0000, 0x0902_0000, 0x0c00_0000, 0x1000_0000] {
             assert_eq!(at(absent), None);
         }
@@ -275,9 +294,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_place_leads_back_to_its_address(ipa in any::<u64>(), near in 0u64..0x8000_0000, lanes in 1usize..9) {
+        fn a_place_leads_back_to_its_address(ipa in any::<u64>(), near in 0u64..0x8000_0000, fw in 0u64..16, lanes in 1usize..9) {
             let board = board(lanes);
-            for ipa in [ipa, near] {
+            for ipa in [ipa, near, FW_CFG_BASE + fw] {
                 let ram = board.find(Ipa::new(ipa)).is_some_and(|place| place.device == Device::Ram);
                 prop_assert_eq!(ram, board.is_ram(Ipa::new(ipa)));
                 if let Some(Place { device, offset }) = board.find(Ipa::new(ipa)) {
@@ -288,14 +307,18 @@ mod tests {
                         Device::Pl031 => PL031_BASE,
                         Device::Virtio(slot) => VIRTIO_BASE + slot as u64 * VIRTIO_STRIDE,
                         Device::Flash => FLASH_BASE,
+                        Device::FwCfg => FW_CFG_BASE,
                         Device::Ram => RAM_BASE,
                     };
                     prop_assert_eq!(base + offset, ipa);
                 }
                 let plain = board.find(Ipa::new(ipa));
-                let flashed = board.with_flash().find(Ipa::new(ipa));
+                let flashed = board.with_firmware().find(Ipa::new(ipa));
+                let fw_cfg = ipa.wrapping_sub(FW_CFG_BASE);
                 if plain.is_none() && ipa < FLASH_SIZE {
                     prop_assert_eq!(flashed, Some(Place { device: Device::Flash, offset: ipa }));
+                } else if plain.is_none() && fw_cfg < FW_CFG_SIZE {
+                    prop_assert_eq!(flashed, Some(Place { device: Device::FwCfg, offset: fw_cfg }));
                 } else {
                     prop_assert_eq!(flashed, plain);
                 }

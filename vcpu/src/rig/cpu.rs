@@ -36,6 +36,8 @@ pub(crate) struct Cpu {
     pub(crate) elr: u64,
     pub(crate) spsr: u64,
     pub(crate) el1: El1State,
+    /// What the guest's stage 1 makes of any address: its lower 40 bits, this, or nothing.
+    pub(crate) stage1: Result<Option<u64>, ()>,
     /// A physical interrupt of nobody's that is pending.
     pub(crate) other: Option<u32>,
     /// The physical counter.
@@ -55,6 +57,7 @@ impl Cpu {
             elr: 0x4008_0000,
             spsr: 0x3c5,
             el1: El1State::reset(),
+            stage1: Ok(None),
             other: None,
             count: 0,
             events: Vec::new(),
@@ -164,6 +167,10 @@ impl Hardware for Port<'_, '_> {
     }
     fn sctlr_el1(&self) -> u64 {
         self.cpu.el1.sctlr_el1
+    }
+    fn translate(&self, va: u64, _el0: bool) -> Option<u64> {
+        let told = self.cpu.stage1.ok()?;
+        Some(told.unwrap_or(va & 0xff_ffff_ffff))
     }
     fn count(&self) -> u64 {
         self.cpu.count

@@ -1,3 +1,5 @@
+mod firmware;
+
 use std::vec;
 
 use super::*;
@@ -437,49 +439,4 @@ fn what_is_refused_is_recorded_and_what_is_answered_is_not() {
     let [count, esr, pc, far, ipa] = record(nothing, Path::Slow);
     assert_eq!((count, esr, pc, far), (2, nothing, PC, 0xdead));
     assert_eq!(ipa, 0x300_0000 << 4 >> 8 << 8 | 0xead);
-}
-
-#[test]
-fn flash_reads_as_erased_and_forgets_what_is_stored() {
-    let plain = machine(1);
-    let world = World::new(&plain, 4);
-    let (verdict, _) = transfer3(&world, 0x0400_0000, Width::Word, false, 7);
-    assert!(matches!(verdict, Verdict::Inject(_)), "there is none");
-    let flashed = machine(1).with_flash();
-    let world = World::new(&flashed, 4);
-    for width in WIDTHS {
-        for at in [0x0400_0000, 0x0010_0000, 0x07ff_fff8] {
-            let (verdict, _) = transfer3(&world, at, width, true, 0);
-            assert_eq!(verdict, Verdict::Complete);
-            let (verdict, x3) = transfer3(&world, at, width, false, 7);
-            let ones = u64::MAX >> (64 - 8 * u64::from(width.byte_count()));
-            assert_eq!(
-                (verdict, x3),
-                (Verdict::Complete, ones),
-                "{at:#x} {width:?}"
-            );
-        }
-    }
-    // A store into the firmware itself: mapped, and not for writing.
-    let store = |machine: &Machine, iss: u64| {
-        let world = World::new(machine, 4);
-        world.cpu(0, |cpu| {
-            cpu.esr = 0x24 << 26 | 1 << 25 | iss;
-            cpu.far = 0x1000;
-            cpu.elr = PC;
-            cpu.spsr = 0x3c5;
-            cpu.el1.vbar_el1 = VBAR;
-        });
-        assert_eq!(world.exit(0, Exit::Sync, Path::Slow), Some(Task::Enter));
-        world.cpu(0, |cpu| cpu.elr == PC + 4)
-    };
-    let word = 1 << 24 | 2 << 22 | 3 << 16 | 0x0f;
-    assert!(store(&flashed, word | 1 << 6));
-    assert!(!store(&flashed, word), "a load is not lost, it is refused");
-    assert!(!store(&flashed, 0x0f | 1 << 6), "not described");
-    assert!(
-        !store(&flashed, word | 1 << 8 | 1 << 6),
-        "cache maintenance"
-    );
-    assert!(!store(&plain, word | 1 << 6), "no flash");
 }
