@@ -23,6 +23,6 @@ pub use ending::{Ending, StopReason};
 pub use identity::{LaneId, VmId};
 pub use lifecycle::{Lifecycle, MachineState, OnCrash};
 pub use owner::Owner;
-pub use placement::{Placed, Placement, PlacementError, Share};
+pub use placement::{NoPlace, Placed, Placement, PlacementError, Share};
 pub use roster::Roster;
 pub use sched::{AdmissionError, Decision, Scheduler, Server, Slot};

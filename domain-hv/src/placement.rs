@@ -40,44 +40,28 @@ pub struct Placement {
 
 /// Why a lane has no place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum PlacementError {
+pub struct PlacementError {
+    /// Which lane.
+    pub lane: LaneId,
+    /// The CPU it wants, by its position in the device tree.
+    pub cpu: u32,
+    /// What is wrong with that.
+    pub why: NoPlace,
+}
+
+/// What is wrong with a lane on a CPU.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoPlace {
     /// The machine has no such CPU.
-    NoSuchCpu {
-        /// Who wants it.
-        lane: LaneId,
-        /// The CPU, by its position in the device tree.
-        cpu: u32,
-        /// How many there are.
-        cpus: usize,
-    },
-    /// Two lanes want the same CPU, and at least one of them wants it alone.
-    Taken {
-        /// Who wants it too.
-        lane: LaneId,
-        /// The CPU.
-        cpu: u32,
-        /// Who has it.
-        by: LaneId,
-    },
+    NoSuchCpu,
+    /// This lane is there, and at least one of the two wants to be there alone.
+    Taken(LaneId),
     /// The lane has a place already.
-    Twice {
-        /// Who.
-        lane: LaneId,
-    },
+    Twice,
     /// The CPU cannot promise that beside what it promised before.
-    NotAdmitted {
-        /// To whom.
-        lane: LaneId,
-        /// The CPU.
-        cpu: u32,
-        /// Why.
-        error: AdmissionError,
-    },
+    NotAdmitted(AdmissionError),
     /// There are [`MAX_LANES`] lanes already.
-    TooMany {
-        /// Who is one too many.
-        lane: LaneId,
-    },
+    TooMany,
 }
 
 impl Placement {
@@ -95,44 +79,33 @@ impl Placement {
     /// # Errors
     /// The CPU does not exist, is somebody's alone, or has promised too much; nothing has changed then.
     pub fn place(&mut self, lane: LaneId, cpu: u32, share: Share) -> Result<(), PlacementError> {
-        let place = self.judge(lane, cpu, share)?;
+        let wrong = |why| PlacementError { lane, cpu, why };
+        let place = self.judge(lane, cpu, share).map_err(wrong)?;
         let free = self.placed.iter_mut().find(|placed| placed.is_none());
-        *free.ok_or(PlacementError::TooMany { lane })? = Some(place);
+        *free.ok_or(wrong(NoPlace::TooMany))? = Some(place);
         Ok(())
     }
 
-    fn judge(&self, lane: LaneId, number: u32, share: Share) -> Result<Placed, PlacementError> {
-        let cpus = self.cpus;
-        let cpu = usize::try_from(number)
-            .ok()
-            .filter(|cpu| *cpu < cpus)
-            .ok_or(PlacementError::NoSuchCpu {
-                lane,
-                cpu: number,
-                cpus,
-            })?;
-        if self.all().any(|placed| placed.lane == lane) {
-            return Err(PlacementError::Twice { lane });
+    fn judge(&self, lane: LaneId, cpu: u32, share: Share) -> Result<Placed, NoPlace> {
+        let cpu = usize::try_from(cpu).unwrap_or(usize::MAX);
+        if cpu >= self.cpus {
+            return Err(NoPlace::NoSuchCpu);
         }
-        let alone = |share| share == Share::Dedicated;
-        if let Some(by) = self
-            .lanes(cpu)
-            .find(|other| alone(share) || alone(other.share))
-        {
-            return Err(PlacementError::Taken {
-                lane,
-                cpu: number,
-                by: by.lane,
-            });
+        let mut taken = None;
+        for placed in self.all() {
+            if placed.lane == lane {
+                return Err(NoPlace::Twice);
+            }
+            let alone = share == Share::Dedicated || placed.share == Share::Dedicated;
+            if placed.cpu == cpu && alone {
+                taken = taken.or(Some(placed.lane));
+            }
+        }
+        if let Some(by) = taken {
+            return Err(NoPlace::Taken(by));
         }
         if let Share::Shared(server) = share {
-            admission::admit(self.servers(cpu), server).map_err(|error| {
-                PlacementError::NotAdmitted {
-                    lane,
-                    cpu: number,
-                    error,
-                }
-            })?;
+            admission::admit(&mut self.servers(cpu), server).map_err(NoPlace::NotAdmitted)?;
         }
         Ok(Placed { lane, cpu, share })
     }
@@ -180,23 +153,14 @@ impl Placement {
 
 impl fmt::Display for PlacementError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::NoSuchCpu { lane, cpu, cpus } => {
-                write!(
-                    f,
-                    "{lane} is to run on CPU {cpu}, but the machine has {cpus} CPUs"
-                )
-            }
-            Self::Taken { lane, cpu, by } => {
-                write!(f, "{lane} is to run on CPU {cpu}, which {by} has")
-            }
-            Self::Twice { lane } => write!(f, "{lane} has a CPU already"),
-            Self::NotAdmitted { lane, cpu, error } => {
-                write!(f, "{lane} is to share CPU {cpu}: {error}")
-            }
-            Self::TooMany { lane } => {
-                write!(f, "{lane} is one lane too many: there are {MAX_LANES}")
-            }
+        let Self { lane, cpu, why } = self;
+        write!(f, "{lane} cannot be on CPU {cpu}: ")?;
+        match why {
+            NoPlace::NoSuchCpu => f.write_str("there is no such CPU"),
+            NoPlace::Taken(by) => write!(f, "{by} is there"),
+            NoPlace::Twice => f.write_str("it is somewhere already"),
+            NoPlace::NotAdmitted(error) => error.fmt(f),
+            NoPlace::TooMany => f.write_str("there are too many lanes"),
         }
     }
 }
@@ -236,7 +200,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "vm0 lane 1 is to run on CPU 2, but the machine has 2 CPUs"
+            "vm0 lane 1 cannot be on CPU 2: there is no such CPU"
         );
     }
 
@@ -252,7 +216,7 @@ mod tests {
             let error = placement.place(lane(1, 3), 1, second).unwrap_err();
             assert_eq!(
                 error.to_string(),
-                "vm1 lane 3 is to run on CPU 1, which vm0 lane 0 has"
+                "vm1 lane 3 cannot be on CPU 1: vm0 lane 0 is there"
             );
         }
     }
@@ -266,7 +230,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "vm0 lane 1 is to share CPU 0: 6001 in every 12000 ticks, beside what is promised already, is more time than the CPU has"
+            "vm0 lane 1 cannot be on CPU 0: too much is promised already for so many ticks a period: 6001"
         );
         placement.place(lane(0, 1), 0, part(WHOLE / 2)).unwrap();
         let order: Vec<_> = placement.lanes(0).map(|placed| placed.lane).collect();
@@ -274,7 +238,11 @@ mod tests {
         assert_eq!(placement.dedicated(0), None);
         assert_eq!(
             placement.place(lane(0, 1), 0, part(1)),
-            Err(PlacementError::Twice { lane: lane(0, 1) })
+            Err(PlacementError {
+                lane: lane(0, 1),
+                cpu: 0,
+                why: NoPlace::Twice
+            })
         );
     }
 
@@ -307,11 +275,17 @@ mod tests {
         }
         assert!(matches!(
             placement.place(lane(1, 0), 5, part(1)),
-            Err(PlacementError::NotAdmitted { .. })
+            Err(PlacementError {
+                why: NoPlace::NotAdmitted(_),
+                ..
+            })
         ));
         assert!(matches!(
             placement.place(lane(1, 0), 6, part(1)),
-            Err(PlacementError::TooMany { .. })
+            Err(PlacementError {
+                why: NoPlace::TooMany,
+                ..
+            })
         ));
     }
 

@@ -211,16 +211,21 @@ enum Verb {
     Life(Command),
 }
 
-const VERBS: [(&str, Verb); 9] = [
-    ("list", Verb::List),
-    ("attach", Verb::Attach),
-    ("stop", Verb::Life(Command::Stop)),
-    ("start", Verb::Life(Command::Start)),
-    ("restart", Verb::Life(Command::Restart)),
-    ("pause", Verb::Life(Command::Pause)),
-    ("resume", Verb::Life(Command::Resume)),
-    ("stats", Verb::Stats),
-    ("help", Verb::Help),
+const VERBS: [&str; 9] = [
+    "list", "attach", "stop", "start", "restart", "pause", "resume", "stats", "help",
+];
+
+/// What they stand for, in the same order.
+const MEANINGS: [Verb; VERBS.len()] = [
+    Verb::List,
+    Verb::Attach,
+    Verb::Life(Command::Stop),
+    Verb::Life(Command::Start),
+    Verb::Life(Command::Restart),
+    Verb::Life(Command::Pause),
+    Verb::Life(Command::Resume),
+    Verb::Stats,
+    Verb::Help,
 ];
 
 /// Why a command is none.
@@ -264,14 +269,19 @@ pub fn parse(text: &str) -> Result<Request<'_>, Complaint<'_>> {
 
 /// The verb that is called this, or the only one that begins like this.
 fn verb(word: &str) -> Result<(&'static str, Verb), Complaint<'_>> {
-    if let Some(whole) = VERBS.into_iter().find(|(name, _)| *name == word) {
-        return Ok(whole);
+    let (mut found, mut several) = (None, false);
+    for (name, verb) in VERBS.iter().zip(&MEANINGS) {
+        if *name == word {
+            return Ok((name, *verb));
+        }
+        if name.starts_with(word) {
+            several |= found.replace((*name, *verb)).is_some();
+        }
     }
-    let mut matching = VERBS.into_iter().filter(|(name, _)| name.starts_with(word));
-    match (matching.next(), matching.next()) {
-        (Some(only), None) => Ok(only),
-        (Some(_), Some(_)) => Err(Complaint::Ambiguous(word)),
-        (None, _) => Err(Complaint::NoCommand(word)),
+    match found {
+        Some(only) if !several => Ok(only),
+        Some(_) => Err(Complaint::Ambiguous(word)),
+        None => Err(Complaint::NoCommand(word)),
     }
 }
 
@@ -281,12 +291,11 @@ impl fmt::Display for Complaint<'_> {
             Self::Empty => f.write_str("there is no command (help says which there are)"),
             Self::NoCommand(word) => {
                 write!(f, "no command `{word}`; there are: ")?;
-                list(f, VERBS.iter().map(|(name, _)| *name))
+                list(f, &VERBS, "")
             }
             Self::Ambiguous(word) => {
                 write!(f, "`{word}` could be: ")?;
-                let matching = VERBS.iter().filter(|(name, _)| name.starts_with(word));
-                list(f, matching.map(|(name, _)| *name))
+                list(f, &VERBS, word)
             }
             Self::WhichGuest(verb) => write!(f, "{verb}: which guest?"),
             Self::TooMuch(verb, rest) => write!(f, "{verb}: `{rest}` is too much"),
@@ -315,14 +324,20 @@ pub fn guest<'a>(name: &'a str, names: &'a [&'a str]) -> Result<usize, NoGuest<'
 impl fmt::Display for NoGuest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "no guest `{}`; there are: ", self.name)?;
-        list(f, self.names.iter().copied())
+        list(f, self.names, "")
     }
 }
 
-fn list<'a>(f: &mut fmt::Formatter, words: impl Iterator<Item = &'a str>) -> fmt::Result {
-    for (n, word) in words.enumerate() {
-        let comma = if n == 0 { "" } else { ", " };
-        write!(f, "{comma}{word}")?;
+/// Those of `words` that begin with `start`.
+#[inline(never)]
+fn list(f: &mut fmt::Formatter, words: &[&str], start: &str) -> fmt::Result {
+    let mut comma = "";
+    for word in words {
+        if word.starts_with(start) {
+            f.write_str(comma)?;
+            f.write_str(word)?;
+            comma = ", ";
+        }
     }
     Ok(())
 }

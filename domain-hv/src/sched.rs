@@ -210,7 +210,7 @@ impl Scheduler {
     /// The promise makes no sense, or the CPU could not keep it beside those it has made; nothing has changed then.
     pub fn add(&mut self, server: Server) -> Result<Slot, AdmissionError> {
         let others = self.accounts.iter().take(self.lanes);
-        admission::admit(others.map(|account| account.server), server)?;
+        admission::admit(&mut others.map(|account| account.server), server)?;
         let slot = Slot::new(self.lanes).ok_or(AdmissionError::Full)?;
         *self.account_mut(slot) = Account::new(server);
         self.turn.add(slot, &server);

@@ -257,7 +257,8 @@ fn crews(
         refuse(format_args!("EL2's arena is too small for its CPUs"));
     };
     for (cpu, crew) in crews.iter_mut().enumerate() {
-        let Some(new) = arena.alloc(Crew::new()) else {
+        let members = arena.alloc_list();
+        let Some(new) = members.and_then(|members| arena.alloc(Crew::new(members))) else {
             refuse(format_args!("EL2's arena is too small for its CPUs"));
         };
         for placed in placement.lanes(cpu) {

@@ -24,7 +24,7 @@ use vcpu_board::{FLASH_BASE, RAM_BASE};
 
 use crate::alike;
 use crate::boot::{sgi_to, vm_id};
-use crate::crew::Crew;
+use crate::crew::{Crew, Members};
 use crate::fill::Fill;
 use crate::life::Life;
 use crate::vm::{File, Seat, Vm};
@@ -43,9 +43,10 @@ const RUNS: usize = 64;
 pub fn arena_bytes(lanes: usize, cpus: usize, firmwares: usize, stacks: u64) -> u64 {
     let each = |count: usize, bytes: u64| bytes.saturating_mul(count as u64);
     let machine = size_of::<Vm>() as u64 + 512;
+    let crew = size_of::<Crew>() as u64 + size_of::<Members>() as u64 + 64;
     each(lanes, Arena::lane_bytes())
         + each(firmwares, VARIABLES_SIZE)
-        + each(cpus, stacks + 3 * PAGE_SIZE + size_of::<Crew>() as u64 + 64)
+        + each(cpus, stacks + 3 * PAGE_SIZE + crew)
         + each(configs_plan::MAX_GUESTS, machine)
         + SLACK
 }

@@ -36,9 +36,12 @@ const EXITS_A_SECOND: u64 = 1_000_000;
 /// Later than anything.
 const NEVER: u64 = u64::MAX;
 
+/// The list of a CPU's lanes.
+pub type Members = ArrayVec<Member, MAX_SLOTS>;
+
 /// The lanes of one CPU.
 pub struct Crew {
-    members: ArrayVec<Member, MAX_SLOTS>,
+    members: &'static mut Members,
     scheduler: Scheduler,
     /// Whose world is in the CPU.
     loaded: Option<usize>,
@@ -68,10 +71,10 @@ pub enum Turn {
 }
 
 impl Crew {
-    /// A CPU without lanes.
-    pub const fn new() -> Self {
+    /// A CPU without lanes, and the list that they go into.
+    pub fn new(members: &'static mut Members) -> Self {
         Self {
-            members: ArrayVec::new_const(),
+            members,
             scheduler: Scheduler::new(),
             loaded: None,
             latest: None,
@@ -465,7 +468,7 @@ impl Crew {
     /// Sets EL2's own timer to the first thing that this CPU must not miss.
     fn arm(&mut self, until: u64) {
         let mut alarm = until.min(self.deadline);
-        for member in &self.members {
+        for member in self.members.iter() {
             alarm = alarm.min(member.due());
         }
         if alarm != self.alarm {

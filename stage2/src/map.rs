@@ -6,8 +6,8 @@ use stage2_addr::{Address, HostPhys, HostRegion, PageCount, Region};
 
 use crate::descriptor::{self, Level};
 use crate::geometry::new_tables;
-use crate::tables::{End, Slot, count_invalid};
-use crate::{Attrs, Format, TableMemory, Tables};
+use crate::tables::{End, Slot, count_invalid, find_below};
+use crate::{Attrs, Format, Shape, TableMemory, TableQuota, Tables};
 
 /// Why a mapping was refused. The tables translate what they did before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,13 +94,37 @@ impl<F: Format> Tables<F> {
         if frames.end().raw() > self.shape.output_end() {
             return Err(MapError::BadFrames { base: host });
         }
-        let needed = self.survey(memory, &region, host)?;
+        let mut filling = Filling {
+            shape: self.shape,
+            root: self.root,
+            quota: &mut self.quota,
+        };
+        filling.map(memory, Pieces::of(&region, host), bits)
+    }
+}
+
+/// Tables that are being filled, whatever their format: so this is compiled once for all of them.
+struct Filling<'a> {
+    shape: Shape,
+    root: HostPhys,
+    quota: &'a mut TableQuota,
+}
+
+impl Filling<'_> {
+    /// Maps all `pieces` by leaves of these attribute bits.
+    #[inline(never)]
+    fn map<M: TableMemory>(
+        &mut self,
+        memory: &mut M,
+        mut pieces: Pieces,
+        bits: u64,
+    ) -> Result<(), MapError> {
+        let needed = self.survey(memory, pieces)?;
         let available = self.quota.available();
-        if needed > available {
-            return Err(MapError::QuotaExhausted { needed, available });
-        }
         let exhausted = MapError::QuotaExhausted { needed, available };
-        let mut pieces = Pieces::of(&region, host);
+        if needed > available {
+            return Err(exhausted);
+        }
         while let Some((input, output)) = pieces.here() {
             let slot = self.find(memory, input);
             let level = pieces.largest_leaf().max(slot.level);
@@ -110,7 +134,7 @@ impl<F: Format> Tables<F> {
             let mut index = level.index(input);
             for _ in 0..leaves {
                 memory.write(table, index, leaf);
-                // Both stay in range: the leaves fit the table, and the last frame was judged above.
+                // Both stay in range: the leaves fit the table, and the last frame was judged before.
                 index = index.next();
                 leaf = leaf.wrapping_add(level.entry_bytes());
             }
@@ -120,15 +144,18 @@ impl<F: Format> Tables<F> {
         Ok(())
     }
 
+    fn find<M: TableMemory>(&self, memory: &M, input: u64) -> Slot {
+        let root = self.shape.root_table(self.root, input);
+        find_below(memory, root, self.shape.start_level(), input)
+    }
+
     /// How many table frames the mapping takes, if nothing is in its way.
     fn survey<M: TableMemory>(
         &self,
         memory: &M,
-        region: &Region<F::Input>,
-        host: HostPhys,
+        mut pieces: Pieces,
     ) -> Result<PageCount, MapError> {
         let mut needed = 0;
-        let mut pieces = Pieces::of(region, host);
         while let Some((input, _)) = pieces.here() {
             let slot = self.find(memory, input);
             if let End::Leaf { .. } = slot.end {
@@ -178,6 +205,7 @@ fn vacant<M: TableMemory>(memory: &M, slot: Slot, level: Level, input: u64, most
 }
 
 /// How far a mapping has come.
+#[derive(Clone, Copy)]
 struct Pieces {
     input: u64,
     output: HostPhys,

@@ -75,8 +75,9 @@ impl Server {
 ///
 /// # Errors
 /// Why not.
+#[inline(never)]
 pub fn admit(
-    others: impl IntoIterator<Item = Server>,
+    others: &mut dyn Iterator<Item = Server>,
     server: Server,
 ) -> Result<(), AdmissionError> {
     server.check()?;
@@ -177,27 +178,19 @@ fn halves(wide: u128) -> [u64; 2] {
 
 impl fmt::Display for AdmissionError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Full => write!(f, "the CPU carries {MAX_SLOTS} lanes already"),
-            Self::Period { period } => write!(
-                f,
-                "a period of {period} ticks is not between {MIN_PERIOD} and {MAX_PERIOD}"
+        let (text, value) = match *self {
+            Self::Full => (
+                "the CPU carries as many lanes as it can: ",
+                MAX_SLOTS as u64,
             ),
-            Self::Budget { budget, period } => write!(
-                f,
-                "a budget of {budget} ticks is not between 1 and the period's {period}"
+            Self::Period { period } => ("no period has so many ticks: ", period),
+            Self::Budget { budget, .. } => ("no budget of its period has so many ticks: ", budget),
+            Self::Priority { priority } => ("there is no priority ", u64::from(priority)),
+            Self::Overload { budget, .. } => (
+                "too much is promised already for so many ticks a period: ",
+                budget,
             ),
-            Self::Priority { priority } => {
-                write!(
-                    f,
-                    "priority {priority} is not between 0 and {}",
-                    PRIORITIES - 1
-                )
-            }
-            Self::Overload { budget, period } => write!(
-                f,
-                "{budget} in every {period} ticks, beside what is promised already, is more time than the CPU has"
-            ),
-        }
+        };
+        write!(f, "{text}{value}")
     }
 }

@@ -38,11 +38,15 @@ primary:
     add     x1, x1, :lo12:__bss_start
     adrp    x2, __bss_end
     add     x2, x2, :lo12:__bss_end
-0:  stp     xzr, xzr, [x1]          // its bounds are multiples of 64
+0:  stp     xzr, xzr, [x1]          // it begins at a page and has whole ones
     stp     xzr, xzr, [x1, #16]
     stp     xzr, xzr, [x1, #32]
     stp     xzr, xzr, [x1, #48]
-    add     x1, x1, #64
+    stp     xzr, xzr, [x1, #64]
+    stp     xzr, xzr, [x1, #80]
+    stp     xzr, xzr, [x1, #96]
+    stp     xzr, xzr, [x1, #112]
+    add     x1, x1, #128
     cmp     x1, x2
     b.lo    0b
 
@@ -95,7 +99,9 @@ primary:
     ubfx    x3, x3, #16, #4
     mov     x4, #4
     lsl     x3, x4, x3
-3:  dc      ivac, x1
+3:  dc      ivac, x1                // whole pages, which have an even number of lines of 2 KiB at most
+    add     x1, x1, x3
+    dc      ivac, x1
     add     x1, x1, x3
     cmp     x1, x2
     b.lo    3b

@@ -121,6 +121,14 @@ impl Arena {
         Some(place.write(value))
     }
 
+    /// A list in the arena with nothing in it yet: unlike a value, it is never on the stack, and nothing is copied.
+    pub fn alloc_list<T, const N: usize>(&mut self) -> Option<&'static mut ArrayVec<T, N>> {
+        let place = self.room(Layout::new::<ArrayVec<T, N>>(), 1)?;
+        // SAFETY: granted RAM, aligned, large enough, handed out once and mapped for good.
+        let place = unsafe { &mut *place.cast::<MaybeUninit<ArrayVec<T, N>>>() };
+        Some(place.write(ArrayVec::new_const()))
+    }
+
     /// Collects values into a slice in the arena; `None` when they do not fit.
     pub fn alloc_slice<T>(
         &mut self,

@@ -18,9 +18,7 @@ impl Reg {
     pub(super) fn covering(self) -> Result<HostRegion, Why> {
         HostRegion::covering(HostPhys::new(self.base), self.size).map_err(|error| match error {
             RegionError::Empty => Why::Empty,
-            RegionError::MisalignedBase | RegionError::MisalignedLength => {
-                Why::Misaligned
-            }
+            RegionError::MisalignedBase | RegionError::MisalignedLength => Why::Misaligned,
             RegionError::Wraps => Why::Wraps,
         })
     }
@@ -59,7 +57,8 @@ pub(super) fn reg(node: &Walk<'_, '_>, nth: usize) -> Result<Option<Reg>, Stop> 
     if bytes.is_empty() || !bytes.len().is_multiple_of(entry) {
         return Err(node.wrong(Prop::Reg, Why::Length, bytes.len() as u64));
     }
-    let Some(cells) = bytes.chunks_exact(entry).nth(nth) else {
+    let rest = bytes.get(nth.saturating_mul(entry)..).unwrap_or_default();
+    let Some(cells) = rest.get(..entry) else {
         return Ok(None);
     };
     let (base, size) = cells.split_at_checked(address).unwrap_or_default();
@@ -108,7 +107,10 @@ fn through(node: &Walk<'_, '_>, bus: usize, ranges: &[u8], reg: Reg) -> Result<u
     if !ranges.len().is_multiple_of(entry) {
         return wrong(Why::Length, ranges.len() as u64);
     }
-    for cells in ranges.chunks_exact(entry) {
+    // An entry is at least two cells long.
+    let mut rest = ranges;
+    while let Some((cells, more)) = rest.split_at_checked(entry) {
+        rest = more;
         let part = |from, to| number(cells.get(from..to).unwrap_or_default());
         let (from, to, len) = (part(0, to_at), part(to_at, len_at), part(len_at, entry));
         if from.checked_add(len).is_none() || to.checked_add(len).is_none() {

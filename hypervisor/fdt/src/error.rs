@@ -22,6 +22,15 @@ macro_rules! words {
             pub(super) const ALL: &[Self] = &[$(Self::$variant,)*];
             const TEXTS: &[&'static str] = &[$($text,)*];
 
+            /// The one that is written like this.
+            #[allow(dead_code, reason = "only properties and models are searched for")]
+            pub(super) fn named(name: &[u8]) -> Option<Self> {
+                // The length first: most names are told apart by it, without a call.
+                let same = |text: &&'static str| text.len() == name.len() && text.as_bytes() == name;
+                let nth = Self::TEXTS.iter().position(same)?;
+                Self::ALL.get(nth).copied()
+            }
+
             /// What is printed for it.
             pub(super) fn text(self) -> &'static str {
                 Self::TEXTS.get(self as usize).copied().unwrap_or_default()
@@ -169,8 +178,9 @@ impl FdtError {
         let mut path = ArrayString::new();
         for frame in way.iter().take(wrong.nodes).skip(1) {
             let _ = path.try_push_str("/");
-            let room = path.remaining_capacity();
-            let _ = path.try_push_str(frame.name.get(..room).unwrap_or(frame.name));
+            for byte in frame.name {
+                let _ = path.try_push(char::from(*byte));
+            }
         }
         Self { path, wrong }
     }

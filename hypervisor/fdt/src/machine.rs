@@ -8,13 +8,11 @@ use super::error::{Stop, Thing, What, Why, Wrong};
 use super::gic::{self, Gic};
 use super::header::Blob;
 use super::model::{Model, Models};
-use super::node::{Prop, Walk, Way};
+use super::node::{Prop, Spot, Walk, Way};
 use super::timer;
 use super::tree::Tree;
 use super::uart::{self, Port};
-use super::{
-    HostRange, MAX_CPUS, MAX_GICR, MAX_RAM, MAX_RESERVED, Machine, PsciConduit, TimerIrqs,
-};
+use super::{HostRange, MAX_CPUS, MAX_GICR, MAX_RAM, MAX_RESERVED, Machine, PsciConduit};
 
 /// The affinity fields of an MPIDR, and so of a processor's `reg` (Arm ARM D19.2.101; bindings/arm/cpus.yaml).
 const AFFINITY: u64 = 0xff_00ff_ffff;
@@ -56,7 +54,15 @@ pub(super) fn read<'dt>(bytes: &'dt [u8], way: &mut Way<'dt>) -> Result<Machine,
         true => way.without(Model::OldPsci, Why::OldPsci),
         false => way.without(Model::Psci, Why::NoNode),
     })?;
-    let (timer_irqs, uart) = wired(&tree, way, found.stdout, gic.interrupt)?;
+    // How long the description of an interrupt is, the interrupt controller has said by now.
+    let timer = found
+        .timer
+        .ok_or_else(|| way.without(Model::Timer, Why::NoNode))?;
+    let timer_irqs = timer::read(&Walk::back_at(&tree, way, &timer)?, gic.interrupt)?;
+    let uart = found
+        .uart
+        .ok_or_else(|| way.without(Model::Pl011, Why::NoNode))?;
+    let uart = serial(&tree, way, &uart, found.stdout, gic.interrupt)?;
     let mut machine = Machine {
         ram: found.ram,
         reserved: found.reserved,
@@ -75,45 +81,29 @@ pub(super) fn read<'dt>(bytes: &'dt [u8], way: &mut Way<'dt>) -> Result<Machine,
     Ok(machine)
 }
 
-/// What has interrupts, each of `entry` bytes: the timer, and the PL011 that `stdout` leads to, or else the first one
-/// that is enabled.
-fn wired<'dt>(
+/// The PL011 that `stdout` leads to, or else the first one that is enabled.
+fn serial<'dt>(
     tree: &Tree<'dt>,
     way: &mut Way<'dt>,
+    first: &Spot<'dt>,
     stdout: Option<&'dt [u8]>,
     entry: usize,
-) -> Result<(TimerIrqs, Port), Stop> {
+) -> Result<Port, Stop> {
     let path = match stdout {
         Some(stdout) => uart::path(tree, way, stdout)?,
         None => None,
     };
-    let (mut timer, mut named, mut first) = (None, None, None);
-    let mut walk = Walk::new(tree, way, b"");
-    while walk.next()? {
-        if !walk.enabled() {
-            continue;
-        }
-        let models = walk.models()?;
-        if models.has(Model::Timer) {
-            once(timer.is_some(), &walk, What::Model(Model::Timer))?;
-            timer = Some(timer::read(&walk, entry)?);
-        }
-        if models.has(Model::Pl011) {
-            if named.is_none() && path.is_some_and(|path| walk.is_at(path)) {
-                named = Some(Port::read(&walk, entry)?);
+    if let Some(path) = path
+        && !Walk::back_at(tree, way, first)?.is_at(path)
+    {
+        let mut walk = Walk::new(tree, way, b"");
+        while walk.next()? {
+            if walk.enabled() && walk.is_at(path) && walk.models()?.has(Model::Pl011) {
+                return Port::read(&walk, entry);
             }
-            first = first.or(Some(walk.at));
         }
     }
-    let timer = timer.ok_or_else(|| way.without(Model::Timer, Why::NoNode))?;
-    let mut walk = Walk::new(tree, way, b"");
-    while named.is_none() && walk.next()? {
-        if first == Some(walk.at) {
-            named = Some(Port::read(&walk, entry)?);
-        }
-    }
-    let port = named.ok_or_else(|| way.without(Model::Pl011, Why::NoNode))?;
-    Ok((timer, port))
+    Port::read(&Walk::back_at(tree, way, first)?, entry)
 }
 
 /// What has been found so far.
@@ -130,6 +120,8 @@ struct Found<'dt> {
     stdout: Option<&'dt [u8]>,
     seed: Option<[u8; 32]>,
     rtc: Option<HostRegion>,
+    timer: Option<Spot<'dt>>,
+    uart: Option<Spot<'dt>>,
     /// Which of the nodes that are known by their names have been seen.
     chosen: bool,
     in_cpus: bool,
@@ -149,21 +141,21 @@ impl<'dt> Found<'dt> {
     fn node(&mut self, node: &Walk<'_, 'dt>) -> Result<(), Stop> {
         let again = What::Thing(Thing::Node);
         match node.place() {
-            (1, "chosen") => {
+            (1, b"chosen") => {
                 once(core::mem::replace(&mut self.chosen, true), node, again)?;
                 self.bundle = bundle(node)?;
                 self.stdout = node.string(Prop::StdoutPath)?;
                 self.seed = node.get(Prop::RngSeed).and_then(seed);
             }
-            (1, "cpus") => once(core::mem::replace(&mut self.in_cpus, true), node, again)?,
-            (1, "reserved-memory") => {
+            (1, b"cpus") => once(core::mem::replace(&mut self.in_cpus, true), node, again)?,
+            (1, b"reserved-memory") => {
                 once(core::mem::replace(&mut self.in_reserved, true), node, again)?
             }
             // Memory nodes are at the top (3.4). Some firmware forgets their `device_type`.
-            (1, _) if node.is("memory")? => self.memory(node)?,
-            (2, "cpus") if node.is("cpu")? => self.cpu(node)?,
+            (1, _) if node.is(b"memory")? => self.memory(node)?,
+            (2, b"cpus") if node.is(b"cpu")? => self.cpu(node)?,
             // Without `reg` it asks for memory that an operating system is to choose.
-            (2, "reserved-memory") if node.get(Prop::Reg).is_some() => self.reserve(node)?,
+            (2, b"reserved-memory") if node.get(Prop::Reg).is_some() => self.reserve(node)?,
             _ => {}
         }
         let models = node.models()?;
@@ -182,6 +174,13 @@ impl<'dt> Found<'dt> {
             self.psci = Some(psci(node)?);
         }
         self.old_psci |= models.has(Model::OldPsci);
+        if models.has(Model::Timer) {
+            once(self.timer.is_some(), node, What::Model(Model::Timer))?;
+            self.timer = Some(node.spot());
+        }
+        if models.has(Model::Pl011) && self.uart.is_none() {
+            self.uart = Some(node.spot());
+        }
         // A clock that cannot be read is no reason to refuse a machine.
         if models.has(Model::Pl031) && self.rtc.is_none() {
             self.rtc = cells::device(node).ok();

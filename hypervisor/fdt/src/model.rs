@@ -31,10 +31,8 @@ pub(super) struct Models(u32);
 impl Models {
     /// Takes note of one name.
     pub(super) fn add(&mut self, name: &[u8]) {
-        for model in Model::ALL {
-            if model.text().as_bytes() == name {
-                self.0 |= 1 << *model as u32;
-            }
+        if let Some(model) = Model::named(name) {
+            self.0 |= 1 << model as u32;
         }
     }
 

@@ -41,7 +41,7 @@ words! {
 /// One open node: what its children need of it.
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'dt> {
-    pub(super) name: &'dt str,
+    pub(super) name: &'dt [u8],
     /// Whether the node and all nodes above it are in use.
     enabled: bool,
     /// Cells of an address and of a size in the children's `reg`, not judged: a PCI bus has 3, and nobody asks.
@@ -92,6 +92,12 @@ impl<'dt> Way<'dt> {
     }
 }
 
+/// A node that a walk has stood at.
+pub(super) struct Spot<'dt> {
+    parents: ArrayVec<Frame<'dt>, MAX_DEPTH>,
+    at: usize,
+}
+
 /// A walk from node to node, parents first. It stands at a node once that node's properties are complete.
 pub(super) struct Walk<'w, 'dt> {
     tree: &'w Tree<'dt>,
@@ -101,7 +107,9 @@ pub(super) struct Walk<'w, 'dt> {
     /// A property that is wanted besides those that EL2 knows.
     alias: &'dt [u8],
     /// Where the next token is.
-    pub(super) at: usize,
+    at: usize,
+    /// Where the innermost node began.
+    began: usize,
     /// Whether the innermost node may still get properties: they come before its children (5.4.2).
     open: bool,
     seen_root: bool,
@@ -117,9 +125,38 @@ impl<'w, 'dt> Walk<'w, 'dt> {
             props: [None; Prop::ALL.len()],
             alias,
             at: tree.blob.structure.start,
+            began: tree.blob.structure.start,
             open: false,
             seen_root: false,
         }
+    }
+
+    /// A walk that stands once more where an earlier one has stood.
+    pub(super) fn back_at(
+        tree: &'w Tree<'dt>,
+        way: &'w mut Way<'dt>,
+        spot: &Spot<'dt>,
+    ) -> Result<Self, Stop> {
+        let mut walk = Self::new(tree, way, b"");
+        // As many as the way had room for.
+        let _ = walk.way.frames.try_extend_from_slice(&spot.parents);
+        walk.at = spot.at;
+        walk.seen_root = !spot.parents.is_empty();
+        walk.next()?;
+        Ok(walk)
+    }
+
+    /// Where the walk stands.
+    pub(super) fn spot(&self) -> Spot<'dt> {
+        let mut spot = Spot {
+            parents: ArrayVec::new_const(),
+            at: self.began,
+        };
+        let (_, parents) = self.way.frames.split_last().unzip();
+        let _ = spot
+            .parents
+            .try_extend_from_slice(parents.unwrap_or_default());
+        spot
     }
 
     /// Goes on to the next node. False when there is none.
@@ -136,7 +173,10 @@ impl<'w, 'dt> Walk<'w, 'dt> {
                 return Ok(true);
             }
             let bad = match token {
-                Token::Begin(name) => self.begin(name),
+                Token::Begin(name) => {
+                    self.began = self.at;
+                    self.begin(name)
+                }
                 Token::Prop(..) if !self.open => Some(Why::Stray),
                 Token::Prop(name, value) => {
                     self.property(name, value)?;
@@ -156,7 +196,7 @@ impl<'w, 'dt> Walk<'w, 'dt> {
     }
 
     /// Opens a node, or says why not.
-    fn begin(&mut self, name: &'dt str) -> Option<Why> {
+    fn begin(&mut self, name: &'dt [u8]) -> Option<Why> {
         let parent = self.way.frames.last();
         if parent.is_none() && self.seen_root {
             return Some(Why::TwoRoots);
@@ -178,10 +218,9 @@ impl<'w, 'dt> Walk<'w, 'dt> {
         self.way.frames.try_push(frame).err().map(|_| Why::Deep)
     }
 
-    fn property(&mut self, name: &str, value: &'dt [u8]) -> Result<(), Stop> {
-        let known = Prop::ALL.iter().find(|prop| prop.text() == name).copied();
-        let alias = (name.as_bytes() == self.alias).then_some(Prop::Alias);
-        let Some(prop) = alias.or(known) else {
+    fn property(&mut self, name: &[u8], value: &'dt [u8]) -> Result<(), Stop> {
+        let alias = (name == self.alias).then_some(Prop::Alias);
+        let Some(prop) = alias.or_else(|| Prop::named(name)) else {
             return Ok(());
         };
         let slot = self.props.get_mut(prop as usize);
@@ -217,19 +256,19 @@ impl<'w, 'dt> Walk<'w, 'dt> {
     }
 
     /// Whether the node is a `kind`, by its name or its `device_type`.
-    pub(super) fn is(&self, kind: &str) -> Result<bool, Stop> {
+    pub(super) fn is(&self, kind: &[u8]) -> Result<bool, Stop> {
         let name = self
             .way
             .frames
             .last()
             .map_or(&[][..], |frame| base_name(frame.name));
-        Ok(name == kind.as_bytes() || self.string(Prop::DeviceType)? == Some(kind.as_bytes()))
+        Ok(name == kind || self.string(Prop::DeviceType)? == Some(kind))
     }
 
     /// Which node at the top this is, or which it is a child of: its depth, and the name of the node at the top. The
     /// names of nodes are never empty but for the root's.
-    pub(super) fn place(&self) -> (usize, &'dt str) {
-        let top = self.way.frames.get(1).map_or("", |frame| frame.name);
+    pub(super) fn place(&self) -> (usize, &'dt [u8]) {
+        let top = self.way.frames.get(1).map_or(&[][..], |frame| frame.name);
         (self.way.frames.len().saturating_sub(1), top)
     }
 
@@ -249,7 +288,7 @@ impl<'w, 'dt> Walk<'w, 'dt> {
             let Some(frame) = frames.next() else {
                 return false;
             };
-            if part != frame.name.as_bytes() && part != base_name(frame.name) {
+            if part != frame.name && part != base_name(frame.name) {
                 return false;
             }
         }
@@ -348,6 +387,6 @@ pub(super) fn until(text: &[u8], end: u8) -> &[u8] {
 }
 
 /// The name without its unit address.
-fn base_name(name: &str) -> &[u8] {
-    until(name.as_bytes(), b'@')
+fn base_name(name: &[u8]) -> &[u8] {
+    until(name, b'@')
 }

@@ -21,12 +21,14 @@ pub(super) fn read(node: &Walk<'_, '_>, entry: usize) -> Result<TimerIrqs, Stop>
     let bytes = node.need(Prop::Interrupts)?;
     let wrong = |why, value| Err(node.wrong(Prop::Interrupts, why, value));
     let mut intids = [0; 4];
-    if !bytes.len().is_multiple_of(entry) || bytes.len() / entry < intids.len() {
+    if !bytes.len().is_multiple_of(entry) || bytes.len() < entry * intids.len() {
         return wrong(Why::Length, bytes.len() as u64);
     }
-    for (n, cells) in bytes.chunks_exact(entry).take(4).enumerate() {
+    let mut rest = bytes;
+    for n in 0..intids.len() {
         // Two cells: what kind of interrupt, and which of them.
-        let said = number(cells.get(..8).unwrap_or_default());
+        let said = number(rest.get(..8).unwrap_or_default());
+        rest = rest.get(entry..).unwrap_or_default();
         let ppi = said & 0xffff_ffff;
         if said >> 32 != PPI {
             return wrong(Why::NotPpis, 0);

@@ -1,6 +1,7 @@
 //! The structure block as a row of tokens.
 
 use fdt_rs::base::DevTree;
+use fdt_rs::base::iters::DevTreeParseIter;
 use fdt_rs::base::parse::ParsedTok;
 use fdt_rs::prelude::FallibleIterator;
 
@@ -21,9 +22,9 @@ const FDT_END: u64 = 9;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Token<'dt> {
     /// A node begins. Its name includes the unit address.
-    Begin(&'dt str),
+    Begin(&'dt [u8]),
     /// A property of the innermost open node.
-    Prop(&'dt str, &'dt [u8]),
+    Prop(&'dt [u8], &'dt [u8]),
     /// The innermost open node ends.
     End,
     /// Nothing is here: `FDT_NOP`.
@@ -65,7 +66,7 @@ impl<'dt> Tree<'dt> {
         if rest.len() < 4 {
             return Err(Why::Endless);
         }
-        let mut begun = "";
+        let mut begun = &[][..];
         if kind == FDT_BEGIN_NODE {
             begun = text(rest, Why::NodeName)?;
             if begun.len() > FDT_RS_NAME {
@@ -73,8 +74,11 @@ impl<'dt> Tree<'dt> {
                 return Ok((behind, Token::Begin(begun)));
             }
         }
-        let mut iter = self.tree.parse_iter();
-        iter.offset = at;
+        // Made by hand: `parse_iter` would read the header again, and panic if it could not.
+        let mut iter = DevTreeParseIter {
+            offset: at,
+            fdt: &self.tree,
+        };
         // `fdt-rs` has one error for everything that can be wrong here; there is nothing in it to pass on.
         let token = match iter.next() {
             Ok(Some(ParsedTok::BeginNode(_))) => Token::Begin(begun),
@@ -100,12 +104,12 @@ impl<'dt> Tree<'dt> {
 /// The name at the start of `bytes`: printable, and ended by a NUL before it becomes too long. `endless` is the complaint
 /// that there is none.
 #[inline(never)]
-fn text(bytes: &[u8], endless: Why) -> Result<&str, Why> {
+fn text(bytes: &[u8], endless: Why) -> Result<&[u8], Why> {
     let window = bytes.get(..=MAX_NAME).unwrap_or(bytes);
-    let end = window.iter().position(|byte| *byte == 0).ok_or(endless)?;
-    let name = window.get(..end).unwrap_or_default();
-    if !name.iter().all(u8::is_ascii_graphic) {
-        return Err(Why::Unprintable);
+    let strange = |byte: &u8| !byte.is_ascii_graphic();
+    let end = window.iter().position(strange).ok_or(endless)?;
+    match window.split_at_checked(end) {
+        Some((name, [0, ..])) => Ok(name),
+        _ => Err(Why::Unprintable),
     }
-    core::str::from_utf8(name).map_err(|_| Why::Unprintable)
 }

@@ -54,7 +54,7 @@ pub(super) fn path<'dt>(
     // A name that `/aliases` explains.
     let mut walk = Walk::new(tree, way, name);
     while walk.next()? {
-        if walk.place() == (1, "aliases")
+        if walk.place() == (1, b"aliases")
             && let Some(path) = walk.get(Prop::Alias)
         {
             return Ok(path

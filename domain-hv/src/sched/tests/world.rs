@@ -195,7 +195,7 @@ impl World {
                 period,
                 priority: 0,
             };
-            if crate::sched::admission::admit(others(), server).is_ok() {
+            if crate::sched::admission::admit(&mut others(), server).is_ok() {
                 fits = budget;
             } else {
                 exceeds = budget;
