@@ -89,3 +89,29 @@ pub fn enable(ram_end: u64) {
         );
     }
 }
+
+/// Gives the upper half of the address space a root and a control of its own: `control` is the upper half of TCR_EL1's
+/// first word (T1SZ, EPD1, IRGN1, ORGN1, SH1 and TG1, from bit 0 up), `tagged` its TBI1. The lower half, where this image
+/// is, stays as it is.
+pub fn upper(root: u64, control: u64, tagged: bool) {
+    // SAFETY: nothing of this image is in the upper half.
+    unsafe {
+        asm!(
+            "dsb sy",
+            "mrs {scratch}, tcr_el1",
+            "bfi {scratch}, {control}, #16, #16",
+            "bfi {scratch}, {tagged}, #38, #1",
+            "msr ttbr1_el1, {root}",
+            "msr tcr_el1, {scratch}",
+            "isb",
+            "tlbi vmalle1",
+            "dsb nsh",
+            "isb",
+            control = in(reg) control,
+            tagged = in(reg) u64::from(tagged),
+            root = in(reg) root,
+            scratch = out(reg) _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
