@@ -6,7 +6,8 @@
 //! of its own: values come from the same tables, interrupts go through the same primitives, and the PC
 //! moves by the same function. A differential test holds the two against each other.
 //!
-//! Only X0 to X18 are in the frame here. An access through another register declines.
+//! Only X0 to X18 are in the frame here. An access through another register declines, but for a byte to the UART: what
+//! register a driver was compiled to take for it is chance, so the vector saves the others and asks again.
 
 use crate::context::Pc;
 use crate::lane::Vcpu;
@@ -56,37 +57,59 @@ const EC_DATA_ABORT: u64 = 0x24;
 /// How many registers the vector has saved.
 const SAVED: u64 = 19;
 
+/// What became of a synchronous exception.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[must_use]
+pub enum Answer {
+    /// It is the slow path's.
+    Declined = 0,
+    /// It was answered.
+    Done = 1,
+    /// To be asked once more, of [`uart`], when all general registers are in the frame. It only reads those that were not.
+    Unsaved = 2,
+}
+
 /// A synchronous exception.
 #[inline(always)]
-pub fn sync(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> bool {
+pub fn sync(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Answer {
     let esr = hw.esr();
     match (esr >> 26) & 0x3F {
         EC_HVC => {
-            call(vcpu, esr) && {
-                vcpu.trace.note(esr, hw.elr());
-                true
+            if !call(vcpu, esr) {
+                return Answer::Declined;
             }
+            vcpu.trace.note(esr, hw.elr());
+            Answer::Done
         }
         EC_SMC => {
             let pc = pc(hw);
-            pc.is_el1() && call(vcpu, esr) && finish(vcpu, esr, pc, hw)
+            if pc.is_el1() && call(vcpu, esr) {
+                return finish(vcpu, esr, pc, hw);
+            }
+            Answer::Declined
         }
         EC_SYSREG => {
             let pc = pc(hw);
-            pc.is_el1() && system_register(vcpu, esr, pc, hw)
+            if pc.is_el1() {
+                return system_register(vcpu, esr, pc, hw);
+            }
+            Answer::Declined
         }
         EC_DATA_ABORT => {
             let pc = pc(hw);
             if !pc.is_el1() {
-                return false;
+                return Answer::Declined;
             }
             match mmio(vcpu, esr, hw) {
                 Access::Done => finish(vcpu, esr, pc, hw),
-                Access::Declined => false,
-                Access::Uart => uart(vcpu, esr, hw),
+                Access::Declined => Answer::Declined,
+                // X0 to X15: one bit tells.
+                Access::Uart if esr & 1 << 20 == 0 => uart(vcpu, esr, hw),
+                Access::Uart => Answer::Unsaved,
             }
         }
-        _ => false,
+        _ => Answer::Declined,
     }
 }
 
@@ -148,8 +171,12 @@ fn kick_rest(vcpu: &mut Vcpu, mail: u32, hw: &mut impl Hardware) -> bool {
 /// The rest of an SGI to the lane itself: it needs a list register. A tail call of [`sync`].
 #[cold]
 #[inline(never)]
-fn place_sgi(vcpu: &mut Vcpu, esr: u64, sgi: u32, hw: &mut impl Hardware) -> bool {
-    vcpu.gic.place_new_sgi(sgi, hw) && finish(vcpu, esr, pc(hw), hw)
+fn place_sgi(vcpu: &mut Vcpu, esr: u64, sgi: u32, hw: &mut impl Hardware) -> Answer {
+    if vcpu.gic.place_new_sgi(sgi, hw) {
+        finish(vcpu, esr, pc(hw), hw)
+    } else {
+        Answer::Declined
+    }
 }
 
 /// HVC and SMC: only answers that need nothing but the function's number.
@@ -170,12 +197,12 @@ fn call(vcpu: &mut Vcpu, esr: u64) -> bool {
 
 /// Moves the PC past the instruction and remembers the exit.
 #[inline(always)]
-fn finish(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) -> bool {
+fn finish(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) -> Answer {
     vcpu.trace.note(esr, pc.elr);
     let next = pc.step_over_a64();
     hw.set_elr(next.elr);
     hw.set_spsr(next.spsr);
-    true
+    Answer::Done
 }
 
 /// The registers of the short frame by an instruction's register field; `None` for others.
@@ -190,27 +217,27 @@ fn saved<'a>(vcpu: &'a mut Vcpu<'_>, field: u64) -> Option<&'a mut u64> {
 
 /// Identification registers, and ICC_SGI1R_EL1.
 #[inline(always)]
-fn system_register(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) -> bool {
+fn system_register(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) -> Answer {
     /// ISS without Rt: op0 3, op1 0, CRn 12, CRm 11, op2 5, a write.
     const SGI1R: u64 = 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
     const WITHOUT_RT: u64 = 0x1FF_FFFF & !(31 << 5);
     let machine = vcpu.machine;
     if let Some(value) = machine.ids.read((esr & 0x1FF_FFFF) as u32) {
         let Some(register) = saved(vcpu, esr >> 5) else {
-            return false;
+            return Answer::Declined;
         };
         *register = value;
         return finish(vcpu, esr, pc, hw);
     }
     if esr & WITHOUT_RT != SGI1R {
-        return false;
+        return Answer::Declined;
     }
     let Some(value) = saved(vcpu, esr >> 5).copied() else {
-        return false;
+        return Answer::Declined;
     };
     match vcpu.gic.send_fast(&machine.vgic, value, hw) {
         Sent::Done => finish(vcpu, esr, pc, hw),
-        Sent::Declined => false,
+        Sent::Declined => Answer::Declined,
         Sent::Unplaced(sgi) => place_sgi(vcpu, esr, sgi, hw),
     }
 }
@@ -267,31 +294,40 @@ fn page(hw: &impl Hardware) -> u64 {
     (hw.hpfar() & 0x0000_FFFF_FFFF_FFF0) << 8
 }
 
-/// What a driver does for every character, in any width (Linux's takes halfwords): is there room, then the byte. A tail
-/// call of [`sync`], for an access that [`mmio`] has found described.
+/// What a driver does for every character, in any width (Linux's takes halfwords): is there room, then the byte. A tail call of [`sync`], for an access that [`mmio`] has found described, or what follows
+/// [`Answer::Unsaved`].
 #[inline(never)]
-fn uart(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> bool {
+pub fn uart(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Answer {
     let machine = vcpu.machine;
-    let Some(register) = saved(vcpu, esr >> 16) else {
-        return false;
-    };
+    let field = esr >> 16;
     let ipa = page(hw) | hw.far() & 0xFFF;
     let done = match ipa.wrapping_sub(PL011_BASE) {
-        pl011::DR if esr & WRITE != 0 => {
-            let [byte, ..] = register.to_le_bytes();
+        pl011::DR if esr & WRITE != 0 => stored(vcpu, field).is_some_and(|value| {
+            let [byte, ..] = value.to_le_bytes();
             machine.fast_uart_write(byte)
-        }
-        offset if esr & WRITE == 0 => match machine.fast_uart_read(offset) {
-            Some(flags) => {
+        }),
+        offset if esr & WRITE == 0 => match (machine.fast_uart_read(offset), saved(vcpu, field)) {
+            (Some(flags), Some(register)) => {
                 let is_byte = esr & SIZE == 0;
                 *register = u64::from(if is_byte { flags & 0xFF } else { flags });
                 true
             }
-            None => false,
+            _ => false,
         },
         _ => false,
     };
-    done && finish(vcpu, esr, pc(hw), hw)
+    if done {
+        finish(vcpu, esr, pc(hw), hw)
+    } else {
+        Answer::Declined
+    }
+}
+
+/// A register that is stored, when all are in the frame. `None` for the zero register.
+#[inline(always)]
+fn stored(vcpu: &Vcpu, field: u64) -> Option<u64> {
+    let number = usize::try_from(field & 31).ok()?;
+    vcpu.context.x.get(number).copied()
 }
 
 /// Registers whose value is known without a lock.

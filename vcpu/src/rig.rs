@@ -12,7 +12,7 @@ pub(crate) use cpu::{Cpu, Event, FREQUENCY, Port};
 pub(crate) use random::Random;
 
 use crate::exit::Exit;
-use crate::hot::{self, Hardware, KICK};
+use crate::hot::{self, Answer, Hardware, KICK};
 use crate::idregs::{IdRegs, Limits};
 use crate::inject::Features;
 use crate::lane::Vcpu;
@@ -175,8 +175,16 @@ impl<'m> World<'m> {
     /// The vector's first half: the hot path. True when it has answered.
     pub(crate) fn hot(&self, lane: usize, exit: Exit) -> bool {
         self.with(lane, |vcpu, port| match exit {
-            Exit::Sync => short(vcpu, port, |vcpu, port| hot::sync(vcpu, port)),
-            Exit::Irq => short(vcpu, port, |vcpu, port| hot::irq(vcpu, port)),
+            Exit::Sync => {
+                let mut answer = short(19, vcpu, port, |vcpu, port| hot::sync(vcpu, port));
+                if answer == Answer::Unsaved {
+                    answer = short(31, vcpu, port, |vcpu, port| {
+                        hot::uart(vcpu, port.cpu.esr, port)
+                    });
+                }
+                answer == Answer::Done
+            }
+            Exit::Irq => short(19, vcpu, port, |vcpu, port| hot::irq(vcpu, port)),
             Exit::Fiq | Exit::SError => false,
         })
     }
@@ -282,23 +290,25 @@ impl<'m> World<'m> {
     }
 }
 
-/// What the vector does on the way to the hot path: X0 to X18 are saved, the rest is still the guest's.
-fn short<'m>(
+/// What the vector does on the way to the hot path: so many general registers are saved, X0 to X18 at first, and the rest
+/// is still the guest's.
+fn short<'m, R>(
+    saved: usize,
     vcpu: &mut Vcpu<'m>,
     port: &mut Port<'_, 'm>,
-    path: impl FnOnce(&mut Vcpu<'m>, &mut Port<'_, 'm>) -> bool,
-) -> bool {
+    path: impl FnOnce(&mut Vcpu<'m>, &mut Port<'_, 'm>) -> R,
+) -> R {
     let kept = vcpu.context.clone();
-    for x in vcpu.context.x.iter_mut().skip(19) {
+    for x in vcpu.context.x.iter_mut().skip(saved) {
         *x = POISON;
     }
     vcpu.context.elr = POISON;
     vcpu.context.spsr = POISON;
     let done = path(vcpu, port);
     let unsaved = &mut vcpu.context;
-    assert!(unsaved.x.iter().skip(19).all(|x| *x == POISON));
+    assert!(unsaved.x.iter().skip(saved).all(|x| *x == POISON));
     assert_eq!((unsaved.elr, unsaved.spsr), (POISON, POISON));
-    for (x, kept) in unsaved.x.iter_mut().zip(kept.x).skip(19) {
+    for (x, kept) in unsaved.x.iter_mut().zip(kept.x).skip(saved) {
         *x = kept;
     }
     unsaved.elr = kept.elr;

@@ -10,7 +10,7 @@ use core::mem::offset_of;
 
 use vcpu::context::Context;
 use vcpu::exit::Exit;
-use vcpu::hot;
+use vcpu::hot::{self, Answer, Hardware as _};
 use vcpu::lane::Vcpu;
 
 use crate::hardware::ThisCpu;
@@ -54,7 +54,8 @@ global_asm!(
     .endm
 
     // A guest's exception with a hot path in front: exactly one 128-byte slot (Arm ARM D1.3.1.2).
-    .macro hot_vector handler, kind
+    // `rest`, if given, is where an answer of `Answer::Unsaved` goes on.
+    .macro hot_vector handler, kind, rest
     .balign 128
     save_short
     mov     x0, sp
@@ -65,7 +66,11 @@ global_asm!(
     // Nothing may run past an exception return, not even speculatively.
     dsb     nsh
     isb
-9:  mov     x0, #\kind
+9:
+    .ifnb   \rest
+    tbnz    w0, #1, \rest
+    .endif
+    mov     x0, #\kind
     b       leave_guest
     .endm
 
@@ -98,7 +103,7 @@ __vectors:
     own_fault 5
     own_fault 6
     own_fault 7
-    hot_vector {hot_sync}, 0
+    hot_vector {hot_sync}, 0, save_and_ask
     hot_vector {hot_irq}, 1
     cold_vector 2
     cold_vector 3
@@ -131,6 +136,22 @@ __enter:
     eret
     dsb     nsh
     isb
+
+    // The hot path wants the registers that are not saved yet. It only reads them.
+save_and_ask:
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    str     x28, [sp, #224]
+    mov     x0, sp
+    bl      {hot_uart}
+    tbz     w0, #0, 1f
+    restore_short
+    eret
+    dsb     nsh
+    isb
+1:  mov     x0, #0
 
     // x0 = which vector; x0-x19, x29 and x30 are in the frame already.
 leave_guest:
@@ -188,6 +209,7 @@ own_fault_common:
     "#,
     hot_sync = sym hot_sync,
     hot_irq = sym hot_irq,
+    hot_uart = sym hot_uart,
     fault = sym crate::fault::el2_fault,
     elr = const offset_of!(Vcpu<'static>, context) + offset_of!(Context, elr),
     host_sp = const offset_of!(Vcpu<'static>, context) + offset_of!(Context, host_sp),
@@ -199,10 +221,21 @@ own_fault_common:
 /// # Safety
 /// `vcpu` is the lane that [`enter`] was given: its exclusive borrow lasts until `enter` returns, and
 /// the vector is the only code that runs under it.
-unsafe extern "C" fn hot_sync(vcpu: *mut Vcpu<'static>) -> bool {
+unsafe extern "C" fn hot_sync(vcpu: *mut Vcpu<'static>) -> Answer {
     // SAFETY: see above; the pointer came from `enter`'s `&mut Vcpu`.
     let vcpu = unsafe { &mut *vcpu };
     hot::sync(vcpu, &mut ThisCpu)
+}
+
+/// As [`hot_sync`], once all registers are in the frame.
+///
+/// # Safety
+/// As for [`hot_sync`].
+unsafe extern "C" fn hot_uart(vcpu: *mut Vcpu<'static>) -> Answer {
+    // SAFETY: as in `hot_sync`.
+    let vcpu = unsafe { &mut *vcpu };
+    let hw = &mut ThisCpu;
+    hot::uart(vcpu, hw.esr(), hw)
 }
 
 /// As [`hot_sync`], for a physical interrupt.

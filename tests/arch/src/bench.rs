@@ -79,15 +79,15 @@ looped!(/** EOI of the spurious INTID. */ eoi, ["msr S3_0_C12_C12_1, x23"], in("
 looped!(/** The counter. */ cntvct_read, ["mrs x0, cntvct_el0"]);
 looped!(/** The timer's compare value. */ cntv_cval_write, ["msr cntv_cval_el0, x23"], in("x23") u64::MAX);
 
-/// A byte to the PL011 as Linux's driver sends it (`pl011_console_putchar`, `access_32b` false): a halfword of flags, is
-/// there room, a halfword of data. What else that driver does for a byte is stood for by a loop, so that all of it takes the
+/// A byte to the PL011 as the driver of Debian's Linux 6.1 sends it: a halfword of flags into W0, is there room, a halfword of
+/// data out of W20 (or W22), which are the registers that its compiler chose. What else that driver does for a byte is stood for by a loop, so that all of it takes the
 /// 128 instructions that were counted of Linux without a hypervisor: 3 + 2 * 60 + 2, and 3 of the loop around.
 macro_rules! console_loop {
     ($(#[$doc:meta])* $name:ident, $byte:expr) => {
         looped!($(#[$doc])* $name,
-            ["4: ldrh w0, [x23, #0x18]", "tbnz w0, #5, 4b", "strh w11, [x23]",
+            ["4: ldrh w0, [x23, #0x18]", "tbnz w0, #5, 4b", "strh w20, [x23]",
              "mov x9, #60", "5: subs x9, x9, #1", "b.ne 5b", "nop"],
-            in("x23") 0x0900_0000u64, in("x11") u64::from($byte));
+            in("x23") 0x0900_0000u64, in("x20") u64::from($byte));
     };
 }
 

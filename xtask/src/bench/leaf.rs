@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use object::{Object, ObjectSection, ObjectSymbol};
 
-/// The functions that the vectors call.
-const HOT: [&str; 2] = ["vectors8hot_sync", "vectors7hot_irq"];
+/// The functions that the vectors call, and where the first goes on.
+const HOT: [&str; 3] = ["vectors8hot_sync", "vectors7hot_irq", "3hot4uart"];
 
 /// Looks at the instructions of the hot functions in EL2's ELF.
 ///
