@@ -50,7 +50,7 @@ impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Well => f.write_str("ended well"),
-            Self::Code(code) => write!(f, "ended with code {code}"),
+            Self::Code(code) => write!(f, "ended with code {}", u64::from(*code)),
             Self::Stopped(reason) => write!(f, "stopped: {reason}"),
         }
     }

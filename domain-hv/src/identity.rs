@@ -23,7 +23,7 @@ impl VmId {
 
 impl fmt::Display for VmId {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "vm{}", self.0)
+        write!(f, "vm{}", u64::from(self.0))
     }
 }
 
@@ -38,6 +38,6 @@ pub struct LaneId {
 
 impl fmt::Display for LaneId {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} lane {}", self.vm, self.index)
+        write!(f, "{} lane {}", self.vm, u64::from(self.index))
     }
 }

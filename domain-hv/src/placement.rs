@@ -154,7 +154,7 @@ impl Placement {
 impl fmt::Display for PlacementError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { lane, cpu, why } = self;
-        write!(f, "{lane} cannot be on CPU {cpu}: ")?;
+        write!(f, "{lane} cannot be on CPU {}: ", u64::from(*cpu))?;
         match why {
             NoPlace::NoSuchCpu => f.write_str("there is no such CPU"),
             NoPlace::Taken(by) => write!(f, "{by} is there"),

@@ -170,12 +170,17 @@ fn claim_rest(ledger: &mut Ledger<'_, Owner>, region: HostRegion, owner: Owner) 
 /// written for these.
 fn check_timers(boot: &Boot) {
     let timers = boot.machine.timer_irqs;
-    let usual = (gic::VIRTUAL_TIMER, gic::PHYSICAL_TIMER, gic::EL2_TIMER);
-    if (timers.virt, timers.phys, timers.hyp) != usual {
-        refuse(format_args!(
-            "the timers' interrupts are {}, {} and {}, not {}, {} and {}",
-            timers.virt, timers.phys, timers.hyp, usual.0, usual.1, usual.2
-        ));
+    for (found, usual) in [
+        (timers.virt, gic::VIRTUAL_TIMER),
+        (timers.phys, gic::PHYSICAL_TIMER),
+        (timers.hyp, gic::EL2_TIMER),
+    ] {
+        if found != usual {
+            let (found, usual) = (u64::from(found), u64::from(usual));
+            refuse(format_args!(
+                "a timer has the interrupt {found}, not {usual}"
+            ));
+        }
     }
 }
 

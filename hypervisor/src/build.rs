@@ -125,7 +125,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         };
         let geometry = match Geometry::new(ipa_bits, pa_bits) {
             Ok(geometry) => geometry,
-            Err(error) => fault::refuse(format_args!("stage 2 of {ipa_bits} bits: {error}")),
+            Err(error) => fault::refuse(format_args!("stage 2: {error}")),
         };
         Self {
             host,

@@ -202,7 +202,7 @@ fn list(house: &'static House, attached: usize) {
             lanes_on(vm, state),
             vm.seats.len(),
             vm.ram.region().bytes() >> 20,
-            vm.life.restarts(),
+            u64::from(vm.life.restarts()),
             if index == attached { ", attached" } else { "" }
         );
     }

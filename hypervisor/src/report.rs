@@ -162,7 +162,7 @@ pub fn deadline(house: &'static House, number: u64) -> ! {
         say!(
             "guest {}: still running after {} ms: {words}",
             vm.name,
-            house.deadline_ms.unwrap_or(0)
+            u64::from(house.deadline_ms.unwrap_or(0))
         );
         if state == MachineState::Running {
             places(vm, number);

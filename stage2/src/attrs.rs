@@ -28,13 +28,11 @@ impl Access {
 
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letter = |flag, letter| if self.contains(flag) { letter } else { '-' };
-        let (r, w, x) = (
-            letter(Self::READ, 'r'),
-            letter(Self::WRITE, 'w'),
-            letter(Self::EXECUTE, 'x'),
-        );
-        write!(f, "{r}{w}{x}")
+        let rights = [(Self::READ, "r"), (Self::WRITE, "w"), (Self::EXECUTE, "x")];
+        for (right, letter) in rights {
+            f.write_str(if self.contains(right) { letter } else { "-" })?;
+        }
+        Ok(())
     }
 }
 

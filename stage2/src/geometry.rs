@@ -134,18 +134,15 @@ pub enum GeometryError {
 
 impl fmt::Display for GeometryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InputBits { bits } => {
-                write!(f, "{bits} input address bits are not between 32 and 48")
-            }
-            Self::OutputBits { bits } => write!(f, "no machine has {bits} physical address bits"),
-            Self::BeyondMachine { ipa_bits, pa_bits } => {
-                write!(
-                    f,
-                    "a guest of {ipa_bits} address bits on a machine of {pa_bits}"
-                )
-            }
-        }
+        let (text, bits) = match *self {
+            Self::InputBits { bits } => ("input address bits are 32 to 48, not ", bits),
+            Self::OutputBits { bits } => ("no machine's physical address bits are ", bits),
+            Self::BeyondMachine { pa_bits, .. } => (
+                "a guest has more address bits than the machine, which has ",
+                pa_bits,
+            ),
+        };
+        write!(f, "{text}{}", u64::from(bits))
     }
 }
 
@@ -313,15 +310,15 @@ mod tests {
         );
         assert_eq!(
             format!("{beyond}"),
-            "a guest of 41 address bits on a machine of 40"
+            "a guest has more address bits than the machine, which has 40"
         );
         assert_eq!(
             format!("{}", Geometry::new(31, 40).unwrap_err()),
-            "31 input address bits are not between 32 and 48"
+            "input address bits are 32 to 48, not 31"
         );
         assert_eq!(
             format!("{}", Geometry::new(32, 41).unwrap_err()),
-            "no machine has 41 physical address bits"
+            "no machine's physical address bits are 41"
         );
     }
 

@@ -106,7 +106,7 @@ impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { why, guest, value } = *self;
         if guest != NOBODY {
-            write!(f, "guest {guest}: ")?;
+            write!(f, "guest {}: ", u64::from(guest))?;
         }
         let text = Why::TEXTS.get(why as usize).copied().unwrap_or_default();
         f.write_str(text)?;

@@ -177,7 +177,7 @@ fn panic(info: &PanicInfo) -> ! {
             "{} at {}:{}",
             info.message(),
             at.file(),
-            at.line()
+            u64::from(at.line())
         )),
         None => headline(format_args!("{}", info.message())),
     }
