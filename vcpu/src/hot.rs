@@ -294,8 +294,8 @@ fn page(hw: &impl Hardware) -> u64 {
     (hw.hpfar() & 0x0000_FFFF_FFFF_FFF0) << 8
 }
 
-/// What a driver does for every character, in any width (Linux's takes halfwords): is there room, then the byte. A tail call of [`sync`], for an access that [`mmio`] has found described, or what follows
-/// [`Answer::Unsaved`].
+/// What a driver does for every character, in any width (Linux's takes halfwords): is there room, then the byte. A tail
+/// call of [`sync`] for an access that the hardware has described in full, or what follows [`Answer::Unsaved`].
 #[inline(never)]
 pub fn uart(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Answer {
     let machine = vcpu.machine;
