@@ -111,9 +111,9 @@ fn calls_are_refused_or_answered_and_nothing_else_changes() -> anyhow::Result<()
 #[test]
 fn the_interrupt_controller_survives_abuse() -> anyhow::Result<()> {
     for point in matrix::points(&[Point::of("cortex-a57"), Point::of("max")]) {
-        pair(&point.machine(&config("gic")).seconds(120), 15)?;
+        pair(&point.machine(&config("gic")).seconds(120), 16)?;
         // A deadline that would wrap beyond 2^64 with a counter's offset: emulators before 8.2 stand still for good.
-        pair(&point.machine(&config("gic-wrap")).seconds(120), 15)?;
+        pair(&point.machine(&config("gic-wrap")).seconds(120), 16)?;
     }
     Ok(())
 }

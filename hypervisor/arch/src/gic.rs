@@ -33,6 +33,8 @@ pub const MAINTENANCE: u32 = 25;
 const MAX_CPUS: usize = 64;
 /// The priority of all our interrupts: they never nest.
 const PRIORITY: u8 = 0x80;
+/// But for the maintenance interrupt's: a lane that raises it without end must not keep EL2 from its own timer.
+const LAST: u8 = 0xA0;
 /// ICC_CTLR_EL1.EOImode.
 const EOI_MODE: u64 = 1 << 1;
 
@@ -158,12 +160,12 @@ pub fn init_this_cpu() -> Result<(), GicError> {
             IntId::sgi(KICK_SGI),
             IntId::sgi(WAKE_SGI),
             private(EL2_TIMER),
-            private(MAINTENANCE),
             private(VIRTUAL_TIMER),
             private(PHYSICAL_TIMER),
         ] {
             let _ = driver.set_interrupt_priority(intid, PRIORITY);
         }
+        let _ = driver.set_interrupt_priority(private(MAINTENANCE), LAST);
         for intid in [
             IntId::sgi(KICK_SGI),
             IntId::sgi(WAKE_SGI),

@@ -91,6 +91,7 @@ macro_rules! icc {
 icc!(/** ICC_PMR_EL1. */ pmr, set_pmr, "S3_0_C4_C6_0");
 icc!(/** ICC_BPR1_EL1. */ bpr1, set_bpr1, "S3_0_C12_C12_3");
 icc!(/** ICC_CTLR_EL1. */ ctlr, set_ctlr, "S3_0_C12_C12_4");
+icc!(/** ICC_IGRPEN0_EL1. */ igrpen0, set_igrpen0, "S3_0_C12_C12_6");
 icc!(/** ICC_IGRPEN1_EL1. */ igrpen1, set_igrpen1, "S3_0_C12_C12_7");
 icc!(/** ICC_SRE_EL1. */ sre, set_sre, "S3_0_C12_C12_5");
 

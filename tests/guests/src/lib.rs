@@ -2,6 +2,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod groups;
 pub mod interrupts;
 pub mod pattern;
 pub mod score;

@@ -173,16 +173,14 @@ fn maintenance(left: Left, vmcr: u64) -> u64 {
     let mut bits = 0;
     if left.pending {
         bits |= HCR_NPIE;
-        // Interrupts of a group that the guest has off rank last: look again when it switches one.
-        bits |= if vmcr & VMCR_VENG0 == 0 {
-            HCR_VGRP0EIE
-        } else {
-            HCR_VGRP0DIE
-        };
-        bits |= if vmcr & VMCR_VENG1 == 0 {
-            HCR_VGRP1EIE
-        } else {
-            HCR_VGRP1DIE
+        // Interrupts of a group that the guest has off rank last: look again when it switches one on, or one of two off.
+        // When it switches the only one off there is nothing to deliver, and an emulator (QEMU 7.2) raises VGrp0D
+        // for as long as group 1 is off, whatever group 0 is.
+        bits |= match (vmcr & VMCR_VENG0 != 0, vmcr & VMCR_VENG1 != 0) {
+            (false, false) => HCR_VGRP0EIE | HCR_VGRP1EIE,
+            (false, true) => HCR_VGRP0EIE,
+            (true, false) => HCR_VGRP1EIE,
+            (true, true) => HCR_VGRP0DIE | HCR_VGRP1DIE,
         };
     }
     if left.active {

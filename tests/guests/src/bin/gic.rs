@@ -17,7 +17,7 @@ use tests_guests::interrupts::{
     quiet, set_priority,
 };
 use tests_guests::score::Score;
-use tests_guests::tree;
+use tests_guests::{groups, tree};
 
 tests_arch::entry!(main);
 
@@ -480,6 +480,7 @@ fn main(fdt: &'static [u8]) -> u32 {
     routes(&mut score);
     neighbours(&mut score, lanes);
     switches(&mut score);
+    groups::crowded(&mut score);
     timers(&mut score, line.contains("wrap"));
     storms(&mut score, lanes, storm);
     score.finish()
