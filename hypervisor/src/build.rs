@@ -393,6 +393,10 @@ impl Common {
                 vttbr: memory.tables.vttbr(),
                 vtcr: self.vtcr,
             },
+            #[cfg(debug_assertions)]
+            mapped: memory.tables.mapped(&TableFrames),
+            #[cfg(debug_assertions)]
+            tables: memory.tables,
             clock: CLOCK,
             entry: guest.entry(),
             dtb: guest.dtb(),

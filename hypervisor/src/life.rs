@@ -164,6 +164,8 @@ const fn scale(value: u64, by: u64, of: u64) -> u64 {
 
 /// The machine is built: its first lane is switched on, as CPU_ON would.
 pub fn begin(house: &'static House, vm: &'static Vm) {
+    #[cfg(debug_assertions)]
+    crate::ghost::check(house);
     let action = on(house, vm, Event::Built);
     act(house, vm, action);
 }
@@ -249,6 +251,8 @@ pub fn left(house: &'static House, vm: &'static Vm, lane: usize) {
 /// One less of those that have to leave. The last one says that all have.
 fn gone(house: &'static House, vm: &'static Vm, bit: u32) {
     if vm.life.inside.fetch_and(!bit, Ordering::AcqRel) == bit {
+        #[cfg(debug_assertions)]
+        crate::ghost::check(house);
         let action = on(house, vm, Event::Left);
         act(house, vm, action);
     }

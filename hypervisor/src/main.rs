@@ -14,6 +14,8 @@ mod carry;
 mod crew;
 mod entropy;
 mod fill;
+#[cfg(debug_assertions)]
+mod ghost;
 mod house;
 mod life;
 mod operator;

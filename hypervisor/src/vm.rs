@@ -32,6 +32,11 @@ pub struct Vm {
     pub flash: Option<GuestRam>,
     /// Its tables, as the CPU wants them.
     pub stage2: Stage2Registers,
+    /// The tables themselves, and how much was mapped.
+    #[cfg(debug_assertions)]
+    pub tables: stage2::GuestTables,
+    #[cfg(debug_assertions)]
+    pub mapped: stage2_addr::PageCount,
     /// Its clock.
     pub clock: VmClock,
     /// Where lane 0 starts.

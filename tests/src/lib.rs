@@ -8,4 +8,5 @@ pub mod archive;
 pub mod golden;
 pub mod machine;
 pub mod matrix;
+pub mod operated;
 pub mod transcript;

@@ -8,6 +8,7 @@ use tests::transcript::Transcript;
 const ONE: &str = "configs/linux.toml";
 const PAIR: &str = "configs/linux-pair.toml";
 const MIXED: &str = "configs/mixed.toml";
+const LARGEST: &str = "tests/configs/linux-largest.toml";
 const FAILS: &str = "tests/configs/linux-fails.toml";
 
 /// Every Linux tested itself and everything ended well.
@@ -105,6 +106,18 @@ fn a_failed_self_test_fails_the_run() -> anyhow::Result<()> {
     transcript.well("linux")?;
     transcript.has("error: guest linux: self-test: FAILED: CPUs online: 1 instead of 2")?;
     transcript.ended(1)
+}
+
+/// All of it is touched: the host needs as much.
+#[test]
+#[ignore = "takes 17 GiB of memory"]
+fn linux_tests_itself_in_16_gib() -> anyhow::Result<()> {
+    let transcript = machine(LARGEST, "max", None).seconds(500).run()?;
+    good(&transcript, &["linux"], &[])?;
+    let memory = said(&transcript, "linux", "memory in MiB")?;
+    ensure!(memory == "16384", "{memory} MiB");
+    report(LARGEST, &transcript);
+    Ok(())
 }
 
 /// Every config on every CPU model and emulator that is promised.
