@@ -20,6 +20,7 @@ mod account;
 pub mod admission;
 mod budget;
 mod spare;
+mod switch;
 #[cfg(test)]
 mod tests;
 
@@ -88,7 +89,7 @@ impl Slot {
     pub fn each(mut bits: u64) -> impl Iterator<Item = Self> {
         core::iter::from_fn(move || {
             let slot = Self::lowest(bits)?;
-            bits &= !slot.bit();
+            bits &= bits.wrapping_sub(1);
             Some(slot)
         })
     }
@@ -218,25 +219,6 @@ impl Scheduler {
         Ok(slot)
     }
 
-    /// A blocked lane wants to run. Decide afterwards.
-    pub fn wake(&mut self, slot: Slot, now: u64) {
-        let now = self.settle(now);
-        // Slots that were never given out, and lanes that are up already.
-        if slot.index() >= self.lanes || self.is_ready(slot) {
-            return;
-        }
-        if self.mode == Mode::Alone {
-            // Not alone any more.
-            self.mode = match self.funded & self.payer.bit() {
-                0 => Mode::Spare,
-                _ => Mode::Budget,
-            };
-        }
-        self.account_mut(slot).wake(now);
-        self.ready |= slot.bit();
-        self.note(slot);
-    }
-
     /// A lane has nothing to do until it is woken. Decide afterwards.
     pub fn block(&mut self, slot: Slot, now: u64) {
         self.settle(now);
@@ -279,13 +261,19 @@ impl Scheduler {
                     until: None,
                 }
             }
-            Some(_) => self.choose(now),
+            Some(_) => {
+                let until = self.choose(now);
+                Decision {
+                    run: Some(self.runner),
+                    until: Some(until),
+                }
+            }
         }
     }
 
-    /// Who runs of several.
-    #[inline(never)]
-    fn choose(&mut self, now: u64) -> Decision {
+    /// Who runs of several, until when.
+    #[inline(always)]
+    fn choose(&mut self, now: u64) -> u64 {
         if now >= self.refill_at {
             self.refill(now);
         }
@@ -293,11 +281,7 @@ impl Scheduler {
             Some(first) => self.pick_funded(first, now),
             None => self.pick_spare(now),
         };
-        let end = self.follow_gift(end, now);
-        Decision {
-            run: Some(self.runner),
-            until: Some(end.min(self.refill_at)),
-        }
+        self.follow_gift(end, now).min(self.refill_at)
     }
 
     /// `from`, which runs, has nothing better to do than wait for `to`: `to` runs in its place and on its account,
@@ -320,27 +304,6 @@ impl Scheduler {
             heir: to,
             left,
         });
-    }
-
-    /// What went by since the last call was not for the lane that was decided to run: `slot` caused it. A lane that
-    /// sleeps and wakes again and again pays for the switches to it and back, not whom it keeps from running.
-    pub fn charge_to(&mut self, slot: Slot, now: u64) {
-        let Some(ticks) = now.checked_sub(self.since) else {
-            return;
-        };
-        self.since = now;
-        if slot.index() >= self.lanes {
-            return;
-        }
-        let others = self.ready & self.funded & !slot.bit();
-        let account = self.account_mut(slot);
-        account.ran = account.ran.saturating_add(ticks);
-        let over = account.spend(ticks);
-        // Nobody with budget had to wait: it was spare time.
-        if others != 0 {
-            account.debt = account.debt.saturating_add(over);
-        }
-        self.note(slot);
     }
 
     /// Whether a lane has budget left.

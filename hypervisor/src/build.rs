@@ -218,7 +218,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         let host = self.host;
         let sgi = |lane: usize, sgi| cpus.get(lane).map_or(0, |cpu| sgi_to(host, *cpu, sgi));
         let seats = self.arena.alloc_slice(cpus.len(), |lane| {
-            Seat::new(sgi(lane, gic::KICK_SGI), sgi(lane, gic::WAKE_SGI))
+            let sgi = |number| sgi(lane, number);
+            Seat::new(sgi(gic::KICK_SGI), sgi(gic::CALL_SGI), sgi(gic::WAKE_SGI))
         })?;
         Some(seats)
     }

@@ -9,6 +9,7 @@
 
 mod follow;
 mod member;
+mod place;
 mod stopwatch;
 
 use arrayvec::ArrayVec;
@@ -16,12 +17,11 @@ use configs_plan::MAX_GUESTS;
 use domain_hv::sched::{MAX_SLOTS, Scheduler, Slot};
 use domain_hv::{AdmissionError, Server};
 use hypervisor_arch::hardware::ThisCpu;
-use hypervisor_arch::world::{self, Place};
-use hypervisor_arch::{cpu, timer};
+use hypervisor_arch::timer;
+use hypervisor_arch::world::Place;
 use vcpu::lane::{Cause, Vcpu};
 use vcpu::psci::LastOut;
 use vcpu::serve::Wait;
-use vcpu::vgic::Away;
 
 use crate::house::House;
 use crate::life::{self, Phase};
@@ -31,7 +31,7 @@ use crate::watch::Signs;
 use member::{Member, Stand};
 use stopwatch::Stopwatch;
 
-/// From an interrupt to the crew's finding out whom it was for takes no longer than a second divided by this.
+/// [`Crew::latency`] is a second divided by this.
 const EXITS_A_SECOND: u64 = 1_000_000;
 /// Later than anything.
 const NEVER: u64 = u64::MAX;
@@ -49,6 +49,14 @@ pub struct Crew {
     latest: Option<Slot>,
     /// Which lane of each machine was here last.
     last: [Option<usize>; MAX_GUESTS],
+    /// A call has come since the crew last decided, and nothing else.
+    is_called: bool,
+    /// Who waits away from the CPU, to be called there, as bits.
+    waiting: u64,
+    /// The first thing that this CPU must not miss, whoever runs.
+    due: u64,
+    /// From an interrupt to the crew's finding out whom it was for takes no longer, in ticks.
+    latency: u64,
     /// What EL2's own timer is set to; [`NEVER`] when it is off.
     alarm: u64,
     /// When the whole run is over, on the CPU that sees to it.
@@ -79,6 +87,10 @@ impl Crew {
             loaded: None,
             latest: None,
             last: [None; MAX_GUESTS],
+            is_called: false,
+            waiting: 0,
+            due: NEVER,
+            latency: 0,
             alarm: NEVER,
             deadline: NEVER,
             looked: report::BEFORE_ANY,
@@ -99,11 +111,7 @@ impl Crew {
         dedicated: bool,
     ) -> Result<(), AdmissionError> {
         let slot = self.scheduler.add(server)?;
-        let place = Place {
-            stage2: vm.stage2,
-            counter_offset: vm.clock.offset(),
-            dedicated,
-        };
+        let place = Place::new(vm.stage2, vm.clock.offset(), dedicated);
         let member = Member {
             lane,
             vm,
@@ -127,6 +135,7 @@ impl Crew {
 
     /// On the crew's own CPU, before anything else. A lane that is alone is put in place for its CPU_ON.
     pub fn settle_in(&mut self) {
+        self.latency = timer::frequency() / EXITS_A_SECOND;
         if self.is_single() {
             self.load(0);
         }
@@ -154,62 +163,91 @@ impl Crew {
         Some(member.lane)
     }
 
-    /// Looks around, decides, and puts the lane whose turn it is into the CPU.
+    /// Finds out what has happened, decides, and puts the lane whose turn it is into the CPU.
+    #[inline(always)]
     pub fn next(&mut self, house: &'static House) -> Turn {
-        if house.last_look() != self.looked {
-            self.look(house.last_look());
-        }
         loop {
             let now = timer::now();
-            if now >= self.deadline {
-                self.unload();
-                let number = house.look_around();
-                self.look(number);
-                report::deadline(house, number);
-            }
-            self.gather(house, now);
-            if self.is_single() {
-                return self.next_single(now);
-            }
-            let decision = self.scheduler.decide(now);
-            let Some(slot) = decision.run else {
-                self.latest = None;
-                self.arm(NEVER);
-                return Turn::Idle;
-            };
-            // A slot's number is its member's: both are in the order of admission.
-            let index = slot.index();
-            if self.is_building(index) {
-                self.arm(decision.until.unwrap_or(NEVER));
-                return Turn::Build(index);
-            }
-            if self.loaded != Some(index) {
-                let payer = self.pays_for_switch().filter(|payer| *payer != slot);
-                // When something came for the lane that has just left, who is next is open again.
-                if !self.unload() {
-                    self.load(index);
-                    self.latest = Some(slot);
+            if self.is_called {
+                self.is_called = false;
+                self.answer_calls(now);
+            } else {
+                if house.last_look() != self.looked {
+                    self.look(house.last_look());
                 }
-                if let Some(payer) = payer {
-                    self.scheduler.charge_to(payer, timer::now());
+                if now >= self.deadline {
+                    self.unload();
+                    let number = house.look_around();
+                    self.look(number);
+                    report::deadline(house, number);
                 }
-                if self.loaded != Some(index) || payer.is_some() {
-                    // Until when it may run has moved.
-                    continue;
+                self.gather(house, now);
+                if self.is_single() {
+                    return self.next_single(now);
                 }
             }
-            self.arm(decision.until.unwrap_or(NEVER));
-            return Turn::Run(index);
+            if let Some(turn) = self.turn(now) {
+                return turn;
+            }
         }
     }
 
-    /// Whom a switch is charged to, if not to the lane that comes: the one that has left by itself or used up what it
-    /// had. One that is put off by a lane with an earlier deadline does not pay for it, neither now nor when it is back.
-    fn pays_for_switch(&self) -> Option<Slot> {
-        let slot = self.latest?;
-        let member = self.members.get(slot.index())?;
-        let put_off = member.stand == Stand::Ready && self.scheduler.has_budget(slot);
-        (!put_off).then_some(slot)
+    /// A call has come: a lane that waits away from the CPU has mail, and nothing else has happened. What time brings is
+    /// EL2's own timer's to say.
+    #[inline(always)]
+    pub const fn call(&mut self) {
+        self.is_called = !self.is_single();
+    }
+
+    /// Lanes that wait away from the CPU and have mail want to run.
+    #[inline(always)]
+    fn answer_calls(&mut self, now: u64) {
+        for slot in Slot::each(self.waiting) {
+            let member = self.members.get_mut(slot.index());
+            if member.is_some_and(Member::is_called) {
+                self.waiting &= !slot.bit();
+                self.wake(slot, now);
+            }
+        }
+    }
+
+    /// Decides, and puts the lane whose turn it is into the CPU. None when something came for the lane that had to leave:
+    /// who is next is open again.
+    #[inline(always)]
+    fn turn(&mut self, now: u64) -> Option<Turn> {
+        let decision = self.scheduler.decide(now);
+        let mut until = decision.until.unwrap_or(NEVER);
+        let Some(slot) = decision.run else {
+            self.latest = None;
+            self.arm(NEVER);
+            return Some(Turn::Idle);
+        };
+        // A slot's number is its member's: both are in the order of admission.
+        let index = slot.index();
+        if self.loaded != Some(index) {
+            if self.is_building(index) {
+                self.arm(until);
+                return Some(Turn::Build(index));
+            }
+            // One that is put off by a lane with an earlier deadline does not pay for it, neither now nor when it is back.
+            // One that has left by itself, or used up what it had, does.
+            let payer = self.latest;
+            let payer = payer.filter(|one| *one != slot && !self.scheduler.is_put_off(*one));
+            let is_open = self.exchange(Some(index));
+            if !is_open {
+                self.latest = Some(slot);
+            }
+            if let Some(payer) = payer {
+                let then = timer::now();
+                self.scheduler.charge_to(payer, then);
+                until = self.scheduler.put_off(until, then.saturating_sub(now));
+            }
+            if is_open {
+                return None;
+            }
+        }
+        self.arm(until);
+        Some(Turn::Run(index))
     }
 
     /// The only lane of this CPU when CPU_ON has just called it and it can run at once: the short way through
@@ -284,6 +322,8 @@ impl Crew {
                 self.follow(house, index, phase, now);
             }
         }
+        let due = self.members.iter().map(Member::due);
+        self.due = due.fold(self.deadline, u64::min);
     }
 
     /// A lane wants the CPU.
@@ -291,13 +331,20 @@ impl Crew {
         if !self.is_single()
             && let Some(member) = self.members.get(index)
         {
-            if self.latest.is_some_and(|latest| latest != member.slot) {
-                // The interrupt that ended another lane's run came for this one.
-                let came = now.saturating_sub(timer::frequency() / EXITS_A_SECOND);
-                self.scheduler.settle(came);
-                self.scheduler.charge_to(member.slot, now);
-            }
-            self.scheduler.wake(member.slot, now);
+            let slot = member.slot;
+            self.waiting &= !slot.bit();
+            self.wake(slot, now);
+        }
+    }
+
+    #[inline(always)]
+    fn wake(&mut self, slot: Slot, now: u64) {
+        if self.latest.is_some_and(|latest| latest != slot) {
+            // The interrupt that ended another lane's run came for this one.
+            let came = now.saturating_sub(self.latency);
+            self.scheduler.wake_by_interrupt(slot, came, now);
+        } else {
+            self.scheduler.wake(slot, now);
         }
     }
 
@@ -404,73 +451,9 @@ impl Crew {
         }
     }
 
-    /// Puts a lane's world into the CPU. Nobody's is in it.
-    fn load(&mut self, index: usize) {
-        let Some(member) = self.members.get_mut(index) else {
-            return;
-        };
-        let (vm, lane) = (member.vm, &mut *member.lane);
-        world::load(lane, &member.place);
-        let was = self
-            .last
-            .get_mut(usize::from(vm.id.number()))
-            .and_then(|last| last.replace(index));
-        if was != Some(index) {
-            world::forget_sibling();
-        }
-        // The kick first, the mail then: see `Vgic::set_kick`.
-        let vgic = &vm.machine.vgic;
-        vgic.set_kick(lane.index(), member.seat.kick);
-        lane.gic.arrive(vgic, &mut ThisCpu);
-        cpu::note_vm(Some(u32::from(vm.id.number())));
-        self.loaded = Some(index);
-    }
-
-    /// Takes the world of the lane that is there out of the CPU, so that it can go on later. True when it waits no more.
-    fn unload(&mut self) -> bool {
-        let Some(index) = self.loaded.take() else {
-            return false;
-        };
-        let Some(member) = self.members.get_mut(index) else {
-            return false;
-        };
-        let (vm, lane) = (member.vm, &mut *member.lane);
-        let vgic = &vm.machine.vgic;
-        let away = match member.stand {
-            Stand::Ready | Stand::Waiting(_) => Away::On,
-            Stand::Off | Stand::Gone | Stand::Building(_) => Away::Off,
-        };
-        lane.gic.depart(away, vgic, &mut ThisCpu);
-        world::save(lane);
-        let Stand::Waiting(until) = member.stand else {
-            // It will be back without being called.
-            vgic.set_kick(lane.index(), 0);
-            return false;
-        };
-        vgic.set_kick(lane.index(), member.seat.wake);
-        let now = timer::now();
-        let event = lane.next_event(vm.clock, now).unwrap_or(NEVER);
-        member.stand = Stand::Waiting(until.min(event));
-        vgic.has_mail(lane.index()) || event <= now
-    }
-
-    /// Leaves nobody's world in the CPU: what was there is over.
-    fn clear(&mut self) {
-        if let Some(member) = self.loaded.take().and_then(|one| self.members.get_mut(one)) {
-            let vgic = &member.vm.machine.vgic;
-            vgic.set_kick(member.lane.index(), 0);
-            member.lane.gic.depart(Away::Off, vgic, &mut ThisCpu);
-        }
-        world::retire();
-        cpu::note_vm(None);
-    }
-
     /// Sets EL2's own timer to the first thing that this CPU must not miss.
     fn arm(&mut self, until: u64) {
-        let mut alarm = until.min(self.deadline);
-        for member in self.members.iter() {
-            alarm = alarm.min(member.due());
-        }
+        let alarm = until.min(self.due);
         if alarm != self.alarm {
             self.alarm = alarm;
             if alarm == NEVER {

@@ -3,6 +3,7 @@
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::vectors::enter;
 use hypervisor_arch::{cpu, fault, gic, power, say, world};
+use vcpu::exit::Exit;
 use vcpu::hot::{self, Hardware};
 use vcpu::serve::{self, Interrupted};
 
@@ -32,35 +33,42 @@ pub fn cpu(index: usize) -> ! {
         power::off()
     };
     crew.settle_in();
-    let mut ordered = None;
     loop {
-        let turn = match ordered.take() {
-            Some(member) => Turn::Run(member),
-            None => crew.next(house),
-        };
-        match turn {
-            Turn::Run(member) => run(house, crew, member),
-            Turn::Build(member) => {
-                crew.build(house, member);
-                if cpu::is_interrupted() {
-                    attend(house, crew, ThisCpu.acknowledge());
+        let mut turn = crew.next(house);
+        loop {
+            match turn {
+                Turn::Run(member) => run(house, crew, member),
+                Turn::Build(member) => {
+                    crew.build(house, member);
+                    if cpu::is_interrupted() {
+                        attend(house, crew, ThisCpu.acknowledge());
+                    }
+                }
+                Turn::Idle => {
+                    cpu::wait_for_interrupt();
+                    match ThisCpu.acknowledge() {
+                        gic::WAKE_SGI => {
+                            gic::end(gic::WAKE_SGI);
+                            if let Some(member) = crew.ordered(house) {
+                                turn = Turn::Run(member);
+                                continue;
+                            }
+                        }
+                        gic::CALL_SGI => {
+                            gic::end(gic::CALL_SGI);
+                            crew.call();
+                        }
+                        intid => attend(house, crew, intid),
+                    }
                 }
             }
-            Turn::Idle => {
-                cpu::wait_for_interrupt();
-                let intid = ThisCpu.acknowledge();
-                if intid == gic::WAKE_SGI {
-                    gic::end(gic::WAKE_SGI);
-                    ordered = crew.ordered(house);
-                } else {
-                    attend(house, crew, intid);
-                }
-            }
+            break;
         }
     }
 }
 
 /// Runs a lane until there is something to decide.
+#[inline(always)]
 fn run(house: &'static House, crew: &mut Crew, index: usize) {
     let mut hw = ThisCpu;
     loop {
@@ -68,6 +76,15 @@ fn run(house: &'static House, crew: &mut Crew, index: usize) {
             return;
         };
         let exit = enter(member.lane);
+        if exit == Exit::Irq {
+            if serve::is_own_interrupt(member.lane, gic::CALL_SGI) {
+                gic::end(gic::CALL_SGI);
+                return crew.call();
+            }
+            if serve::is_own_interrupt(member.lane, gic::EL2_TIMER) {
+                return gic::end(gic::EL2_TIMER);
+            }
+        }
         let task = serve::answer(member.lane, exit, &mut hw, &mut member.vm.port());
         match carry::out(house, member.vm, member.lane, task, &mut hw) {
             Next::Enter if crew.must_rearm(index) => return,

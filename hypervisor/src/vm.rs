@@ -67,6 +67,8 @@ pub struct File {
 pub struct Seat {
     /// The ICC_SGI1R_EL1 value that brings the lane's list registers up to date, while it is on its CPU.
     pub kick: u64,
+    /// The one that tells its CPU's run loop of mail for it, while it waits away from its CPU.
+    pub call: u64,
     /// The one that makes its CPU's run loop look around.
     pub wake: u64,
     entry: AtomicU64,
@@ -114,9 +116,10 @@ impl Seen {
 
 impl Seat {
     /// A lane that has never run, on the CPU that these interrupt.
-    pub const fn new(kick: u64, wake: u64) -> Self {
+    pub const fn new(kick: u64, call: u64, wake: u64) -> Self {
         Self {
             kick,
+            call,
             wake,
             entry: AtomicU64::new(0),
             argument: AtomicU64::new(0),

@@ -177,7 +177,13 @@ impl DebugState {
         }
     }
 
-    /// Every point that is in the hardware while the lane is on a CPU. Cheap where there is none: a switch asks.
+    /// Whether any point is in the hardware.
+    #[must_use]
+    pub const fn has_armed(&self) -> bool {
+        self.armed != 0
+    }
+
+    /// Every point that is in the hardware while the lane is on a CPU.
     pub fn armed(&self) -> impl Iterator<Item = (Point, Pair)> {
         let mut left = self.armed;
         core::iter::from_fn(move || {

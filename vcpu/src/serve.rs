@@ -197,6 +197,18 @@ pub fn interrupt(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Interrupted {
     }
 }
 
+/// Whether an exit was for this interrupt, which only EL2 knows: the hot path acknowledged it and left its number. Then
+/// [`answer`] is not needed.
+#[inline(always)]
+pub fn is_own_interrupt(vcpu: &mut Vcpu, intid: u32) -> bool {
+    if vcpu.interrupt != intid {
+        return false;
+    }
+    vcpu.interrupt = NO_INTERRUPT;
+    vcpu.trace.note_foreign();
+    true
+}
+
 /// How long a lane that has nothing to do may be left alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wait {

@@ -136,6 +136,13 @@ impl Trace {
         self.record(Record::IRQ | u64::from(intid), pc);
     }
 
+    /// Counts an interrupt that was EL2's own: the lane has nothing to do with it.
+    #[inline(always)]
+    pub fn note_foreign(&mut self) {
+        let [_, _, other] = &mut self.interrupts;
+        *other = other.wrapping_add(1);
+    }
+
     #[inline(always)]
     fn record(&mut self, cause: u64, pc: u64) {
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
@@ -146,7 +153,7 @@ impl Trace {
         self.count = self.count.wrapping_add(1);
     }
 
-    /// How many exits there were.
+    /// How many exits there were, but for [`note_foreign`](Self::note_foreign).
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count

@@ -34,6 +34,7 @@
 //! In EOImode 1 an SPI may be deactivated by another CPU than the one that took it; that is honoured only while
 //! `ICC_DIR` is trapped, which is while that CPU has actives without a list register.
 
+mod aside;
 mod bits;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
@@ -52,9 +53,10 @@ mod tests;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+pub use aside::Away;
 use bits::{at, lane_bit};
 pub use hot::Sent;
-pub use lane::{Away, LaneGic};
+pub use lane::LaneGic;
 pub use mmio::{Frame, Refused};
 pub use port::VirtGic;
 pub use sgi::SgiRegister;

@@ -35,6 +35,7 @@ impl Account {
 
     /// The wake-up rule. What is left by the deadline is kept if it is no denser than the guarantee; otherwise a lane
     /// could sleep until shortly before its deadline and then claim more than its share at once.
+    #[inline(always)]
     pub(super) fn wake(&mut self, now: u64) {
         let Server { budget, period, .. } = self.server;
         let window = self.deadline.saturating_sub(now);
@@ -80,6 +81,7 @@ impl Account {
 
     /// What would have become of the account had every end of a budget and every deadline between `since` and `now`
     /// been attended to, for a lane that ran all that time because nobody else wanted to.
+    #[inline(always)]
     pub(super) fn catch_up(&mut self, since: u64, now: u64) {
         let ticks = now.saturating_sub(since);
         if ticks < self.left {

@@ -40,6 +40,7 @@ impl Scheduler {
     }
 
     /// Gives every throttled lane whose deadline has come its next budget.
+    #[inline(never)]
     pub(super) fn refill(&mut self, now: u64) {
         for slot in Slot::each(self.ready & !self.funded) {
             let account = self.account_mut(slot);
@@ -61,6 +62,12 @@ impl Scheduler {
 
     /// Takes note of what an account has become.
     pub(super) fn note(&mut self, slot: Slot) {
+        self.note_here(slot);
+    }
+
+    /// The same, where every instruction counts.
+    #[inline(always)]
+    pub(super) fn note_here(&mut self, slot: Slot) {
         let (left, deadline) = {
             let account = self.account(slot);
             (account.left, account.deadline)

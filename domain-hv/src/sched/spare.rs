@@ -90,6 +90,7 @@ impl Turn {
 
 impl Scheduler {
     /// All that are ready, more than one, are throttled: who runs, and when that must be reconsidered.
+    #[inline(never)]
     pub(super) fn pick_spare(&mut self, now: u64) -> u64 {
         let class = self.turn.highest(self.ready);
         let Some(lowest) = Slot::lowest(class) else {

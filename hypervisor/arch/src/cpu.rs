@@ -21,6 +21,12 @@ pub struct CpuLocal {
     pub(crate) vm: AtomicU32,
     /// Set once this CPU reports a fault: a second one powers off at once.
     pub(crate) faulting: AtomicBool,
+    /// Its redistributor's address, 0 before that is readied.
+    pub(crate) redistributor: AtomicU64,
+    /// Whether its virtual CPU interface is as most are.
+    pub(crate) is_common: AtomicBool,
+    /// Which of the PPIs that lanes are linked to are on there.
+    pub(crate) ppis: AtomicU32,
 }
 
 impl CpuLocal {
@@ -32,6 +38,9 @@ impl CpuLocal {
             index: AtomicU32::new(index),
             vm: AtomicU32::new(0),
             faulting: AtomicBool::new(false),
+            redistributor: AtomicU64::new(0),
+            is_common: AtomicBool::new(false),
+            ppis: AtomicU32::new(0),
         }
     }
 }

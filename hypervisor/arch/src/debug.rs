@@ -77,14 +77,32 @@ pub fn update(debug: &DebugState, point: Point) {
 }
 
 /// Puts a lane's points into a CPU that has none. MDSCR_EL1, which arms them all, is part of the EL1 state.
+#[inline(always)]
 pub fn load(debug: &DebugState) {
+    if debug.has_armed() {
+        load_armed(debug);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn load_armed(debug: &DebugState) {
     for (point, _) in debug.armed() {
         update(debug, point);
     }
 }
 
 /// Takes a lane's points out of the CPU.
+#[inline(always)]
 pub fn unload(debug: &DebugState) {
+    if debug.has_armed() {
+        unload_armed(debug);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn unload_armed(debug: &DebugState) {
     for (point, _) in debug.armed() {
         if exists(point) {
             write(banks(point.kind).1, point.index, 0);

@@ -6,6 +6,7 @@
 
 use core::fmt;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor};
@@ -14,10 +15,12 @@ use arrayvec::ArrayVec;
 use spin::{Mutex, Once};
 use stage2_addr::HostRegion;
 
-use crate::registers;
+use crate::{cpu, hardware, registers};
 
 /// The SGI by which one CPU makes another look at its mail.
 pub const KICK_SGI: u32 = 7;
+/// The SGI by which one CPU tells another's run loop of mail for a lane that waits there, away from the CPU.
+pub const CALL_SGI: u32 = 5;
 /// The SGI by which one CPU makes another's run loop look around.
 pub const WAKE_SGI: u32 = 6;
 /// The virtual timer's PPI as every guest and the machine know it.
@@ -41,6 +44,8 @@ const EOI_MODE: u64 = 1 << 1;
 /// A redistributor and the affinity of its CPU.
 struct Redistributor {
     affinity: u64,
+    /// Where it is.
+    frame: u64,
     driver: Mutex<GicRedistributor<'static>>,
 }
 
@@ -100,6 +105,7 @@ pub(crate) fn open(gicd: HostRegion, gicr: &[HostRegion]) -> Result<(), GicError
             found
                 .try_push(Redistributor {
                     affinity,
+                    frame: at,
                     driver: Mutex::new(driver),
                 })
                 .map_err(|_| GicError::TooMany)?;
@@ -116,11 +122,8 @@ pub(crate) fn open(gicd: HostRegion, gicr: &[HostRegion]) -> Result<(), GicError
 /// Ends what firmware left pending or active among the private interrupts of the redistributor at this address: an
 /// active one never comes again (GICR_ICENABLER0, GICR_ICPENDR0, GICR_ICACTIVER0; IHI 0069, 12.11).
 fn forget_private(frame: u64) {
-    for register in [0x1_0180, 0x1_0280, 0x1_0380] {
-        if let Some(register) = pointer::<u32>(frame + register) {
-            // SAFETY: a register of the frame, mapped as device memory; its driver does not exist yet.
-            unsafe { register.write_volatile(u32::MAX) };
-        }
+    for register in [CLEAR_ENABLE, 0x1_0280, 0x1_0380] {
+        write(frame + register, u32::MAX);
     }
 }
 
@@ -157,6 +160,7 @@ pub fn init_this_cpu() -> Result<(), GicError> {
         let _ = driver.mark_core_awake();
         driver.configure_default_settings();
         for intid in [
+            IntId::sgi(CALL_SGI),
             IntId::sgi(KICK_SGI),
             IntId::sgi(WAKE_SGI),
             private(EL2_TIMER),
@@ -167,6 +171,7 @@ pub fn init_this_cpu() -> Result<(), GicError> {
         }
         let _ = driver.set_interrupt_priority(private(MAINTENANCE), LAST);
         for intid in [
+            IntId::sgi(CALL_SGI),
             IntId::sgi(KICK_SGI),
             IntId::sgi(WAKE_SGI),
             private(EL2_TIMER),
@@ -176,6 +181,11 @@ pub fn init_this_cpu() -> Result<(), GicError> {
         }
         driver.wait_for_pending_write();
     }
+    let local = cpu::local();
+    local.redistributor.store(mine.frame, Ordering::Relaxed);
+    local
+        .is_common
+        .store(hardware::is_common(), Ordering::Relaxed);
     GicCpuInterface::set_priority_mask(0xFF);
     registers::write_icc_bpr1_el1(0);
     registers::write_icc_ctlr_el1(EOI_MODE);
@@ -189,11 +199,34 @@ fn private(intid: u32) -> IntId {
     IntId::ppi(intid.saturating_sub(16))
 }
 
-/// Enables or disables a private interrupt of the CPU with this affinity, from any CPU: a guest's own
-/// timer interrupts are on in the machine exactly while they are on in its virtual redistributor.
-pub fn enable_private(affinity: u64, intid: u32, enable: bool) {
-    if let Some(cpu) = redistributor(affinity) {
-        let _ = cpu.driver.lock().enable_interrupt(private(intid), enable);
+/// Has exactly these private interrupts of this CPU enabled, of those that are a guest's own: they are on in the
+/// machine while they are on in the virtual redistributor of the lane that is here.
+#[inline(always)]
+pub(crate) fn set_ppis(wanted: u32) {
+    let cpu = cpu::local();
+    let on = cpu.ppis.load(Ordering::Relaxed);
+    if on == wanted {
+        return;
+    }
+    cpu.ppis.store(wanted, Ordering::Relaxed);
+    let frame = cpu.redistributor.load(Ordering::Relaxed);
+    if frame != 0 {
+        write(frame + CLEAR_ENABLE, on & !wanted);
+        write(frame + SET_ENABLE, wanted & !on);
+    }
+}
+
+/// GICR_ISENABLER0 and GICR_ICENABLER0, from the start of a redistributor (IHI 0069, 12.11).
+const SET_ENABLE: u64 = 0x1_0100;
+const CLEAR_ENABLE: u64 = 0x1_0180;
+
+/// Writes a register of a redistributor in which every bit that is 0 is left alone.
+#[inline(always)]
+fn write(register: u64, bits: u32) {
+    if let Some(register) = pointer::<u32>(register) {
+        // SAFETY: a register of a redistributor, mapped as device memory. Its driver, which others may be using, only
+        // ever stores to it as well, and a store changes no bit but those it names.
+        unsafe { register.write_volatile(bits) };
     }
 }
 

@@ -1,9 +1,12 @@
 //! The CPU that runs this code, as `vcpu`'s ports see it: the virtual GIC interface, the exit's
 //! syndrome, the guest's exception registers.
 
+use core::sync::atomic::Ordering;
+
 use vcpu::hot::Hardware;
 use vcpu::inject::El1Regs;
-use vcpu::vgic::{VirtGic, lr};
+use vcpu::vgic::port::Interface;
+use vcpu::vgic::{MAX_LRS, VirtGic, lr};
 
 use crate::{gic, registers, timer, world};
 
@@ -126,6 +129,48 @@ fn active_priority_registers() -> usize {
     }
 }
 
+/// Whether this CPU has four list registers and, for each group, one register of active priorities: as most have.
+pub(crate) fn is_common() -> bool {
+    ThisCpu.lr_count() == 4 && active_priority_registers() == 1
+}
+
+#[cold]
+#[inline(never)]
+fn save_many(lrs: &mut [u64; MAX_LRS]) {
+    let count = ThisCpu.lr_count();
+    for (index, slot) in lrs.iter_mut().enumerate().take(count) {
+        *slot = read_lr(index);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn load_many(lrs: &[u64; MAX_LRS]) {
+    let count = ThisCpu.lr_count();
+    for (index, value) in lrs.iter().enumerate().take(count) {
+        write_lr(index, *value);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn save_priorities(into: &mut Interface) {
+    let slots = into.active.iter_mut().enumerate();
+    for (index, slot) in slots.take(active_priority_registers()) {
+        *slot = [read_apr(index), read_apr(4 + index)];
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn load_priorities(from: &Interface) {
+    let values = from.active.iter().enumerate();
+    for (index, [ap0r, ap1r]) in values.take(active_priority_registers()) {
+        write_apr(index, *ap0r);
+        write_apr(4 + index, *ap1r);
+    }
+}
+
 impl VirtGic for ThisCpu {
     #[inline]
     fn lr_count(&self) -> usize {
@@ -193,34 +238,6 @@ impl VirtGic for ThisCpu {
         registers::write_ich_vmcr_el2(value);
     }
 
-    fn read_ap0r(&mut self, index: usize) -> u64 {
-        if index < active_priority_registers() {
-            read_apr(index)
-        } else {
-            0
-        }
-    }
-
-    fn write_ap0r(&mut self, index: usize, value: u64) {
-        if index < active_priority_registers() {
-            write_apr(index, value);
-        }
-    }
-
-    fn read_ap1r(&mut self, index: usize) -> u64 {
-        if index < active_priority_registers() {
-            read_apr(4 + index)
-        } else {
-            0
-        }
-    }
-
-    fn write_ap1r(&mut self, index: usize, value: u64) {
-        if index < active_priority_registers() {
-            write_apr(4 + index, value);
-        }
-    }
-
     #[inline(always)]
     fn send_sgi(&mut self, value: u64) {
         // What the mailbox holds must be visible to the CPU that the interrupt reaches. No ISB after it:
@@ -241,8 +258,60 @@ impl VirtGic for ThisCpu {
         registers::write_icc_dir_el1(u64::from(intid));
     }
 
-    fn set_ppi_enabled(&mut self, intid: u32, enabled: bool) {
-        gic::enable_private(crate::cpu::affinity(), intid, enabled);
+    #[inline(always)]
+    fn set_ppis(&mut self, wanted: u32) {
+        gic::set_ppis(wanted);
+    }
+
+    #[inline(always)]
+    fn save_lrs(&mut self, lrs: &mut [u64; MAX_LRS]) {
+        if crate::cpu::local().is_common.load(Ordering::Relaxed) {
+            let one = registers::read_ich_lr0_el2();
+            let two = registers::read_ich_lr1_el2();
+            let three = registers::read_ich_lr2_el2();
+            let four = registers::read_ich_lr3_el2();
+            let [first, second, third, fourth, ..] = lrs;
+            (*first, *second, *third, *fourth) = (one, two, three, four);
+        } else {
+            save_many(lrs);
+        }
+    }
+
+    #[inline(always)]
+    fn load_lrs(&mut self, lrs: &[u64; MAX_LRS]) {
+        if crate::cpu::local().is_common.load(Ordering::Relaxed) {
+            let [first, second, third, fourth, ..] = *lrs;
+            registers::write_ich_lr0_el2(first);
+            registers::write_ich_lr1_el2(second);
+            registers::write_ich_lr2_el2(third);
+            registers::write_ich_lr3_el2(fourth);
+        } else {
+            load_many(lrs);
+        }
+    }
+
+    #[inline(always)]
+    fn save_interface(&mut self, into: &mut Interface) {
+        into.vmcr = registers::read_ich_vmcr_el2();
+        let (first, second) = (
+            registers::read_ich_ap0r0_el2(),
+            registers::read_ich_ap1r0_el2(),
+        );
+        into.active[0] = [first, second];
+        if !crate::cpu::local().is_common.load(Ordering::Relaxed) {
+            save_priorities(into);
+        }
+    }
+
+    #[inline(always)]
+    fn load_interface(&mut self, from: &Interface) {
+        registers::write_ich_vmcr_el2(from.vmcr);
+        let [first, second] = from.active[0];
+        registers::write_ich_ap0r0_el2(first);
+        registers::write_ich_ap1r0_el2(second);
+        if !crate::cpu::local().is_common.load(Ordering::Relaxed) {
+            load_priorities(from);
+        }
     }
 }
 

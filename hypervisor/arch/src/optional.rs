@@ -51,8 +51,20 @@ pub(crate) fn trap() {
     registers::write_oslar_el1(0);
 }
 
+/// ID_AA64PFR1_EL1.SME
+fn has_untrapped_sme() -> bool {
+    feature(4, 1, 24) != 0 && fine_grained_traps() == 0
+}
+
+/// Whether [`clear`] has anything to do on this CPU.
+pub(crate) fn has_untrapped() -> bool {
+    has_ras() || has_untrapped_sme()
+}
+
 /// Zeroes what guests can reach of hidden features without a trap. It is cleared, not switched: no guest that believes
 /// its ID registers has anything there, and what the one before wrote must not be read by the next.
+#[cold]
+#[inline(never)]
 pub(crate) fn clear() {
     // DISR_EL1 is VDISR_EL2 while HCR_EL2.AMO is set (Arm ARM D19.2.42).
     if has_ras() {
@@ -61,7 +73,7 @@ pub(crate) fn clear() {
     }
     // SMPRI_EL1 and TPIDR2_EL0 trap by FEAT_FGT, which every CPU with SME has. Emulators before QEMU 8 have the one
     // without the other. ID_AA64PFR1_EL1.SME
-    if feature(4, 1, 24) != 0 && fine_grained_traps() == 0 {
+    if has_untrapped_sme() {
         registers::write_smpri_el1(0);
         registers::write_tpidr2_el0(0);
     }

@@ -88,8 +88,14 @@ system_registers! {
     "s3_4_c12_c11_1": read_ich_vtr_el2 /;
     // ICH_ELRSR_EL2.
     "s3_4_c12_c11_5": read_ich_elrsr_el2 /;
-    // ICH_LR0_EL2.
-    "s3_4_c12_c12_0": / write_ich_lr0_el2;
+    // ICH_AP0R0_EL2 and ICH_AP1R0_EL2.
+    "s3_4_c12_c8_0": read_ich_ap0r0_el2 / write_ich_ap0r0_el2;
+    "s3_4_c12_c9_0": read_ich_ap1r0_el2 / write_ich_ap1r0_el2;
+    // ICH_LR0_EL2 to ICH_LR3_EL2.
+    "s3_4_c12_c12_0": read_ich_lr0_el2 / write_ich_lr0_el2;
+    "s3_4_c12_c12_1": read_ich_lr1_el2 / write_ich_lr1_el2;
+    "s3_4_c12_c12_2": read_ich_lr2_el2 / write_ich_lr2_el2;
+    "s3_4_c12_c12_3": read_ich_lr3_el2 / write_ich_lr3_el2;
     // ICH_VMCR_EL2.
     "s3_4_c12_c11_7": read_ich_vmcr_el2 / write_ich_vmcr_el2;
 }

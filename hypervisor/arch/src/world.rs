@@ -5,6 +5,7 @@
 //! without them.
 
 use core::arch::asm;
+use core::mem::offset_of;
 
 use aarch64_cpu::registers::{
     CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, MIDR_EL1, VMPIDR_EL2, VTCR_EL2,
@@ -19,56 +20,62 @@ use vcpu::lane::Vcpu;
 
 use crate::{debug, optional, registers};
 
+/// Two at a time, as they lie in [`El1State`], so that two are loaded and stored at once.
 macro_rules! el1_registers {
-    ($($field:ident: $name:literal;)*) => {
+    ($($first:ident: $one:literal, $second:ident: $other:literal;)*) => {
         /// Writes a lane's EL1 and EL0 registers into the CPU.
         fn load_el1(state: &El1State) {
             $(
-                // SAFETY: an EL1 or EL0 register has no effect at EL2 (HCR_EL2.E2H = 0).
-                unsafe { asm!(concat!("msr ", $name, ", {}"), in(reg) state.$field, options(nostack, preserves_flags)) };
+                // SAFETY: an EL1 or EL0 register has no effect at EL2 (HCR_EL2.E2H = 0). The second first: a timer's
+                // time is set before the timer is switched on.
+                unsafe {
+                    asm!(
+                        concat!("msr ", $other, ", {}"), concat!("msr ", $one, ", {}"),
+                        in(reg) state.$second, in(reg) state.$first,
+                        options(nostack, preserves_flags)
+                    );
+                }
             )*
             registers::isb();
         }
 
         /// Reads them back.
         fn save_el1(state: &mut El1State) {
+            let to = core::ptr::from_mut(state);
             $(
-                // SAFETY: reads a register.
-                unsafe { asm!(concat!("mrs {}, ", $name), out(reg) state.$field, options(nostack, preserves_flags)) };
+                // SAFETY: reads registers, into two neighbours of the state.
+                unsafe {
+                    asm!(
+                        concat!("mrs {one}, ", $one), concat!("mrs {other}, ", $other),
+                        "stp {one}, {other}, [{to}, #{at}]",
+                        one = out(reg) _, other = out(reg) _,
+                        to = in(reg) to, at = const offset_of!(El1State, $first),
+                        options(nostack, preserves_flags)
+                    );
+                }
+                const _: () = assert!(
+                    offset_of!(El1State, $second) == offset_of!(El1State, $first) + 8
+                );
             )*
         }
     };
 }
 
 el1_registers! {
-    sp_el0: "sp_el0";
-    sp_el1: "sp_el1";
-    elr_el1: "elr_el1";
-    spsr_el1: "spsr_el1";
-    esr_el1: "esr_el1";
-    far_el1: "far_el1";
-    afsr0_el1: "afsr0_el1";
-    afsr1_el1: "afsr1_el1";
-    vbar_el1: "vbar_el1";
-    sctlr_el1: "sctlr_el1";
-    cpacr_el1: "cpacr_el1";
-    ttbr0_el1: "ttbr0_el1";
-    ttbr1_el1: "ttbr1_el1";
-    tcr_el1: "tcr_el1";
-    mair_el1: "mair_el1";
-    amair_el1: "amair_el1";
-    contextidr_el1: "contextidr_el1";
-    tpidr_el0: "tpidr_el0";
-    tpidrro_el0: "tpidrro_el0";
-    tpidr_el1: "tpidr_el1";
-    par_el1: "par_el1";
-    csselr_el1: "csselr_el1";
-    mdscr_el1: "mdscr_el1";
-    cntkctl_el1: "cntkctl_el1";
-    cntv_cval_el0: "cntv_cval_el0";
-    cntv_ctl_el0: "cntv_ctl_el0";
-    cntp_cval_el0: "cntp_cval_el0";
-    cntp_ctl_el0: "cntp_ctl_el0";
+    sp_el0: "sp_el0", sp_el1: "sp_el1";
+    elr_el1: "elr_el1", spsr_el1: "spsr_el1";
+    esr_el1: "esr_el1", far_el1: "far_el1";
+    afsr0_el1: "afsr0_el1", afsr1_el1: "afsr1_el1";
+    vbar_el1: "vbar_el1", sctlr_el1: "sctlr_el1";
+    cpacr_el1: "cpacr_el1", ttbr0_el1: "ttbr0_el1";
+    ttbr1_el1: "ttbr1_el1", tcr_el1: "tcr_el1";
+    mair_el1: "mair_el1", amair_el1: "amair_el1";
+    contextidr_el1: "contextidr_el1", tpidr_el0: "tpidr_el0";
+    tpidrro_el0: "tpidrro_el0", tpidr_el1: "tpidr_el1";
+    par_el1: "par_el1", csselr_el1: "csselr_el1";
+    mdscr_el1: "mdscr_el1", cntkctl_el1: "cntkctl_el1";
+    cntv_ctl_el0: "cntv_ctl_el0", cntv_cval_el0: "cntv_cval_el0";
+    cntp_ctl_el0: "cntp_ctl_el0", cntp_cval_el0: "cntp_cval_el0";
 }
 
 /// Every pair of vector registers, by its first number and its byte offset in [`FpState::v`].
@@ -238,25 +245,43 @@ pub fn configure() {
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// Its machine's tables.
-    pub stage2: Stage2Registers,
+    stage2: Stage2Registers,
     /// CNTVOFF_EL2: its machine's clock.
-    pub counter_offset: u64,
-    /// Whether the CPU is its own: WFI and WFE do not trap then.
-    pub dedicated: bool,
+    counter_offset: u64,
+    /// HCR_EL2.
+    hcr: u64,
+    /// Whether there is something to clear that no guest knows of.
+    clears: bool,
+}
+
+impl Place {
+    /// With these tables and this clock. WFI and WFE do not trap on a CPU that is the lane's own.
+    #[must_use]
+    pub fn new(stage2: Stage2Registers, counter_offset: u64, dedicated: bool) -> Self {
+        let mut hcr = guest_hcr();
+        if !dedicated {
+            hcr = hcr + HCR_EL2::TWI::SET + HCR_EL2::TWE::SET;
+        }
+        Self {
+            stage2,
+            counter_offset,
+            hcr: hcr.value,
+            clears: optional::has_untrapped(),
+        }
+    }
 }
 
 /// Puts a lane's world into this CPU; nobody's is in it. The virtual GIC is the caller's.
 pub fn load(lane: &Vcpu<'_>, place: &Place) {
-    optional::clear();
-    let mut hcr = guest_hcr();
-    if !place.dedicated {
-        hcr = hcr + HCR_EL2::TWI::SET + HCR_EL2::TWE::SET;
+    if place.clears {
+        optional::clear();
     }
+    let mut hcr = place.hcr;
     if let Some(vsesr) = lane.serror {
-        hcr += HCR_EL2::VSE::SET;
+        hcr |= HCR_EL2::VSE::SET.value;
         set_vsesr(vsesr);
     }
-    HCR_EL2.write(hcr);
+    HCR_EL2.set(hcr);
     CNTVOFF_EL2.set(place.counter_offset);
     // Bit 31 is RES1; U = 0: part of a multiprocessor.
     VMPIDR_EL2.set((1 << 31) | lane.index() as u64);
@@ -275,7 +300,10 @@ pub fn save(lane: &mut Vcpu<'_>) {
     save_el1(&mut lane.el1);
     save_fp(&mut lane.fp);
     debug::unload(&lane.sysregs.debug);
-    lane.serror = HCR_EL2.is_set(HCR_EL2::VSE).then(vsesr);
+    lane.serror = None;
+    if HCR_EL2.is_set(HCR_EL2::VSE) {
+        lane.serror = Some(vsesr());
+    }
     registers::silence_timers();
 }
 

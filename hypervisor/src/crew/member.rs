@@ -100,6 +100,18 @@ impl Member {
         true
     }
 
+    /// Whether mail has come for it while it waits away from the CPU. It does not wait any more then.
+    pub(super) fn is_called(&mut self) -> bool {
+        let vm = self.vm;
+        let is_called = matches!(self.stand, Stand::Waiting(_))
+            && vm.machine.vgic.has_mail(self.lane.index())
+            && self.is_live(vm.life.phase());
+        if is_called {
+            self.stand = Stand::Ready;
+        }
+        is_called
+    }
+
     /// Does what the machine's devices have to do by themselves. Lane 0 does, on or off.
     pub(super) fn tend_devices(&mut self) {
         if self.vm.machine.has_input() {

@@ -8,6 +8,7 @@ use crate::hot::{Hardware, KICK};
 use crate::inject::El1Regs;
 use crate::lane::NO_INTERRUPT;
 use crate::vgic::fake::{FakeCpu, probe};
+use crate::vgic::port::Interface;
 use crate::vgic::{MAINTENANCE, VirtGic};
 
 /// What EL2 did to the physical interrupt controller.
@@ -102,17 +103,11 @@ impl VirtGic for Port<'_, '_> {
     fn write_vmcr(&mut self, value: u64) {
         self.cpu.gic.write_vmcr(value);
     }
-    fn read_ap0r(&mut self, index: usize) -> u64 {
-        self.cpu.gic.read_ap0r(index)
+    fn save_interface(&mut self, into: &mut Interface) {
+        self.cpu.gic.save_interface(into);
     }
-    fn write_ap0r(&mut self, index: usize, value: u64) {
-        self.cpu.gic.write_ap0r(index, value);
-    }
-    fn read_ap1r(&mut self, index: usize) -> u64 {
-        self.cpu.gic.read_ap1r(index)
-    }
-    fn write_ap1r(&mut self, index: usize, value: u64) {
-        self.cpu.gic.write_ap1r(index, value);
+    fn load_interface(&mut self, from: &Interface) {
+        self.cpu.gic.load_interface(from);
     }
     fn send_sgi(&mut self, value: u64) {
         // The kick of a lane is its number plus one.
@@ -123,8 +118,8 @@ impl VirtGic for Port<'_, '_> {
         self.cpu.gic.deactivate(intid);
         self.cpu.events.push(Event::Deactivated(intid));
     }
-    fn set_ppi_enabled(&mut self, intid: u32, enabled: bool) {
-        self.cpu.gic.set_ppi_enabled(intid, enabled);
+    fn set_ppis(&mut self, wanted: u32) {
+        self.cpu.gic.set_ppis(wanted);
     }
     /// While this CPU waits, the others answer freeze requests, as their kicks make them.
     fn relax(&mut self) {

@@ -7,7 +7,7 @@ pub mod probe;
 use super::bits::{Ones, at, at_mut, low8, low32};
 use super::port::{
     HCR_EN, HCR_EOICOUNT_SHIFT, HCR_LRENPIE, HCR_NPIE, HCR_TDIR, HCR_VGRP0DIE, HCR_VGRP0EIE,
-    HCR_VGRP1DIE, HCR_VGRP1EIE, VMCR_VENG0, VMCR_VENG1, VMCR_VEOIM,
+    HCR_VGRP1DIE, HCR_VGRP1EIE, Interface, VMCR_VENG0, VMCR_VENG1, VMCR_VEOIM,
 };
 use super::{MAX_LRS, VirtGic, lr};
 
@@ -216,23 +216,16 @@ impl VirtGic for FakeCpu {
         self.writes += 1;
         self.vmcr = value;
     }
-    fn read_ap0r(&mut self, index: usize) -> u64 {
-        if index == 0 { self.ap0r } else { 0 }
+    fn save_interface(&mut self, into: &mut Interface) {
+        *into = Interface {
+            vmcr: self.vmcr,
+            active: [[self.ap0r, self.ap1r], [0; 2], [0; 2], [0; 2]],
+        };
     }
-    fn write_ap0r(&mut self, index: usize, value: u64) {
+    fn load_interface(&mut self, from: &Interface) {
         self.writes += 1;
-        if index == 0 {
-            self.ap0r = value;
-        }
-    }
-    fn read_ap1r(&mut self, index: usize) -> u64 {
-        if index == 0 { self.ap1r } else { 0 }
-    }
-    fn write_ap1r(&mut self, index: usize, value: u64) {
-        self.writes += 1;
-        if index == 0 {
-            self.ap1r = value;
-        }
+        self.vmcr = from.vmcr;
+        [[self.ap0r, self.ap1r], ..] = from.active;
     }
     fn send_sgi(&mut self, value: u64) {
         *at_mut(&mut self.sent, self.sends) = value;
@@ -242,13 +235,8 @@ impl VirtGic for FakeCpu {
         self.writes += 1;
         self.physically_active &= !(1u32.checked_shl(intid).unwrap_or(0));
     }
-    fn set_ppi_enabled(&mut self, intid: u32, enabled: bool) {
+    fn set_ppis(&mut self, wanted: u32) {
         self.writes += 1;
-        let bit = 1u32.checked_shl(intid).unwrap_or(0);
-        self.enabled = if enabled {
-            self.enabled | bit
-        } else {
-            self.enabled & !bit
-        };
+        self.enabled = wanted;
     }
 }

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use spin::MutexGuard;
 
 use super::bits::{Ones, at, at_mut, lane_bit, low8, low32};
-use super::port::{HCR_EN, HCR_EOICOUNT_SHIFT, VMCR_VENG0, VMCR_VENG1, VMCR_VEOIM};
+use super::port::{HCR_EN, HCR_EOICOUNT_SHIFT, Interface, VMCR_VENG0, VMCR_VENG1, VMCR_VEOIM};
 use super::recall;
 use super::state::{Snapshot, State};
 use super::{
@@ -15,15 +15,6 @@ use super::{
 
 /// `sgi_slot`: no list register.
 pub(super) const NO_SLOT: u8 = 0xff;
-
-/// How a lane leaves its CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Away {
-    /// It is on and will be back: another lane has the CPU meanwhile, or it waits for an interrupt.
-    On,
-    /// It is off (PSCI), or its machine has ended.
-    Off,
-}
 
 /// The part of the virtual GIC that only the lane's own CPU touches.
 pub struct LaneGic {
@@ -50,11 +41,14 @@ pub struct LaneGic {
     /// Physical PPIs that are enabled for the guest in this CPU's redistributor.
     pub(super) physical: u32,
     /// The lane is on a CPU: between `arrive` and `depart`.
-    here: bool,
+    pub(super) here: bool,
+    /// The lane is on a CPU, and all that its list registers will hold until the next refill may be laid aside: private
+    /// interrupts, of which the timer's alone is linked.
+    pub(super) plain: bool,
     /// The list registers were exported and await a refill.
     pub(super) emptied: bool,
-    /// `ICH_VMCR`, `ICH_AP0R<n>`, `ICH_AP1R<n>` while the lane is away.
-    pub(super) saved: (u64, [u64; 4], [u64; 4]),
+    /// What it keeps in the virtual CPU interface, while it is away.
+    pub(super) saved: Interface,
 }
 
 impl LaneGic {
@@ -74,8 +68,9 @@ impl LaneGic {
             sgi_priority: [0; 16],
             physical: 0,
             here: false,
+            plain: false,
             emptied: false,
-            saved: (0, [0; 4], [0; 4]),
+            saved: Interface::RESET,
         }
     }
 
@@ -83,70 +78,6 @@ impl LaneGic {
     #[must_use]
     pub const fn id(&self) -> usize {
         self.id
-    }
-
-    /// Puts the lane on this CPU: before its first entry and after [`depart`](Self::depart).
-    #[cold]
-    pub fn arrive(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) {
-        let (vmcr, ap0r, ap1r) = self.saved;
-        hw.write_vmcr(vmcr);
-        for (index, (ap0, ap1)) in ap0r.into_iter().zip(ap1r).enumerate() {
-            hw.write_ap0r(index, ap0);
-            hw.write_ap1r(index, ap1);
-        }
-        for index in 0..lr_count(hw) {
-            hw.write_lr(index, 0);
-        }
-        // The linked PPIs are off: they are on only for a lane that is here, and `depart` sees to that.
-        self.physical = 0;
-        self.here = true;
-        self.clear_slots();
-        // The count of the CPU's former lane is not ours.
-        hw.write_hcr(0);
-        let mut state = self.open(vgic, hw);
-        state.resident |= lane_bit(self.id);
-        state.parked &= !lane_bit(self.id);
-        state.spis.fresh = [u32::MAX; 2];
-        self.close(vgic, state, 0, hw);
-    }
-
-    /// Takes the lane off this CPU. Its state moves into software; no physical interrupt stays active for it.
-    ///
-    /// A lane that leaves while it is [`Away::On`] is still told of what arrives for it, by the kick that
-    /// [`Vgic::set_kick`] names; one that is off is not. What has arrived already and would end its wait is in its mail.
-    #[cold]
-    pub fn depart(&mut self, away: Away, vgic: &Vgic, hw: &mut impl VirtGic) {
-        let mut state = self.open(vgic, hw);
-        state.resident &= !lane_bit(self.id);
-        match away {
-            Away::On => state.parked |= lane_bit(self.id),
-            Away::Off => state.parked &= !lane_bit(self.id),
-        }
-        state.spis.fresh = [u32::MAX; 2];
-        let bank = state.bank_mut(self.id);
-        // The timers' lines stay high, so the physical interrupts come again when the lane is back.
-        let owed = bank.token;
-        bank.latch &= !owed;
-        bank.token = 0;
-        for intid in Ones(owed) {
-            hw.deactivate(intid);
-        }
-        for intid in Ones(self.physical) {
-            hw.set_ppi_enabled(intid, false);
-        }
-        self.physical = 0;
-        // A sibling may have changed them since the last refill; from here on it calls the lane.
-        self.open = state.open(self.id);
-        self.here = false;
-        self.saved.0 = hw.read_vmcr();
-        for index in 0..4 {
-            *at_mut(&mut self.saved.1, index) = hw.read_ap0r(index);
-            *at_mut(&mut self.saved.2, index) = hw.read_ap1r(index);
-        }
-        hw.write_hcr(0);
-        self.recall(vgic, &state);
-        Self::publish(vgic, &state);
-        self.announce(vgic, &mut state, hw);
     }
 
     /// Resets the lane's private interrupts and CPU interface (power on, power off, reset), on its own CPU.
@@ -165,17 +96,13 @@ impl LaneGic {
             *at_mut(&mut state.spis.active, word) &= !gone;
             *at_mut(&mut state.spis.fresh, word) |= gone;
         }
-        self.saved = (0, [0; 4], [0; 4]);
-        if state.resident & lane_bit(self.id) == 0 {
+        self.saved = Interface::RESET;
+        if state.lanes_at.resident() & lane_bit(self.id) == 0 {
             Self::publish(vgic, &state);
             self.announce(vgic, &mut state, hw);
             return;
         }
-        hw.write_vmcr(0);
-        for index in 0..4 {
-            hw.write_ap0r(index, 0);
-            hw.write_ap1r(index, 0);
-        }
+        hw.load_interface(&self.saved);
         self.close(vgic, state, 0, hw);
     }
 
@@ -285,6 +212,19 @@ impl LaneGic {
         self.close(vgic, state, frozen, hw);
     }
 
+    /// [`lock`](Self::lock), for who seldom has to wait for it.
+    #[inline(always)]
+    pub(super) fn lock_at_once<'v>(
+        &mut self,
+        vgic: &'v Vgic,
+        hw: &mut impl VirtGic,
+    ) -> MutexGuard<'v, State> {
+        match vgic.state.try_lock() {
+            Some(state) => state,
+            None => self.lock(vgic, hw),
+        }
+    }
+
     /// Takes the lock, giving way to a lane that wants our list registers.
     pub(super) fn lock<'v>(
         &mut self,
@@ -328,6 +268,11 @@ impl LaneGic {
         let mail = at(&vgic.shared, self.id)
             .mail
             .fetch_and(!(MAIL_SGIS | MAIL_ATTENTION), Ordering::AcqRel);
+        if !self.here {
+            // The list registers of this CPU are not the lane's.
+            state.collect(self.id);
+            self.clear_slots();
+        }
         let mut taken = self.snapshot(hw);
         taken.sgis |= mail & MAIL_SGIS;
         state.fold(self.id, &taken);
@@ -355,6 +300,7 @@ impl LaneGic {
         self.used = 0;
         self.free = 0;
         self.timer = 0;
+        self.plain = false;
         self.sgi_slot = [NO_SLOT; 16];
     }
 
@@ -386,7 +332,7 @@ impl LaneGic {
         wanted: u32,
         hw: &mut impl VirtGic,
     ) -> u32 {
-        let frozen = wanted & state.resident & !lane_bit(self.id);
+        let frozen = wanted & state.lanes_at.resident() & !lane_bit(self.id);
         for lane in Ones(frozen) {
             let shared = at(&vgic.shared, lane as usize);
             shared.freeze.store(FREEZE_REQUESTED, Ordering::Release);
@@ -415,8 +361,9 @@ impl LaneGic {
             state.fold(lane, &taken);
         }
         // A lane that does not run has everything in software but its mail.
-        for lane in Ones(wanted & !state.resident & vgic.all_lanes()) {
+        for lane in Ones(wanted & !state.lanes_at.resident() & vgic.all_lanes()) {
             let lane = lane as usize;
+            state.collect(lane);
             state.bank_mut(lane).latch |= recall::take_sgis(vgic, state, lane);
         }
         frozen
@@ -431,7 +378,7 @@ impl LaneGic {
         hw: &mut impl VirtGic,
     ) {
         Self::publish(vgic, &state);
-        if state.resident & lane_bit(self.id) != 0 {
+        if state.lanes_at.resident() & lane_bit(self.id) != 0 {
             self.refill(vgic, &mut state, hw);
         } else {
             self.recall(vgic, &state);
@@ -445,7 +392,7 @@ impl LaneGic {
     }
 
     /// The pending summary that `fast_isenabler` reads: written before anybody reads the enable bits.
-    fn publish(vgic: &Vgic, state: &State) {
+    pub(super) fn publish(vgic: &Vgic, state: &State) {
         for word in 0..2 {
             at(&vgic.spi_pending, word).store(state.spi_pending(word), Ordering::SeqCst);
         }
@@ -453,16 +400,17 @@ impl LaneGic {
 
     /// Tells other lanes about SPIs that became deliverable to them, once each, and those that are away about what others
     /// have done to their private interrupts.
-    fn announce(&self, vgic: &Vgic, state: &mut State, hw: &mut impl VirtGic) {
+    pub(super) fn announce(&self, vgic: &Vgic, state: &mut State, hw: &mut impl VirtGic) {
         let called = core::mem::take(&mut state.called);
-        for lane in Ones(called & state.parked & !lane_bit(self.id)) {
+        for lane in Ones(called & state.lanes_at.parked() & !lane_bit(self.id)) {
             at(&vgic.shared, lane as usize).post(MAIL_ATTENTION, hw);
         }
         let fresh = core::mem::take(&mut state.spis.fresh);
         if fresh == [0; 2] {
             return;
         }
-        for lane in Ones((state.resident | state.parked) & !lane_bit(self.id)) {
+        for lane in Ones((state.lanes_at.resident() | state.lanes_at.parked()) & !lane_bit(self.id))
+        {
             let [_, low, high] = state.deliverable(lane as usize, vgic.spi_enables());
             if [low & fresh[0], high & fresh[1]] != [0; 2] {
                 at(&vgic.shared, lane as usize).post(MAIL_ATTENTION, hw);

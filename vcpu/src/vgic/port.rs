@@ -1,5 +1,7 @@
 //! The port: what the virtual GIC needs of the CPU it runs on.
 
+use super::MAX_LRS;
+
 /// `ICH_HCR_EL2`: the virtual CPU interface is on.
 pub const HCR_EN: u64 = 1;
 /// `ICH_HCR_EL2`: maintenance interrupt while an EOI found no list register (`EOIcount` ≠ 0).
@@ -25,6 +27,23 @@ pub const VMCR_VENG0: u64 = 1;
 pub const VMCR_VENG1: u64 = 1 << 1;
 /// `ICH_VMCR_EL2.VEOIM`: the guest's `ICC_CTLR_EL1.EOImode`.
 pub const VMCR_VEOIM: u64 = 1 << 9;
+
+/// What a guest keeps in the virtual CPU interface besides the list registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// `ICH_VMCR_EL2`.
+    pub vmcr: u64,
+    /// `ICH_AP0R<n>_EL2` and `ICH_AP1R<n>_EL2`; zero where they do not exist (`ICH_VTR_EL2.PREbits`).
+    pub active: [[u64; 2]; 4],
+}
+
+impl Interface {
+    /// As after reset.
+    pub const RESET: Self = Self {
+        vmcr: 0,
+        active: [[0; 2]; 4],
+    };
+}
 
 /// The GIC hardware of the CPU that calls, and of no other.
 ///
@@ -54,20 +73,32 @@ pub trait VirtGic {
     fn read_vmcr(&mut self) -> u64;
     /// Writes `ICH_VMCR_EL2`.
     fn write_vmcr(&mut self, value: u64);
-    /// `ICH_AP0R<index>_EL2`, `index` below 4; zero where the register does not exist (`ICH_VTR_EL2.PREbits`).
-    fn read_ap0r(&mut self, index: usize) -> u64;
-    /// Writes `ICH_AP0R<index>_EL2` where it exists.
-    fn write_ap0r(&mut self, index: usize, value: u64);
-    /// `ICH_AP1R<index>_EL2`, `index` below 4; zero where the register does not exist.
-    fn read_ap1r(&mut self, index: usize) -> u64;
-    /// Writes `ICH_AP1R<index>_EL2` where it exists.
-    fn write_ap1r(&mut self, index: usize, value: u64);
     /// Sends a physical SGI: `value` goes to `ICC_SGI1R_EL1`, after a `DSB ISHST` and before an `ISB`.
     fn send_sgi(&mut self, value: u64);
     /// Deactivates a physical PPI of this CPU (`ICC_DIR_EL1`, EOImode = 1).
     fn deactivate(&mut self, intid: u32);
-    /// Enables or disables a physical PPI in this CPU's redistributor.
-    fn set_ppi_enabled(&mut self, intid: u32, enabled: bool);
+    /// Has exactly these of the PPIs that lanes are linked to enabled in this CPU's redistributor.
+    fn set_ppis(&mut self, wanted: u32);
+    /// Copies all list registers out.
+    #[inline(always)]
+    fn save_lrs(&mut self, lrs: &mut [u64; MAX_LRS]) {
+        let count = self.lr_count();
+        for (index, slot) in lrs.iter_mut().enumerate().take(count) {
+            *slot = self.read_lr(index);
+        }
+    }
+    /// Writes all list registers.
+    #[inline(always)]
+    fn load_lrs(&mut self, lrs: &[u64; MAX_LRS]) {
+        let count = self.lr_count();
+        for (index, value) in lrs.iter().enumerate().take(count) {
+            self.write_lr(index, *value);
+        }
+    }
+    /// Copies out what else of the virtual CPU interface is the guest's.
+    fn save_interface(&mut self, into: &mut Interface);
+    /// Writes it.
+    fn load_interface(&mut self, from: &Interface);
     /// Called in each turn of a wait for another CPU. The place for a halt check when EL2 is ending.
     #[inline]
     fn relax(&mut self) {

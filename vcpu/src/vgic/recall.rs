@@ -18,10 +18,10 @@ impl LaneGic {
     ///
     /// Nobody is kicked: this is the lane's own CPU, which looks at the mail next.
     pub(super) fn recall(&self, vgic: &Vgic, state: &State) {
-        if state.parked & lane_bit(self.id) == 0 {
+        if state.lanes_at.parked() & lane_bit(self.id) == 0 {
             return;
         }
-        let vmcr = self.saved.0;
+        let vmcr = self.saved.vmcr;
         // ICH_VMCR_EL2.VPMR.
         let mask = low8(vmcr >> 24);
         let wakes = |intid: u32| {
@@ -42,7 +42,7 @@ impl LaneGic {
 /// Takes the SGIs out of the mailbox of a lane that is on no CPU. Where it waits, word of them stays, without a moment
 /// in between at which the box is empty: whoever sent them has kicked, and nobody will again.
 pub(super) fn take_sgis(vgic: &Vgic, state: &State, lane: usize) -> u32 {
-    let is_parked = state.parked & lane_bit(lane) != 0;
+    let is_parked = state.lanes_at.parked() & lane_bit(lane) != 0;
     let without = |mail: u32| {
         let word = if is_parked && mail & MAIL_SGIS != 0 {
             MAIL_ATTENTION

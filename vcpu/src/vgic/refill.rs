@@ -44,10 +44,10 @@ impl LaneGic {
         for intid in Ones(owed) {
             hw.deactivate(intid);
         }
-        for intid in Ones(wanted ^ self.physical) {
-            hw.set_ppi_enabled(intid, wanted >> intid & 1 != 0);
+        if wanted != self.physical {
+            hw.set_ppis(wanted);
+            self.physical = wanted;
         }
-        self.physical = wanted;
     }
 
     /// What the hot path may do until the next refill.
@@ -58,6 +58,7 @@ impl LaneGic {
         self.sgi_slot = [NO_SLOT; 16];
         self.free = 0;
         self.timer = 0;
+        self.plain = false;
         if left.pending || left.active {
             return;
         }
@@ -66,9 +67,12 @@ impl LaneGic {
         for (slot, priority) in self.sgi_priority.iter_mut().zip(bank.priority) {
             *slot = priority;
         }
+        // A debt for which no list register stands would be forgotten.
+        self.plain = bank.token == 0;
         for index in Ones(plan.used) {
             let value = *at(&plan.values, index as usize);
             let intid = lr::intid(value);
+            self.plain &= intid < 32 && (index == 0 || value & lr::HW == 0);
             if intid < 16 && value & lr::GROUP1 != 0 && self.open >> intid & 1 != 0 {
                 *at_mut(&mut self.sgi_slot, intid as usize) = low8(u64::from(index));
             }

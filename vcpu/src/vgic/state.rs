@@ -78,14 +78,65 @@ pub(super) struct State {
     pub(super) lanes: usize,
     /// `GICD_CTLR.EnableGrp0` and `EnableGrp1`.
     pub(super) control: u32,
-    /// The lanes whose list registers are in use on some CPU.
-    pub(super) resident: u32,
-    /// The lanes that are away from their CPU and want to be called when something arrives for them.
-    pub(super) parked: u32,
+    /// Where the lanes are.
+    pub(super) lanes_at: LanesAt,
     /// Lanes whose private interrupts somebody has changed, so that those which are parked may have to be called.
     pub(super) called: u32,
     pub(super) banks: [PrivateBank; 8],
+    /// List registers that lanes have laid aside, for when they come back.
+    pub(super) laid: [[u64; MAX_LRS]; 8],
     pub(super) spis: SpiBank,
+}
+
+/// Where the lanes are, in one word: two lanes that change places change it twice.
+#[derive(Clone, Copy)]
+pub(super) struct LanesAt(u32);
+
+impl LanesAt {
+    const NOWHERE: Self = Self(0);
+    /// A lane's list registers are in use on some CPU.
+    const RESIDENT: u32 = 1;
+    /// It is away from its CPU and wants to be called when something arrives for it.
+    const PARKED: u32 = 1 << 8;
+    /// It is away, and its list registers are in [`State::laid`].
+    const ASIDE: u32 = 1 << 16;
+
+    /// The lanes of which the first is true.
+    pub(super) const fn resident(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    /// The lanes of which the second is true.
+    pub(super) const fn parked(self) -> u32 {
+        self.0 >> 8 & 0xff
+    }
+
+    /// Whether a lane has laid its list registers aside.
+    pub(super) const fn is_aside(self, lane: usize) -> bool {
+        self.0 & Self::ASIDE << (lane & 7) != 0
+    }
+
+    const fn set(&mut self, lane: usize, what: u32) {
+        let all = Self::RESIDENT | Self::PARKED | Self::ASIDE;
+        self.0 = self.0 & !(all << (lane & 7)) | what << (lane & 7);
+    }
+
+    pub(super) const fn arrive(&mut self, lane: usize) {
+        self.set(lane, Self::RESIDENT);
+    }
+
+    pub(super) const fn depart(&mut self, lane: usize, parked: bool) {
+        self.set(lane, if parked { Self::PARKED } else { 0 });
+    }
+
+    pub(super) const fn lay_aside(&mut self, lane: usize) {
+        self.set(lane, Self::PARKED | Self::ASIDE);
+    }
+
+    /// What a lane had laid aside is folded.
+    pub(super) const fn collect(&mut self, lane: usize) {
+        self.0 &= !(Self::ASIDE << (lane & 7));
+    }
 }
 
 /// List registers taken from a lane.
@@ -105,10 +156,10 @@ impl State {
         Self {
             lanes,
             control: 0,
-            resident: 0,
-            parked: 0,
+            lanes_at: LanesAt::NOWHERE,
             called: 0,
             banks: [const { PrivateBank::new() }; 8],
+            laid: [[0; MAX_LRS]; 8],
             spis: SpiBank {
                 group: [u32::MAX; 2],
                 edge: [0; 2],
@@ -164,10 +215,9 @@ impl State {
         let route = *at(&self.spis.route, spi);
         if route & ROUTE_ANY != 0 {
             // "1 of N": the first lane that runs, or else that would. Any choice is allowed (IHI 0069, 3.1.1).
-            let able = if self.resident == 0 {
-                self.parked
-            } else {
-                self.resident
+            let able = match self.lanes_at.resident() {
+                0 => self.lanes_at.parked(),
+                resident => resident,
             };
             let first = usize::try_from(able.trailing_zeros()).unwrap_or(usize::MAX);
             return (first < self.lanes).then_some(first);

@@ -67,6 +67,113 @@ fn no_call_is_refused_an_answer_whatever_the_clock_says() {
     }
 }
 
+/// Two schedulers with the same lanes.
+fn twins(dice: &mut Dice) -> [Scheduler; 2] {
+    let mut twins = [Scheduler::new(), Scheduler::new()];
+    for _ in 0..dice.within(1, 5) {
+        let period = dice.within(MIN_PERIOD, 9000);
+        let server = Server {
+            budget: dice.within(1, period / 2),
+            period,
+            priority: u8::try_from(dice.within(0, 2)).unwrap(),
+        };
+        for cpu in &mut twins {
+            let _ = cpu.add(server);
+        }
+    }
+    twins
+}
+
+fn assert_alike([one, other]: &mut [Scheduler; 2], now: u64) {
+    assert_eq!(one.decide(now), other.decide(now));
+    for slot in (0..MAX_SLOTS).filter_map(Slot::new) {
+        assert_eq!(one.ran(slot), other.ran(slot));
+        let account = |cpu: &Scheduler| {
+            let account = cpu.account(slot);
+            let kept = (account.left, account.deadline, account.debt, account.spare);
+            (kept, cpu.has_budget(slot), cpu.is_ready(slot))
+        };
+        assert_eq!(account(one), account(other), "{slot:?}");
+    }
+}
+
+#[test]
+fn a_wake_by_interrupt_is_a_charge_and_a_wake() {
+    for seed in 0..2000 {
+        let mut dice = Dice(seed);
+        let mut cpus = twins(&mut dice);
+        let mut now = dice.within(0, 9000);
+        for _ in 0..200 {
+            now = next_time(&mut dice, now);
+            let slot = Slot::new(usize::try_from(dice.within(0, 5)).unwrap()).unwrap();
+            let other = Slot::new(usize::try_from(dice.within(0, 5)).unwrap()).unwrap();
+            let came = now.saturating_sub(dice.within(0, 300));
+            let [one, twin] = &mut cpus;
+            match dice.within(0, 3) {
+                0 | 1 => {
+                    one.wake_by_interrupt(slot, came, now);
+                    twin.settle(came);
+                    twin.charge_to(slot, now);
+                    twin.wake(slot, now);
+                }
+                2 => [one, twin]
+                    .map(|cpu| cpu.block(slot, now))
+                    .into_iter()
+                    .collect(),
+                _ => [one, twin]
+                    .map(|cpu| cpu.yield_to(slot, other, now))
+                    .into_iter()
+                    .collect(),
+            }
+            assert_alike(&mut cpus, now);
+        }
+    }
+}
+
+/// Who charges a switch to the lane that left need not decide again: not later than that decision would end, and as soon
+/// as it would be another one, the time that is known is over.
+#[test]
+fn a_decision_that_is_put_off_ends_when_a_new_one_would() {
+    let mut later = 0;
+    for seed in 0..4000 {
+        let mut dice = Dice(seed);
+        let [mut cpu, mut twin] = twins(&mut dice);
+        let mut now = dice.within(0, 9000);
+        for _ in 0..100 {
+            now += dice.within(0, 2000);
+            let slot = Slot::new(usize::try_from(dice.within(0, 4)).unwrap()).unwrap();
+            let payer = Slot::new(usize::try_from(dice.within(0, 4)).unwrap()).unwrap();
+            let wakes = !dice.one_in(3);
+            let switch = dice.within(0, 200);
+            for cpu in [&mut cpu, &mut twin] {
+                if wakes {
+                    cpu.wake(slot, now);
+                } else {
+                    cpu.block(slot, now);
+                }
+            }
+            let decision = cpu.decide(now);
+            assert_eq!(twin.decide(now), decision);
+            let then = now + switch;
+            if decision.run.is_none_or(|run| run == payer) || cpu.is_put_off(payer) {
+                continue;
+            }
+            cpu.charge_to(payer, then);
+            twin.charge_to(payer, then);
+            let until = cpu.put_off(decision.until.unwrap_or(u64::MAX), switch);
+            let again = twin.decide(then);
+            if until > then {
+                assert_eq!(again.run, decision.run);
+                assert_eq!(until, again.until.unwrap_or(u64::MAX));
+                later += u32::from(decision.until.is_some_and(|before| before < until));
+            }
+            now = then;
+            assert_eq!(cpu.decide(now), again);
+        }
+    }
+    assert!(later > 1000, "{later}");
+}
+
 #[test]
 fn slots_and_their_bits() {
     assert_eq!(Slot::new(MAX_SLOTS), None);

@@ -47,6 +47,23 @@ impl Interrupts {
     }
 }
 
+/// The private interrupts that are pending for a lane which is away, its mail left out.
+///
+/// # Panics
+/// When the lock is taken.
+#[must_use]
+pub fn private_pending(vgic: &Vgic, lane: usize) -> u32 {
+    let state = vgic
+        .state
+        .try_lock()
+        .expect("nobody is inside the slow path");
+    let laid = state.laid[lane].iter();
+    laid.filter(|lr| state.lanes_at.is_aside(lane) && **lr & lr::PENDING != 0)
+        .fold(state.bank(lane).latch, |bits, lr| {
+            bits | 1 << lr::intid(*lr)
+        })
+}
+
 /// A turn of a lane's wait for the lock: true when it gave its list registers away.
 pub fn wait_turn(lane: &mut LaneGic, vgic: &Vgic, hw: &mut impl VirtGic) -> bool {
     lane.poll_freeze(vgic, hw);

@@ -6,13 +6,15 @@ use std::vec::Vec;
 use super::oracle::Oracle;
 use super::step::{Step, step};
 use super::world::World;
-use crate::vgic::fake::FakeCpu;
+use crate::vgic::fake::{FakeCpu, probe};
 use crate::vgic::{Away, Frame, PHYSICAL_TIMER, VIRTUAL_TIMER};
 
 struct Run {
     world: World,
     oracle: Oracle,
     split: bool,
+    /// The timers' lines of lanes that are away.
+    lines: [u32; 4],
 }
 
 impl Run {
@@ -25,6 +27,7 @@ impl Run {
             world,
             oracle: Oracle::new(lanes),
             split,
+            lines: [0; 4],
         };
         // A guest that uses its interrupts: most are on from the start.
         for lane in 0..lanes {
@@ -70,6 +73,9 @@ impl Run {
     }
 
     fn step(&mut self, lane: usize, step: &Step) {
+        if !self.world.is_here(lane) {
+            self.come_back(lane);
+        }
         match *step {
             Step::Sgi { value } => self.sgi(lane, value),
             Step::Bits { .. }
@@ -89,7 +95,7 @@ impl Run {
             }
             Step::Deactivate { which } => self.deactivate(lane, which),
             Step::Look { of } => self.look(lane, of % self.world.lanes()),
-            Step::Move => self.migrate(lane),
+            Step::Leave => self.leave(lane),
         }
         for (lane, intid) in self.world.settle() {
             self.oracle.get(lane, intid).latch = true;
@@ -158,7 +164,7 @@ impl Run {
             | Step::End
             | Step::Deactivate { .. }
             | Step::Look { .. }
-            | Step::Move => unreachable!("not a register"),
+            | Step::Leave => unreachable!("not a register"),
         }
     }
 
@@ -216,37 +222,41 @@ impl Run {
             | Step::Line { .. }
             | Step::Deactivate { .. }
             | Step::Look { .. }
-            | Step::Move => unreachable!("not the CPU's"),
+            | Step::Leave => unreachable!("not the CPU's"),
         }
     }
 
-    /// The lane leaves its CPU to another VM for a while.
-    fn migrate(&mut self, lane: usize) {
-        self.world.with(lane, |seat, vgic, port| {
+    /// The lane leaves its CPU to another VM, until there is something for it to do.
+    fn leave(&mut self, lane: usize) {
+        let left = self.world.with(lane, |seat, vgic, port| {
             seat.depart(Away::On, vgic, port);
             assert_eq!(
                 port.cpu.physically_active, 0,
                 "a physical interrupt stays active for a lane that left"
             );
-            // Another VM had the CPU.
-            *port.cpu = FakeCpu {
-                lines: port.cpu.lines,
-                ..FakeCpu::new(port.cpu.count)
-            };
-            let count = port.cpu.count;
-            port.cpu.lrs[..count].fill(u64::MAX);
-            port.cpu.hcr = u64::MAX;
-            seat.arrive(vgic, port);
+            let lines = port.cpu.lines;
+            *port.cpu = FakeCpu::new(port.cpu.count);
+            self.lines[lane] = lines;
+            probe::private_pending(vgic, lane)
         });
         for intid in [VIRTUAL_TIMER, PHYSICAL_TIMER] {
             // What was pending from the line is gone, and comes again with the line.
-            let pending = self
-                .world
-                .read(lane, Frame::Redistributor(lane), 0x1_0200, 4)
-                >> intid
-                & 1
-                != 0;
-            self.oracle.get(lane, intid).latch &= pending;
+            self.oracle.get(lane, intid).latch &= left >> intid & 1 != 0;
+        }
+    }
+
+    fn come_back(&mut self, lane: usize) {
+        self.world.with(lane, |seat, vgic, port| {
+            // Another VM had the CPU.
+            let count = port.cpu.count;
+            port.cpu.lrs[..count].fill(u64::MAX);
+            port.cpu.hcr = u64::MAX;
+            port.cpu.enabled = u32::MAX;
+            seat.arrive(vgic, port);
+            port.cpu.lines = self.lines[lane];
+        });
+        for (lane, intid) in self.world.settle() {
+            self.oracle.get(lane, intid).latch = true;
         }
     }
 
@@ -304,7 +314,7 @@ impl Run {
 
     /// A physical timer interrupt is active exactly while the guest has the virtual one pending or active.
     fn no_stuck_timer(&mut self) {
-        for lane in 0..self.world.lanes() {
+        for lane in (0..self.world.lanes()).filter(|lane| self.world.is_here(*lane)) {
             let (active, lines, enabled) = self
                 .world
                 .cpu(lane, |cpu| (cpu.physically_active, cpu.lines, cpu.enabled));
@@ -430,7 +440,7 @@ proptest! {
             run.step(lane % lanes, step);
         }
         for lane in 0..lanes {
-            run.look(0, lane);
+            run.step(0, &Step::Look { of: lane });
         }
         run.drain();
     }

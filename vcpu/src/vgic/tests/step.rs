@@ -21,7 +21,7 @@ pub(super) enum Step {
     End,
     Deactivate { which: usize },
     Look { of: usize },
-    Move,
+    Leave,
 }
 
 fn spi_bits() -> impl Strategy<Value = u32> {
@@ -69,6 +69,6 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         14 => Just(Step::End),
         6 => (0usize..8).prop_map(|which| Step::Deactivate { which }),
         2 => (0usize..4).prop_map(|of| Step::Look { of }),
-        1 => Just(Step::Move),
+        3 => Just(Step::Leave),
     ]
 }

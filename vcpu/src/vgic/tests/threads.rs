@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use crate::vgic::fake::FakeCpu;
+use crate::vgic::port::Interface;
 use crate::vgic::{Away, Frame, LaneGic, Vgic, VirtGic};
 
 const LANES: usize = 4;
@@ -18,21 +19,19 @@ struct Port<'a> {
     kicks: &'a [AtomicBool; LANES],
 }
 
-macro_rules! forward {
-    ($($read:ident $write:ident),*) => {
-        $(
-            fn $read(&mut self, index: usize) -> u64 {
-                self.cpu.$read(index)
-            }
-            fn $write(&mut self, index: usize, value: u64) {
-                self.cpu.$write(index, value);
-            }
-        )*
-    };
-}
-
 impl VirtGic for Port<'_> {
-    forward!(read_lr write_lr, read_ap0r write_ap0r, read_ap1r write_ap1r);
+    fn read_lr(&mut self, index: usize) -> u64 {
+        self.cpu.read_lr(index)
+    }
+    fn write_lr(&mut self, index: usize, value: u64) {
+        self.cpu.write_lr(index, value);
+    }
+    fn save_interface(&mut self, into: &mut Interface) {
+        self.cpu.save_interface(into);
+    }
+    fn load_interface(&mut self, from: &Interface) {
+        self.cpu.load_interface(from);
+    }
     fn lr_count(&self) -> usize {
         self.cpu.lr_count()
     }
@@ -57,8 +56,8 @@ impl VirtGic for Port<'_> {
     fn deactivate(&mut self, intid: u32) {
         self.cpu.deactivate(intid);
     }
-    fn set_ppi_enabled(&mut self, intid: u32, enabled: bool) {
-        self.cpu.set_ppi_enabled(intid, enabled);
+    fn set_ppis(&mut self, wanted: u32) {
+        self.cpu.set_ppis(wanted);
     }
     fn relax(&mut self) {
         thread::yield_now();

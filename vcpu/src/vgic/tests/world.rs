@@ -4,6 +4,7 @@ use core::cell::{Cell, RefCell};
 use std::vec::Vec;
 
 use crate::vgic::fake::FakeCpu;
+use crate::vgic::port::Interface;
 use crate::vgic::{Frame, LINKED_PPIS, LaneGic, Refused, SgiRegister, Vgic, VirtGic, lr};
 
 /// A lane and its CPU.
@@ -52,17 +53,11 @@ impl VirtGic for Port<'_> {
     fn write_vmcr(&mut self, value: u64) {
         self.cpu.write_vmcr(value);
     }
-    fn read_ap0r(&mut self, index: usize) -> u64 {
-        self.cpu.read_ap0r(index)
+    fn save_interface(&mut self, into: &mut Interface) {
+        self.cpu.save_interface(into);
     }
-    fn write_ap0r(&mut self, index: usize, value: u64) {
-        self.cpu.write_ap0r(index, value);
-    }
-    fn read_ap1r(&mut self, index: usize) -> u64 {
-        self.cpu.read_ap1r(index)
-    }
-    fn write_ap1r(&mut self, index: usize, value: u64) {
-        self.cpu.write_ap1r(index, value);
+    fn load_interface(&mut self, from: &Interface) {
+        self.cpu.load_interface(from);
     }
     fn send_sgi(&mut self, value: u64) {
         // Kick values are the lane's number plus one.
@@ -75,8 +70,8 @@ impl VirtGic for Port<'_> {
         assert!(LINKED_PPIS >> intid & 1 != 0, "deactivates a foreign line");
         self.cpu.deactivate(intid);
     }
-    fn set_ppi_enabled(&mut self, intid: u32, enabled: bool) {
-        self.cpu.set_ppi_enabled(intid, enabled);
+    fn set_ppis(&mut self, wanted: u32) {
+        self.cpu.set_ppis(wanted);
     }
     /// While this CPU waits, the others get to answer freeze requests, as their kicks make them.
     fn relax(&mut self) {
@@ -167,6 +162,10 @@ impl World {
         }
     }
 
+    pub(super) fn is_here(&self, lane: usize) -> bool {
+        self.seats[lane].borrow().lane.here
+    }
+
     pub(super) fn serve(&self, lane: usize) {
         self.exits.set(self.exits.get() + 1);
         self.with(lane, |seat, vgic, port| seat.serve(vgic, port));
@@ -229,6 +228,10 @@ impl World {
         self.resume(lane);
         if self.kicks.get() >> lane & 1 != 0 {
             self.kicks.set(self.kicks.get() & !(1 << lane));
+            if !self.is_here(lane) {
+                // Its CPU finds the mail, and it is looked at when the lane is back.
+                return None;
+            }
             let done = self.with(lane, |seat, vgic, port| seat.fast_kick(vgic, port));
             if !done {
                 self.serve(lane);
