@@ -23,15 +23,14 @@ macro_rules! words {
             const TEXTS: &[&'static str] = &[$($text,)*];
 
             /// The one that is written like this.
-            #[allow(dead_code, reason = "only properties and models are searched for")]
+            #[allow(dead_code, reason = "only some words are searched for")]
             pub(super) fn named(name: &[u8]) -> Option<Self> {
-                // The length first: most names are told apart by it, without a call.
-                let same = |text: &&'static str| text.len() == name.len() && text.as_bytes() == name;
-                let nth = Self::TEXTS.iter().position(same)?;
+                let nth = $crate::error::position(Self::TEXTS, name)?;
                 Self::ALL.get(nth).copied()
             }
 
             /// What is printed for it.
+            #[allow(dead_code, reason = "only some words are printed")]
             pub(super) fn text(self) -> &'static str {
                 Self::TEXTS.get(self as usize).copied().unwrap_or_default()
             }
@@ -39,6 +38,15 @@ macro_rules! words {
     };
 }
 pub(super) use words;
+
+/// Which of `texts` is `name`.
+#[inline(never)]
+pub(super) fn position(texts: &[&str], name: &[u8]) -> Option<usize> {
+    // The length first: most names are told apart by it, without a call.
+    texts
+        .iter()
+        .position(|text| text.len() == name.len() && text.as_bytes() == name)
+}
 
 words! {
     /// What is neither a property nor a model, but can be wrong as well.

@@ -7,7 +7,7 @@ use super::cells::{self, Reg, number};
 use super::error::{Stop, Thing, What, Why, Wrong};
 use super::gic::{self, Gic};
 use super::header::Blob;
-use super::model::{Model, Models};
+use super::model::{Model, Models, Word};
 use super::node::{Prop, Spot, Walk, Way};
 use super::timer;
 use super::tree::Tree;
@@ -141,21 +141,25 @@ impl<'dt> Found<'dt> {
     fn node(&mut self, node: &Walk<'_, 'dt>) -> Result<(), Stop> {
         let again = What::Thing(Thing::Node);
         match node.place() {
-            (1, b"chosen") => {
+            (1, Some(Word::Chosen)) => {
                 once(core::mem::replace(&mut self.chosen, true), node, again)?;
                 self.bundle = bundle(node)?;
                 self.stdout = node.string(Prop::StdoutPath)?;
                 self.seed = node.get(Prop::RngSeed).and_then(seed);
             }
-            (1, b"cpus") => once(core::mem::replace(&mut self.in_cpus, true), node, again)?,
-            (1, b"reserved-memory") => {
+            (1, Some(Word::Cpus)) => {
+                once(core::mem::replace(&mut self.in_cpus, true), node, again)?
+            }
+            (1, Some(Word::ReservedMemory)) => {
                 once(core::mem::replace(&mut self.in_reserved, true), node, again)?
             }
             // Memory nodes are at the top (3.4). Some firmware forgets their `device_type`.
-            (1, _) if node.is(b"memory")? => self.memory(node)?,
-            (2, b"cpus") if node.is(b"cpu")? => self.cpu(node)?,
+            (1, _) if node.is(Word::Memory)? => self.memory(node)?,
+            (2, Some(Word::Cpus)) if node.is(Word::Cpu)? => self.cpu(node)?,
             // Without `reg` it asks for memory that an operating system is to choose.
-            (2, b"reserved-memory") if node.get(Prop::Reg).is_some() => self.reserve(node)?,
+            (2, Some(Word::ReservedMemory)) if node.get(Prop::Reg).is_some() => {
+                self.reserve(node)?
+            }
             _ => {}
         }
         let models = node.models()?;
@@ -231,7 +235,10 @@ impl<'dt> Found<'dt> {
         if !self.cpus.iter().all(|cpu| *cpu != mpidr) {
             return Err(wrong(Why::Taken, mpidr));
         }
-        if !matches!(node.string(Prop::EnableMethod)?, None | Some(b"psci")) {
+        if !matches!(
+            node.word(Prop::EnableMethod)?,
+            None | Some(Some(Word::Psci))
+        ) {
             return Err(node.wrong(Prop::EnableMethod, Why::NotPsci, 0));
         }
         let full = |_| wrong(Why::TooMany, MAX_CPUS as u64);
@@ -279,9 +286,9 @@ fn bundle(node: &Walk<'_, '_>) -> Result<Option<HostRange>, Stop> {
 /// How the firmware's power interface, version 0.2 or newer, is called (bindings/arm/psci.yaml).
 fn psci(node: &Walk<'_, '_>) -> Result<PsciConduit, Stop> {
     node.need(Prop::Method)?;
-    match node.string(Prop::Method)? {
-        Some(b"smc") => Ok(PsciConduit::Smc),
-        Some(b"hvc") => Ok(PsciConduit::Hvc),
+    match node.word(Prop::Method)?.flatten() {
+        Some(Word::Smc) => Ok(PsciConduit::Smc),
+        Some(Word::Hvc) => Ok(PsciConduit::Hvc),
         _ => Err(node.wrong(Prop::Method, Why::NotMethod, 0)),
     }
 }

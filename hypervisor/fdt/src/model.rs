@@ -24,6 +24,23 @@ words! {
     }
 }
 
+words! {
+    /// Names of nodes, and values of properties, that mean something.
+    Word {
+        Aliases = "aliases",
+        Chosen = "chosen",
+        Cpu = "cpu",
+        Cpus = "cpus",
+        Hvc = "hvc",
+        Memory = "memory",
+        Ok = "ok",
+        Okay = "okay",
+        Psci = "psci",
+        ReservedMemory = "reserved-memory",
+        Smc = "smc",
+    }
+}
+
 /// What one node says that it is, as far as EL2 knows it. Read once a node, and asked by everybody.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Models(u32);

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::cells::number;
 use super::error::{FdtError, Stop, Thing, What, Why, Wrong, words};
-use super::model::{Model, Models};
+use super::model::{Model, Models, Word};
 use super::tree::{Token, Tree};
 
 /// How deep nodes may nest. The deepest trees of real machines have about eight levels.
@@ -234,13 +234,13 @@ impl<'w, 'dt> Walk<'w, 'dt> {
     fn complete(&mut self) -> Result<(), Stop> {
         let address_cells = self.cell(Prop::AddressCells)?;
         let size_cells = self.cell(Prop::SizeCells)?;
-        let status = self.string(Prop::Status)?;
+        let status = self.word(Prop::Status)?;
         let ranges = self.get(Prop::Ranges);
         if let Some(frame) = self.way.frames.last_mut() {
             frame.address_cells = address_cells.unwrap_or(frame.address_cells);
             frame.size_cells = size_cells.unwrap_or(frame.size_cells);
             frame.ranges = ranges;
-            frame.enabled &= status.is_none_or(|text| text == b"okay" || text == b"ok");
+            frame.enabled &= matches!(status, None | Some(Some(Word::Okay | Word::Ok)));
         }
         Ok(())
     }
@@ -256,19 +256,17 @@ impl<'w, 'dt> Walk<'w, 'dt> {
     }
 
     /// Whether the node is a `kind`, by its name or its `device_type`.
-    pub(super) fn is(&self, kind: &[u8]) -> Result<bool, Stop> {
-        let name = self
-            .way
-            .frames
-            .last()
-            .map_or(&[][..], |frame| base_name(frame.name));
-        Ok(name == kind || self.string(Prop::DeviceType)? == Some(kind))
+    pub(super) fn is(&self, kind: Word) -> Result<bool, Stop> {
+        let name = self.way.frames.last();
+        let name = name.and_then(|frame| Word::named(base_name(frame.name)));
+        Ok(name == Some(kind) || self.word(Prop::DeviceType)? == Some(Some(kind)))
     }
 
     /// Which node at the top this is, or which it is a child of: its depth, and the name of the node at the top. The
     /// names of nodes are never empty but for the root's.
-    pub(super) fn place(&self) -> (usize, &'dt [u8]) {
-        let top = self.way.frames.get(1).map_or(&[][..], |frame| frame.name);
+    pub(super) fn place(&self) -> (usize, Option<Word>) {
+        let top = self.way.frames.get(1);
+        let top = top.and_then(|frame| Word::named(frame.name));
         (self.way.frames.len().saturating_sub(1), top)
     }
 
@@ -323,6 +321,12 @@ impl<'w, 'dt> Walk<'w, 'dt> {
     pub(super) fn string(&self, prop: Prop) -> Result<Option<&'dt [u8]>, Stop> {
         let text = self.text(prop)?;
         Ok(text.map(|text| until(text, 0)))
+    }
+
+    /// What the only or first string of a property means, if it is there and means anything.
+    #[inline(never)]
+    pub(super) fn word(&self, prop: Prop) -> Result<Option<Option<Word>>, Stop> {
+        Ok(self.string(prop)?.map(Word::named))
     }
 
     /// What `compatible` lists.

@@ -4,6 +4,7 @@ use stage2_addr::HostRegion;
 
 use super::cells::{self, number};
 use super::error::Stop;
+use super::model::Word;
 use super::node::{Prop, Walk, Way, until};
 use super::tree::Tree;
 
@@ -54,7 +55,7 @@ pub(super) fn path<'dt>(
     // A name that `/aliases` explains.
     let mut walk = Walk::new(tree, way, name);
     while walk.next()? {
-        if walk.place() == (1, b"aliases")
+        if walk.place() == (1, Some(Word::Aliases))
             && let Some(path) = walk.get(Prop::Alias)
         {
             return Ok(path
