@@ -5,6 +5,7 @@
 //! taken for the rest of what a person has left standing. Every byte has an answer in every state.
 
 use core::fmt;
+use core::str::SplitAsciiWhitespace;
 
 use crate::lifecycle::Command;
 
@@ -158,16 +159,20 @@ impl Prompt {
         Heard::Closed
     }
 
-    fn text(&self) -> &str {
-        let typed = self.text.get(..self.length).unwrap_or_default();
-        // Only ASCII was taken.
-        core::str::from_utf8(typed).unwrap_or_default()
-    }
-
     /// The text; the next one begins anew.
     fn take(&mut self) -> &str {
         let length = core::mem::take(&mut self.length);
+        self.typed(length)
+    }
+
+    fn text(&self) -> &str {
+        self.typed(self.length)
+    }
+
+    #[inline(never)]
+    fn typed(&self, length: usize) -> &str {
         let typed = self.text.get(..length).unwrap_or_default();
+        // Only ASCII was taken.
         core::str::from_utf8(typed).unwrap_or_default()
     }
 }
@@ -249,9 +254,9 @@ pub enum Complaint<'a> {
 /// It is none; the complaint says why.
 pub fn parse(text: &str) -> Result<Request<'_>, Complaint<'_>> {
     let mut words = text.split_ascii_whitespace();
-    let word = words.next().ok_or(Complaint::Empty)?;
+    let word = next(&mut words).ok_or(Complaint::Empty)?;
     let (name, verb) = verb(word)?;
-    let guest = words.next();
+    let guest = next(&mut words);
     let request = match (verb, guest) {
         (Verb::Help, _) => Request::Help,
         (Verb::List, _) => Request::List,
@@ -262,9 +267,15 @@ pub fn parse(text: &str) -> Result<Request<'_>, Complaint<'_>> {
     };
     let rest = match request {
         Request::Help | Request::List => guest,
-        Request::Attach(_) | Request::Life(..) | Request::Stats(_) => words.next(),
+        Request::Attach(_) | Request::Life(..) | Request::Stats(_) => next(&mut words),
     };
     rest.map_or(Ok(request), |rest| Err(Complaint::TooMuch(name, rest)))
+}
+
+/// The next word: here only once, as it is long.
+#[inline(never)]
+fn next<'a>(words: &mut SplitAsciiWhitespace<'a>) -> Option<&'a str> {
+    words.next()
 }
 
 /// The verb that is called this, or the only one that begins like this.
