@@ -1,21 +1,22 @@
 //! Debian's builds of U-Boot and EDK2, unmodified: from flash to their prompts, and what they store is there after a
 //! reset.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use tests::machine::Machine;
+use tests::matrix;
 use tests::transcript::Transcript;
 
 /// Types these lines, each at a prompt. Lines end what counts down to something else; empty ones do nothing else.
-fn typed(config: &str, cpu: &str, guest: &str, lines: &[&str]) -> anyhow::Result<Transcript> {
-    let transcript = Machine::of(config)
+fn typed(guest: &str, cpu: &str, qemu: Option<&str>, lines: &[&str]) -> anyhow::Result<Transcript> {
+    let transcript = Machine::of(&format!("configs/{guest}.toml"))
         .cpu(cpu)
+        .qemu(qemu)
         .typed(&lines.concat())
         .seconds(90)
         .run()?;
     transcript.no_panic()?;
-    transcript.has(&format!(
-        "xdv | guest {guest}: restarting: it asked for a reset"
-    ))?;
+    let reset = format!("xdv | guest {guest}: restarting: it asked for a reset");
+    transcript.has(&reset)?;
     transcript.well(guest)?;
     transcript.ended(0)?;
     Ok(transcript)
@@ -38,24 +39,48 @@ fn plain(line: &str) -> String {
     first + &rest.collect::<String>()
 }
 
-#[test]
-fn u_boot_reaches_its_prompt_and_keeps_its_environment() -> anyhow::Result<()> {
+fn u_boot(cpu: &str, qemu: Option<&str>) -> anyhow::Result<()> {
     let lines = [
         // Keys that come while it writes to flash are lost: it looks for Ctrl-C meanwhile.
         "\n\n\nsetenv who i am here; saveenv; reset\n",
         "\n\n\nprintenv who\nversion\npoweroff\n",
     ];
-    for cpu in ["max", "cortex-a57"] {
-        let transcript = typed("configs/u-boot.toml", cpu, "u-boot", &lines)?;
-        let seen = |words| count(&transcript, "u-boot", words);
+    let transcript = typed("u-boot", cpu, qemu, &lines)?;
+    for (words, times) in [
         // Twice when it starts, and once when it is asked.
-        ensure!(seen("U-Boot 20") == 3, "{}", transcript.text());
+        ("U-Boot 20", 3),
         // The flash is new at first.
-        ensure!(seen("bad CRC") == 1, "{}", transcript.text());
-        ensure!(seen("who=i am here") == 1, "{}", transcript.text());
+        ("bad CRC", 1),
+        ("who=i am here", 1),
+        ("fw_cfg interface not found", 0),
+    ] {
+        let seen = count(&transcript, "u-boot", words);
         ensure!(
-            seen("QEMU fw_cfg interface not found") == 0,
-            "{}",
+            seen == times,
+            "`{words}` {seen} times:\n{}",
+            transcript.text()
+        );
+    }
+    Ok(())
+}
+
+fn edk2(cpu: &str, qemu: Option<&str>) -> anyhow::Result<()> {
+    let lines = [
+        "\n\n\nset who iamhere\nreset\n",
+        "\n\n\nset who\nver\nreset -s\n",
+    ];
+    let transcript = typed("edk2", cpu, qemu, &lines)?;
+    for (words, times) in [
+        ("UEFI firmware", 2),
+        // Twice when it starts, and once when it is asked.
+        ("UEFI Interactive Shell", 3),
+        ("who = iamhere", 1),
+        ("Exception", 0),
+    ] {
+        let seen = count(&transcript, "edk2", words);
+        ensure!(
+            seen == times,
+            "`{words}` {seen} times:\n{}",
             transcript.text()
         );
     }
@@ -63,20 +88,31 @@ fn u_boot_reaches_its_prompt_and_keeps_its_environment() -> anyhow::Result<()> {
 }
 
 #[test]
+fn u_boot_reaches_its_prompt_and_keeps_its_environment() -> anyhow::Result<()> {
+    u_boot("cortex-a57", None)
+}
+
+#[test]
 fn edk2_reaches_its_shell_and_keeps_its_variables() -> anyhow::Result<()> {
-    let lines = [
-        "\n\n\nset who iamhere\nreset\n",
-        "\n\n\nset who\nver\nreset -s\n",
-    ];
-    for cpu in ["max", "cortex-a57"] {
-        let transcript = typed("configs/edk2.toml", cpu, "edk2", &lines)?;
-        let seen = |words| count(&transcript, "edk2", words);
-        ensure!(seen("UEFI firmware") == 2, "{}", transcript.text());
-        ensure!(seen("Shell> ") >= 6, "{}", transcript.text());
-        // Twice when it starts, and once when it is asked.
-        ensure!(seen("UEFI Interactive Shell") == 3, "{}", transcript.text());
-        ensure!(seen("who = iamhere") == 1, "{}", transcript.text());
-        ensure!(seen("Exception") == 0, "{}", transcript.text());
+    edk2("max", None)
+}
+
+/// Both on every CPU model and emulator that is promised.
+#[test]
+#[ignore = "takes some minutes"]
+fn both_on_every_cpu_and_emulator() -> anyhow::Result<()> {
+    for qemu in matrix::emulators() {
+        for cpu in [
+            "cortex-a53",
+            "cortex-a57",
+            "cortex-a72",
+            "cortex-a76",
+            "neoverse-n1",
+            "max",
+        ] {
+            u_boot(cpu, qemu.as_deref()).with_context(|| format!("U-Boot, {cpu}, {qemu:?}"))?;
+            edk2(cpu, qemu.as_deref()).with_context(|| format!("EDK2, {cpu}, {qemu:?}"))?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What only firmware finds on its board: the flash of its variables, and fw_cfg.
 
-use crate::flash::Flash;
+use crate::flash::{Flash, mask};
 use crate::fw_cfg::FwCfg;
 use crate::map::VARIABLES_BASE;
 
@@ -34,7 +34,7 @@ impl Firmware {
         } else if let Some(offset) = offset.checked_sub(VARIABLES_BASE) {
             self.flash.read(offset, bytes)
         } else {
-            u64::MAX >> (64 - 8 * bytes.clamp(1, 8))
+            mask(bytes)
         }
     }
 

@@ -270,8 +270,8 @@ const fn lane(offset: u64) -> u32 {
     8 * (offset & 3) as u32
 }
 
-/// That many bytes of ones.
-const fn mask(bytes: u32) -> u64 {
+/// That many bytes of ones: 1, 2, 4 or 8.
+pub(crate) const fn mask(bytes: u32) -> u64 {
     match bytes {
         1 => 0xff,
         2 => 0xffff,

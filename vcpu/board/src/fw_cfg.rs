@@ -4,6 +4,8 @@
 //! selected item byte by byte, then zeros. Of items there are the two by which a driver knows the device; every other
 //! one is empty, the directory of files too. What a guest boots from is said by its device tree.
 
+use crate::flash::mask;
+
 /// The register that gives the selected item, in any width.
 const DATA: core::ops::Range<u64> = 0..8;
 /// The register that selects an item: 16 bits, big-endian.
@@ -19,7 +21,7 @@ const WRITE_CHANNEL: u16 = 1 << 14;
 pub struct FwCfg {
     item: u16,
     /// Bytes of it that were read.
-    at: usize,
+    at: u32,
 }
 
 impl FwCfg {
@@ -34,19 +36,16 @@ impl FwCfg {
         if !DATA.contains(&offset) {
             return 0;
         }
-        let item: &[u8] = match self.item & !WRITE_CHANNEL {
-            SIGNATURE => b"QEMU",
+        // No item is longer than this.
+        let item = match self.item & !WRITE_CHANNEL {
+            SIGNATURE => u32::from_le_bytes(*b"QEMU"),
             // Bit 0: the interface of selector and data. Bit 1, DMA, is clear.
-            INTERFACE => &[1],
-            _ => &[],
+            INTERFACE => 1,
+            _ => 0,
         };
-        let mut value = 0;
-        for byte in 0..bytes.min(8) {
-            let seen = item.get(self.at).copied().unwrap_or(0);
-            value |= u64::from(seen) << (8 * byte);
-            self.at = self.at.saturating_add(1);
-        }
-        value
+        let rest = u64::from(item).checked_shr(self.at.saturating_mul(8));
+        self.at = self.at.saturating_add(bytes);
+        rest.unwrap_or(0) & mask(bytes)
     }
 
     /// A store of 1, 2, 4 or 8 bytes.
