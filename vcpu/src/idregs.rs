@@ -74,15 +74,16 @@ impl IdRegs {
     /// The first register in which a guest with these values would be promised more than `cpu` has.
     #[must_use]
     pub fn exceeds(&self, cpu: &Self) -> Option<&'static str> {
-        let common = self.meet(cpu);
-        let promised = |register: &&Register| {
-            let index = register.index();
-            common.by_index(index) != self.by_index(index)
-        };
-        [AARCH64, AARCH32]
-            .into_iter()
-            .find_map(|table| table.iter().find(promised))
-            .map(|register| register.name)
+        for table in [AARCH64, AARCH32] {
+            for register in table {
+                let index = register.index();
+                let promised = self.by_index(index);
+                if register.meet(promised, cpu.by_index(index)) != promised {
+                    return Some(register.name);
+                }
+            }
+        }
+        None
     }
 
     /// The register with this CRm, 1 to 7, and op2. Zero for any other.

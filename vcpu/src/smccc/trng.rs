@@ -100,17 +100,20 @@ impl Pool {
 
     /// 192 bits. `fresh` is the CPU's own generator, which may fail or be absent.
     pub fn draw(&mut self, mut fresh: impl FnMut() -> Option<u64>) -> Option<[u64; 3]> {
-        let own: [Option<u64>; 4] = core::array::from_fn(|_| fresh());
-        let whole = own.iter().all(Option::is_some);
+        let mut whole = true;
+        let mut own = [0; 4];
+        for word in &mut own {
+            let random = fresh();
+            whole &= random.is_some();
+            *word = random.unwrap_or(0);
+        }
         let mut key = match self.key {
             Some(key) => key,
             None if whole => [0; 32],
             None => return None,
         };
-        for (chunk, word) in key.chunks_exact_mut(8).zip(own.into_iter().flatten()) {
-            for (byte, random) in chunk.iter_mut().zip(word.to_le_bytes()) {
-                *byte ^= random;
-            }
+        for (chunk, word) in key.as_chunks_mut().0.iter_mut().zip(own) {
+            *chunk = (u64::from_le_bytes(*chunk) ^ word).to_le_bytes();
         }
         let mut generator = ChaCha20Rng::from_seed(key);
         generator.fill_bytes(&mut key);
