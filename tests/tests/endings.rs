@@ -4,15 +4,18 @@ use anyhow::ensure;
 use tests::matrix::{self, Point};
 use tests::transcript::Transcript;
 
-/// Long enough for the victim, which runs for a second and a half; the deadline is what ends a guest that loops.
-const DEADLINE: u64 = 6;
+/// Seconds, long enough for the victim, which runs for a second and a half (without an optimiser, it digests its memory for
+/// several more); the deadline is what ends a guest that loops.
+const fn deadline(debug: bool) -> u64 {
+    if debug { 20 } else { 6 }
+}
 
 fn beside(mode: &str) -> anyhow::Result<Vec<Transcript>> {
     let mut seen = Vec::new();
     for point in matrix::points(&[Point::of("cortex-a57")]) {
         let transcript = point
             .machine(&format!("tests/configs/ending-{mode}.toml"))
-            .seconds(DEADLINE)
+            .seconds(deadline(point.debug))
             .run()?;
         transcript.no_panic()?;
         transcript.unharmed("victim")?;
