@@ -21,6 +21,7 @@ mod life;
 mod operator;
 mod report;
 mod run;
+mod seeds;
 mod vm;
 mod watch;
 

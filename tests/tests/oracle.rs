@@ -109,6 +109,16 @@ fn a_linux_that_panics_is_reported_with_who_called_whom() -> anyhow::Result<()> 
     let transcript = run.end()?;
     transcript.no_panic()?;
     transcript.unharmed("victim")?;
+    // Each life has random numbers of its own.
+    let vectors: Vec<&str> = transcript
+        .lines_of("xdv")
+        .filter(|line| line.starts_with("  linux lane ") && line.contains(": pc 0x"))
+        .filter_map(|line| line.split("vbar ").nth(1))
+        .collect();
+    ensure!(
+        matches!(vectors.as_slice(), [one, other, ..] if one != other),
+        "{vectors:?}"
+    );
     let named = |line: &&str| line.starts_with("xdv |     called from 0xffff");
     ensure!(transcript.text().lines().filter(named).count() >= 8);
     Ok(())

@@ -22,6 +22,7 @@ mod header;
 mod machine;
 mod model;
 mod node;
+pub mod seeds;
 mod timer;
 mod tree;
 mod uart;

@@ -6,3 +6,4 @@ mod header;
 mod mutate;
 mod nodes;
 mod qemu;
+mod seeds;

@@ -10,6 +10,7 @@ use crate::fill::Fill;
 use crate::house::House;
 use crate::life::{self, Phase};
 use crate::report;
+use crate::seeds;
 use crate::vm::Vm;
 
 /// Bytes of a machine's memory that are put in order at a time: how long an interrupt may have to wait for it.
@@ -132,6 +133,9 @@ impl Crew {
         // A file that does not fit has been refused at boot.
         let next = fill.step(&vm.ram, vm.files, PIECE).unwrap_or(Fill::Done);
         member.stand = Stand::Building(next);
+        if next == Fill::HandOver(0) {
+            seeds::renew(vm);
+        }
         if next != Fill::Done {
             return;
         }
