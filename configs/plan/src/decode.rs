@@ -98,7 +98,7 @@ impl<'a> GuestPlan<'a> {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &'a str {
-        name(self.section(format::KIND_GUEST)).unwrap_or("")
+        name(self.section(format::KIND_GUEST)).unwrap_or_default()
     }
 
     /// Its RAM.
@@ -306,9 +306,12 @@ impl<'a> Plan<'a> {
         let padded = length.next_multiple_of(format::SECTION_ALIGN);
         let (payload, rest) = rest.split_at_checked(padded).ok_or(CUT)?;
         let (content, padding) = payload.split_at_checked(length).ok_or(CUT)?;
+        if number(padding, 0, format::SECTION_ALIGN) != 0 {
+            return wrong(Why::SectionSize);
+        }
         let sound = match kind {
             format::KIND_MACHINE => length == format::MACHINE,
-            format::KIND_GUEST => length == format::GUEST && name(content).is_some(),
+            format::KIND_GUEST => length == format::GUEST,
             format::KIND_MEMORY => length == format::MEMORY,
             format::KIND_LANES => length.is_multiple_of(format::LANE),
             format::KIND_SEGMENTS => length.is_multiple_of(format::SEGMENT),
@@ -316,7 +319,7 @@ impl<'a> Plan<'a> {
             _ if flags & format::OPTIONAL != 0 => return Ok(rest),
             _ => return wrong(Why::UnknownSection),
         };
-        if !sound || number(padding, 0, format::SECTION_ALIGN) != 0 {
+        if !sound {
             return wrong(Why::SectionSize);
         }
         let guest = self.guests.get_mut(usize::from(owner));

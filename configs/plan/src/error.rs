@@ -47,7 +47,7 @@ reasons! {
     NoGuest = "the plan has no guest",
     Cpus = "the plan is not for 1 to 64 CPUs, but for ",
     // One guest.
-    NameEmpty = "its name is empty",
+    NameEmpty = "its name is empty, or no text",
     NameLong = "its name has more than 31 characters",
     NameHyphen = "its name begins with a hyphen",
     NameCharacter = "its name contains the character 0x",

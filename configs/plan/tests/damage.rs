@@ -153,16 +153,16 @@ fn a_device_of_an_unknown_kind_is_refused() {
 fn unknown_sections_are_skipped_only_if_optional() {
     let blob = encode(&two()).expect("it is valid");
     let n = count(support::sections(&blob).len());
-    let with = |flags: u8| {
+    let with = |flags: u8, padding: u8| {
         let mut blob = blob.clone();
         blob.extend([
-            77, 0, flags, 0, 0xFF, 0xFF, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 0, 0, 0, 0,
+            77, 0, flags, 0, 0xFF, 0xFF, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 0, 0, 0, padding,
         ]);
-        seal(&mut blob, n + 1);
-        Plan::decode(&blob).map(|plan| spec(&plan))
+        sealed(blob, n + 1)
     };
-    assert_eq!(with(1), Ok(two()));
-    assert_eq!(with(0), wrong(Why::UnknownSection, 77));
+    assert_eq!(with(1, 0), Ok(two()));
+    assert_eq!(with(0, 0), wrong(Why::UnknownSection, 77));
+    assert_eq!(with(1, 1), wrong(Why::SectionSize, 77));
 }
 
 /// Mostly shared: two dedicated lanes rarely find CPUs of their own among so few.

@@ -257,6 +257,7 @@ mod tests {
             for b in &all {
                 let shared: Vec<_> = a.iter_pages().filter(|p| b.contains(*p)).collect();
                 assert_eq!(a.overlaps(b), !shared.is_empty());
+                assert_eq!(a.intersection(b).is_some(), a.overlaps(b));
                 assert_eq!(
                     a.intersection(b)
                         .map(|r| r.iter_pages().collect::<Vec<_>>())

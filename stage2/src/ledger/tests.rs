@@ -238,6 +238,18 @@ fn a_large_guest_falls_back_to_smaller_alignment() {
     );
 }
 
+/// Whatever the order in which the machine lists its RAM.
+#[test]
+fn the_lowest_run_that_fits_is_given() {
+    let mut slots = [None; 4];
+    let ledger = Ledger::<Owner>::new(&mut slots);
+    let (high, low) = (region(0x8000_0000, 0x4000), region(0x4000_0000, 0x4000));
+    let fit = |within: &[HostRegion]| ledger.first_fit(within, PageCount::new(2), 0x1000);
+    assert_eq!(fit(&[high, low]), Some(region(0x4000_0000, 0x2000)));
+    assert_eq!(fit(&[low, high]), Some(region(0x4000_0000, 0x2000)));
+    assert_eq!(fit(&[high]), Some(region(0x8000_0000, 0x2000)));
+}
+
 #[test]
 fn conflicts_say_who_has_what() {
     let mut slots = [None; 4];
