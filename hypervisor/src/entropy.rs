@@ -17,6 +17,8 @@ pub fn seed(seed: Option<[u8; 32]>) {
 pub struct Shared;
 
 impl Entropy for Shared {
+    // Once, for all who draw.
+    #[inline(never)]
     fn draw(&mut self) -> Option<[u64; 3]> {
         POOL.lock().draw(random::number)
     }

@@ -4,32 +4,36 @@
 //! costs nobody else anything. So it is looked for, not walked to.
 
 /// The first word of a property (Devicetree Specification 5.4.1).
-const PROP: u32 = 3;
+const PROP: usize = 3;
 /// `/chosen` stands near the beginning; no time is spent on the rest of a large tree.
 const FURTHEST: usize = 64 << 10;
 
 /// Where the value of a property begins that has this name, its final NUL included, and a value of so many bytes.
 #[must_use]
-pub fn value_at(tree: &[u8], name: &[u8], length: u32) -> Option<usize> {
-    let word = |at: usize| {
-        tree.get(at..)?
-            .first_chunk()
-            .copied()
-            .map(u32::from_be_bytes)
-    };
-    let index = |at| usize::try_from(word(at)?).ok();
-    let (structure, strings) = (index(8)?, index(12)?);
-    let is_it = |at: &usize| {
-        let names = index(at.saturating_add(8)).and_then(|name| strings.checked_add(name));
-        word(*at) == Some(PROP)
-            && word(at.saturating_add(4)) == Some(length)
+#[inline(never)]
+pub fn value_at(tree: &[u8], name: &[u8], length: usize) -> Option<usize> {
+    let names = tree.get(word(tree, 12)..)?;
+    let structure = word(tree, 8);
+    for at in (0..FURTHEST).step_by(4) {
+        let rest = tree.get(structure.saturating_add(at)..)?;
+        let (head, value) = rest.split_at_checked(12)?;
+        if word(head, 0) == PROP
+            && word(head, 4) == length
+            && value.len() >= length
             && names
-                .and_then(|at| tree.get(at..))
+                .get(word(head, 8)..)
                 .is_some_and(|rest| rest.starts_with(name))
-    };
-    let end = tree.len().min(structure.saturating_add(FURTHEST));
-    let at = (structure..end).step_by(4).find(is_it)?;
-    let value = at.checked_add(12)?;
-    tree.get(value..value.checked_add(usize::try_from(length).ok()?)?)?;
-    Some(value)
+        {
+            return Some(tree.len() - value.len());
+        }
+    }
+    None
+}
+
+/// The number at this place; the largest where there is none.
+#[inline(never)]
+fn word(bytes: &[u8], at: usize) -> usize {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    let number = word.and_then(|word| usize::try_from(u32::from_be_bytes(*word)).ok());
+    number.unwrap_or(usize::MAX)
 }

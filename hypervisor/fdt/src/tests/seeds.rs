@@ -36,9 +36,9 @@ fn a_seed_is_found_by_its_name_and_length() {
         ("kaslr-seed", &[3; 8]),
         ("rng-seed", &[4; 32]),
     ]);
-    let value = |name: &[u8], length: u32| {
+    let value = |name: &[u8], length: usize| {
         let at = value_at(&tree, name, length)?;
-        tree.get(at..at + length as usize)
+        tree.get(at..at + length)
     };
     assert_eq!(value(b"kaslr-seed\0", 8), Some(&[3; 8][..]));
     assert_eq!(value(b"rng-seed\0", 32), Some(&[4; 32][..]));
