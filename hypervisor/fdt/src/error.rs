@@ -152,19 +152,6 @@ pub(super) struct Wrong {
     pub(super) value: u64,
 }
 
-impl Wrong {
-    /// The complaint about a thing in no node.
-    pub(super) const fn new(what: Thing, why: Why, value: u64) -> Self {
-        let (what, nodes) = (What::Thing(what), 0);
-        Self {
-            what,
-            why,
-            nodes,
-            value,
-        }
-    }
-}
-
 /// The end of the reading: there is a complaint, and the way to the node at hand has it. Most functions here can
 /// complain, and none of them should carry the complaint about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,7 +3,8 @@
 use core::ops::Range;
 
 use super::MAX_RESERVED;
-use super::error::{FdtError, Thing, Why, Wrong};
+use super::error::{FdtError, Stop, Thing, Why};
+use super::node::Way;
 
 /// Size of a version 17 header (Devicetree Specification 5.2).
 const HEADER_BYTES: usize = 40;
@@ -59,10 +60,10 @@ impl Header {
         }
     }
 
-    fn total(&self) -> Result<usize, Wrong> {
-        let wrong = |why| wrong(Thing::TotalSize, why, self.total);
+    fn total(&self, way: &Way<'_>) -> Result<usize, Stop> {
+        let wrong = |why| way.thing(Thing::TotalSize, why, u64::from(self.total));
         if self.magic != MAGIC {
-            return Err(self::wrong(Thing::Magic, Why::NoTree, self.magic));
+            return Err(way.thing(Thing::Magic, Why::NoTree, u64::from(self.magic)));
         }
         if index(self.total) < HEADER_BYTES {
             return Err(wrong(Why::Small));
@@ -79,17 +80,14 @@ fn index(value: u32) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
-fn wrong(what: Thing, why: Why, value: u32) -> Wrong {
-    Wrong::new(what, why, u64::from(value))
-}
-
 /// How many bytes the blob that begins with `header` has in all.
 ///
 /// # Errors
 /// When it is no device tree, or its size is not between 40 bytes and 2 MiB.
 pub fn total_size(header: &[u8; HEADER_BYTES]) -> Result<usize, FdtError> {
-    let total = Header::of(header).total();
-    total.map_err(|wrong| FdtError::new(wrong, &[]))
+    let way = Way::new();
+    let total = Header::of(header).total(&way);
+    total.map_err(|_| way.error())
 }
 
 /// A blob whose header has been proven: every block lies inside it, aligned, and no two share a byte.
@@ -107,60 +105,47 @@ pub(super) struct Blob<'dt> {
 
 impl<'dt> Blob<'dt> {
     /// Judges the header of the blob at the start of `bytes`.
-    pub(super) fn new(bytes: &'dt [u8]) -> Result<Self, Wrong> {
-        let long = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    pub(super) fn new(bytes: &'dt [u8], way: &Way<'_>) -> Result<Self, Stop> {
+        let wrong = |what, why, value: u32| Err(way.thing(what, why, u64::from(value)));
         let Some(header) = bytes.first_chunk() else {
-            return Err(Wrong::new(
-                Thing::TotalSize,
-                Why::NoHeader,
-                long(bytes.len()),
-            ));
+            return Err(way.thing(Thing::TotalSize, Why::NoHeader, bytes.len() as u64));
         };
         let header = Header::of(header);
-        let total = header.total()?;
-        let cut = wrong(Thing::TotalSize, Why::Cut, header.total);
-        let bytes = bytes.get(..total).ok_or(cut)?;
+        let total = header.total(way)?;
+        let Some(bytes) = bytes.get(..total) else {
+            return wrong(Thing::TotalSize, Why::Cut, header.total);
+        };
         let address = bytes.as_ptr().addr();
         if !address.is_multiple_of(8) {
-            return Err(Wrong::new(Thing::Address, Why::Eight, long(address)));
+            return Err(way.thing(Thing::Address, Why::Eight, address as u64));
         }
         if header.version < VERSION {
-            return Err(wrong(Thing::Version, Why::Old, header.version));
+            return wrong(Thing::Version, Why::Old, header.version);
         }
         if header.last_comp > VERSION {
-            return Err(wrong(Thing::LastComp, Why::New, header.last_comp));
+            return wrong(Thing::LastComp, Why::New, header.last_comp);
         }
-        let structure = block(
-            total,
-            Thing::Structure,
-            header.structure,
-            index(header.structure_size),
-            4,
-        )?;
-        if !structure.len().is_multiple_of(4) {
-            return Err(wrong(
-                Thing::StructureSize,
-                Why::Tokens,
-                header.structure_size,
-            ));
+        let block = |what, offset, size, align| block(way, total, what, offset, size, align);
+        let size = index(header.structure_size);
+        let structure = block(Thing::Structure, header.structure, size, 4)?;
+        if !size.is_multiple_of(4) {
+            return wrong(Thing::StructureSize, Why::Tokens, header.structure_size);
         }
-        let strings = block(
-            total,
-            Thing::Strings,
-            header.strings,
-            index(header.strings_size),
-            1,
-        )?;
+        let size = index(header.strings_size);
+        let strings = block(Thing::Strings, header.strings, size, 1)?;
         if overlap(&structure, &strings) {
-            return Err(wrong(Thing::Strings, Why::Shared, header.strings));
+            return wrong(Thing::Strings, Why::Shared, header.strings);
         }
         let offset = header.reservations;
-        let start = block(total, Thing::Reservations, offset, 0, 8)?.start;
-        let size = reservations(bytes, start)?;
-        let whole = size.saturating_add(ENTRY);
-        let map = block(total, Thing::Reservations, offset, whole, 8)?;
+        let start = block(Thing::Reservations, offset, 0, 8)?.start;
+        let size = reservations(bytes, start);
+        if size > MAX_RESERVED * ENTRY {
+            let most = MAX_RESERVED as u64;
+            return Err(way.thing(Thing::Reservations, Why::TooMany, most));
+        }
+        let map = block(Thing::Reservations, offset, size.saturating_add(ENTRY), 8)?;
         if overlap(&map, &structure) || overlap(&map, &strings) {
-            return Err(wrong(Thing::Reservations, Why::Shared, header.reservations));
+            return wrong(Thing::Reservations, Why::Shared, offset);
         }
         let map = bytes.get(map).unwrap_or_default();
         Ok(Self {
@@ -175,12 +160,13 @@ impl<'dt> Blob<'dt> {
 /// One block of the blob, if it lies between the header and the end.
 #[inline(never)]
 fn block(
+    way: &Way<'_>,
     total: usize,
     what: Thing,
     offset: u32,
     size: usize,
     align: usize,
-) -> Result<Range<usize>, Wrong> {
+) -> Result<Range<usize>, Stop> {
     let start = index(offset);
     let end = start.saturating_add(size);
     let why = if start < HEADER_BYTES {
@@ -192,26 +178,17 @@ fn block(
     } else {
         return Ok(start..end);
     };
-    Err(wrong(what, why, offset))
+    Err(way.thing(what, why, u64::from(offset)))
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-/// Bytes of the entries at `start`, which end with one that is zero, or with the blob.
-fn reservations(bytes: &[u8], start: usize) -> Result<usize, Wrong> {
+/// Bytes of the entries at `start`, which end with one that is zero, or with the blob; or more than there is room for.
+fn reservations(bytes: &[u8], start: usize) -> usize {
     let entries = bytes.get(start..).unwrap_or_default().chunks(ENTRY);
-    let mut size = 0_usize;
-    for entry in entries.take_while(|entry| entry.iter().any(|byte| *byte != 0)) {
-        size = size.saturating_add(entry.len());
-        if size > MAX_RESERVED * ENTRY {
-            return Err(Wrong::new(
-                Thing::Reservations,
-                Why::TooMany,
-                MAX_RESERVED as u64,
-            ));
-        }
-    }
-    Ok(size)
+    let used = entries.take(MAX_RESERVED + 1);
+    let used = used.take_while(|entry| entry.iter().any(|byte| *byte != 0));
+    used.map(<[u8]>::len).sum()
 }

@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use stage2_addr::{HostPhys, HostRegion, PageCount};
 
 use super::cells::{self, Reg, number};
-use super::error::{Stop, Thing, What, Why, Wrong};
+use super::error::{Stop, Thing, What, Why};
 use super::gic::{self, Gic};
 use super::header::Blob;
 use super::model::{Model, Models, Word};
@@ -19,14 +19,12 @@ const AFFINITY: u64 = 0xff_00ff_ffff;
 
 /// Reads the machine out of the blob at the start of `bytes`. Of a complaint about a node, `way` leads to the node.
 pub(super) fn read<'dt>(bytes: &'dt [u8], way: &mut Way<'dt>) -> Result<Machine, Stop> {
-    let tree = Blob::new(bytes)
-        .and_then(Tree::new)
-        .map_err(|wrong| way.stop(wrong))?;
+    let tree = Tree::new(Blob::new(bytes, way)?, way)?;
     let mut found = Found::default();
     for entry in tree.blob.reservations.as_chunks::<16>().0 {
         let (base, size) = entry.split_at(8);
         let (base, size) = (number(base), number(size));
-        let wrong = |why| way.stop(Wrong::new(Thing::Reservation, why, base));
+        let wrong = |why| way.thing(Thing::Reservation, why, base);
         let region = Reg { base, size }.covering().map_err(wrong)?;
         found
             .reserved
@@ -39,7 +37,7 @@ pub(super) fn read<'dt>(bytes: &'dt [u8], way: &mut Way<'dt>) -> Result<Machine,
             found.node(&walk)?;
         }
     }
-    let missing = |what| Err(way.stop(Wrong::new(what, Why::Missing, 0)));
+    let missing = |what| Err(way.thing(what, Why::Missing, 0));
     if found.ram.is_empty() {
         return missing(Thing::Memory);
     }
@@ -77,7 +75,7 @@ pub(super) fn read<'dt>(bytes: &'dt [u8], way: &mut Way<'dt>) -> Result<Machine,
         psci,
         timer_irqs,
     };
-    place(&mut machine).map_err(|wrong| way.stop(wrong))?;
+    place(&mut machine, way)?;
     Ok(machine)
 }
 
@@ -301,12 +299,12 @@ fn shared(others: &[HostRegion], new: &HostRegion) -> Option<u64> {
 }
 
 /// Whether no device lies in RAM or in another device, and the bundle lies in RAM.
-fn place(machine: &mut Machine) -> Result<(), Wrong> {
+fn place(machine: &mut Machine, way: &Way<'_>) -> Result<(), Stop> {
     let mut taken: ArrayVec<HostRegion, { MAX_RAM + MAX_GICR + 2 }> = ArrayVec::new();
     let _ = taken.try_extend_from_slice(&machine.ram);
     let mut put = |what, device: &HostRegion| {
         if let Some(at) = shared(&taken, device) {
-            return Err(Wrong::new(what, Why::Overlaps, at));
+            return Err(way.thing(what, Why::Overlaps, at));
         }
         let _ = taken.try_push(*device);
         Ok(())
@@ -327,8 +325,8 @@ fn place(machine: &mut Machine) -> Result<(), Wrong> {
     // Adjacent ranges of RAM are one to a loader. Each turn leaves one of them behind.
     while at.raw() < end {
         let ram = machine.ram.iter().find(|ram| ram.contains(at));
-        let outside = Wrong::new(Thing::Bundle, Why::OutsideRam, at.raw());
-        at = ram.ok_or(outside)?.end();
+        let outside = || way.thing(Thing::Bundle, Why::OutsideRam, at.raw());
+        at = ram.ok_or_else(outside)?.end();
     }
     Ok(())
 }

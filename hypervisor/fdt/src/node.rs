@@ -61,15 +61,25 @@ impl<'dt> Way<'dt> {
     pub(super) const fn new() -> Self {
         Self {
             frames: ArrayVec::new_const(),
-            wrong: Cell::new(Wrong::new(Thing::Block, Why::Refused, 0)),
+            wrong: Cell::new(Wrong {
+                what: What::Thing(Thing::Block),
+                why: Why::Refused,
+                nodes: 0,
+                value: 0,
+            }),
         }
     }
 
-    /// Notes a complaint, which ends the reading.
+    /// Notes a complaint, which ends the reading: about the last of the first `nodes` nodes, if it is about one.
     #[cold]
     #[inline(never)]
-    pub(super) fn stop(&self, wrong: Wrong) -> Stop {
-        self.wrong.set(wrong);
+    pub(super) fn stop(&self, nodes: usize, what: What, why: Why, value: u64) -> Stop {
+        self.wrong.set(Wrong {
+            what,
+            why,
+            nodes,
+            value,
+        });
         Stop
     }
 
@@ -77,13 +87,14 @@ impl<'dt> Way<'dt> {
     #[cold]
     #[inline(never)]
     pub(super) fn without(&self, model: Model, why: Why) -> Stop {
-        let (what, nodes, value) = (What::Model(model), 0, 0);
-        self.stop(Wrong {
-            what,
-            why,
-            nodes,
-            value,
-        })
+        self.stop(0, What::Model(model), why, 0)
+    }
+
+    /// The complaint about something that is in no node.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn thing(&self, what: Thing, why: Why, value: u64) -> Stop {
+        self.stop(0, What::Thing(what), why, value)
     }
 
     /// The complaint as it leaves the reader.
@@ -368,19 +379,12 @@ impl<'w, 'dt> Walk<'w, 'dt> {
     #[cold]
     #[inline(never)]
     fn malformed(&self, why: Why) -> Stop {
-        self.stop(0, What::Thing(Thing::Block), why, self.at as u64)
+        self.way.thing(Thing::Block, why, self.at as u64)
     }
 
     /// The complaint about the last of the first `nodes` nodes.
-    #[cold]
-    #[inline(never)]
     pub(super) fn stop(&self, nodes: usize, what: What, why: Why, value: u64) -> Stop {
-        self.way.stop(Wrong {
-            what,
-            why,
-            nodes,
-            value,
-        })
+        self.way.stop(nodes, what, why, value)
     }
 }
 

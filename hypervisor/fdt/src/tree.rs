@@ -6,8 +6,9 @@ use fdt_rs::base::parse::ParsedTok;
 use fdt_rs::prelude::FallibleIterator;
 
 use super::cells::number;
-use super::error::{Thing, Why, Wrong};
+use super::error::{Stop, Thing, Why};
 use super::header::Blob;
+use super::node::Way;
 
 /// Longer names of nodes or properties are refused, so that no byte is read often.
 const MAX_NAME: usize = 127;
@@ -43,9 +44,9 @@ pub(super) struct Tree<'dt> {
 
 impl<'dt> Tree<'dt> {
     /// The tree in a blob.
-    pub(super) fn new(blob: Blob<'dt>) -> Result<Self, Wrong> {
-        let refused = Wrong::new(Thing::FdtRs, Why::Refused, 0);
-        let tree = hypervisor_fdt_arch::open(blob.bytes).ok_or(refused)?;
+    pub(super) fn new(blob: Blob<'dt>, way: &Way<'_>) -> Result<Self, Stop> {
+        let refused = || way.thing(Thing::FdtRs, Why::Refused, 0);
+        let tree = hypervisor_fdt_arch::open(blob.bytes).ok_or_else(refused)?;
         Ok(Self { blob, tree })
     }
 
