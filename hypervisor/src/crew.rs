@@ -49,6 +49,8 @@ pub struct Crew {
     latest: Option<Slot>,
     /// Which lane of each machine was here last.
     last: [Option<usize>; MAX_GUESTS],
+    /// Who may have a machine to build, as bits.
+    building: u64,
     /// A call has come since the crew last decided, and nothing else.
     is_called: bool,
     /// Who waits away from the CPU, to be called there, as bits.
@@ -87,6 +89,7 @@ impl Crew {
             loaded: None,
             latest: None,
             last: [None; MAX_GUESTS],
+            building: 0,
             is_called: false,
             waiting: 0,
             due: NEVER,
@@ -225,7 +228,7 @@ impl Crew {
         // A slot's number is its member's: both are in the order of admission.
         let index = slot.index();
         if self.loaded != Some(index) {
-            if self.is_building(index) {
+            if self.building & slot.bit() != 0 && self.is_building(index) {
                 self.arm(until);
                 return Some(Turn::Build(index));
             }

@@ -68,6 +68,27 @@ fn whatever_a_lane_has_in_its_registers_is_there_when_it_is_back() -> anyhow::Re
     Ok(())
 }
 
+/// Siblings run at the same time: they look into each other's interrupts, open them and send them where the one they mean is
+/// away, and call it.
+#[test]
+fn and_so_it_is_where_siblings_are_on_two_cpus() -> anyhow::Result<()> {
+    for point in matrix::points(&[Point::of("max"), Point::of("cortex-a57")]) {
+        for config in ["shared-keepers", "shared-keepers-unequal"] {
+            let transcript = point
+                .machine(&format!("tests/configs/{config}.toml"))
+                .smp(2)
+                .run()?;
+            let guests = ["even", "odd", "single"];
+            kept(&transcript, &guests)?;
+            for guest in guests {
+                ensure!(figure(&transcript, guest, "waited")? >= 10);
+                ensure!(figure(&transcript, guest, "interrupted")? >= 50);
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn and_so_it_is_when_nobody_takes_the_cpu_away() -> anyhow::Result<()> {
     for point in matrix::points(&[Point::of("cortex-a57")]) {

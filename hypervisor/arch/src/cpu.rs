@@ -144,5 +144,7 @@ pub fn is_interrupted() -> bool {
 
 /// Waits until an interrupt is pending, whether masked or not.
 pub fn wait_for_interrupt() {
+    // What was set to interrupt it is set.
+    registers::isb();
     aarch64_cpu::asm::wfi();
 }

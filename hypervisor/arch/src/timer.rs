@@ -20,11 +20,11 @@ pub fn frequency() -> u64 {
     CNTFRQ_EL0.get()
 }
 
-/// Lets the EL2 physical timer's interrupt come at this count on this CPU.
+/// Lets the EL2 physical timer's interrupt come at this count on this CPU. From the next exception return on, or the next
+/// wait.
 pub fn set_deadline(count: u64) {
     registers::write_cnthp_cval_el2(count);
     registers::write_cnthp_ctl_el2(ENABLE);
-    registers::isb();
 }
 
 /// Silences it.

@@ -265,7 +265,8 @@ pub fn enter(vcpu: &mut Vcpu<'static>) -> Exit {
             clobber_abi("C"),
         );
     }
-    match kind {
+    // It is one of four, so that nothing has to be compared.
+    match kind & 3 {
         KIND_SYNC => Exit::Sync,
         KIND_IRQ => Exit::Irq,
         KIND_FIQ => Exit::Fiq,

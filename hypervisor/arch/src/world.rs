@@ -23,7 +23,7 @@ use crate::{debug, optional, registers};
 /// Two at a time, as they lie in [`El1State`], so that two are loaded and stored at once.
 macro_rules! el1_registers {
     ($($first:ident: $one:literal, $second:ident: $other:literal;)*) => {
-        /// Writes a lane's EL1 and EL0 registers into the CPU.
+        /// Writes a lane's EL1 and EL0 registers into the CPU. They count from the exception return on.
         fn load_el1(state: &El1State) {
             $(
                 // SAFETY: an EL1 or EL0 register has no effect at EL2 (HCR_EL2.E2H = 0). The second first: a timer's
@@ -36,7 +36,6 @@ macro_rules! el1_registers {
                     );
                 }
             )*
-            registers::isb();
         }
 
         /// Reads them back.
@@ -309,10 +308,16 @@ pub fn save(lane: &mut Vcpu<'_>) {
 
 /// Forgets what this CPU cached under the VMID in use for another lane of the same machine: a guest may keep different
 /// translations of its own on each of its CPUs, and expects of none to see another's (Arm ARM D8.14.5).
+///
+/// All instructions too, and it cannot be less. A lane whose stage 1 is off may fetch from the point of coherency and leave
+/// in the cache what another one, whose stage 1 is on and who expects the point of unification, must not see. Whether it
+/// was off for a while nobody can tell: SCTLR_EL1 does not trap.
 pub fn forget_sibling() {
     // SAFETY: drops cached translations and instructions, which are fetched again.
     unsafe {
         asm!(
+            // VTTBR_EL2 has just been written.
+            "isb",
             "tlbi vmalle1",
             "ic iallu",
             "dsb nsh",

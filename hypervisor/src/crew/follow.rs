@@ -78,6 +78,7 @@ impl Crew {
             }
             Phase::Building if lane == 0 && stand == Stand::Gone => {
                 member.stand = Stand::Building(Fill::START);
+                self.building |= member.slot.bit();
                 self.ready(index, now);
             }
             Phase::Building => {}
@@ -141,6 +142,7 @@ impl Crew {
         }
         let slot = member.slot;
         member.stand = Stand::Gone;
+        self.building &= !slot.bit();
         self.scheduler.block(slot, timer::now());
         vm.reset();
         life::begin(house, vm);

@@ -104,8 +104,9 @@ impl Member {
     pub(super) fn is_called(&mut self) -> bool {
         let vm = self.vm;
         let is_called = matches!(self.stand, Stand::Waiting(_))
+            && !self.paused
             && vm.machine.vgic.has_mail(self.lane.index())
-            && self.is_live(vm.life.phase());
+            && vm.life.phase() == Phase::Running;
         if is_called {
             self.stand = Stand::Ready;
         }

@@ -30,8 +30,13 @@ impl Crew {
                 Stand::Off | Stand::Gone | Stand::Building(_) => Away::Off,
             };
             // One that is only put off will be back without being called.
+            let mut is_awake = false;
             let kick = match member.stand {
-                Stand::Waiting(_) => member.seat.call,
+                Stand::Waiting(_) => {
+                    // An interrupt may have come since anybody has looked, and leaves with the lane.
+                    is_awake = lane.gic.would_wake(&mut ThisCpu);
+                    member.seat.call
+                }
                 Stand::Ready | Stand::Off | Stand::Gone | Stand::Building(_) => 0,
             };
             vgic.set_kick(lane.index(), kick);
@@ -39,7 +44,10 @@ impl Crew {
             world::save(lane);
             if let Stand::Waiting(until) = member.stand {
                 let now = timer::now();
-                let event = lane.next_event(member.vm.clock, now).unwrap_or(NEVER);
+                let event = match lane.next_event(member.vm.clock, now) {
+                    _ if is_awake => 0,
+                    event => event.unwrap_or(NEVER),
+                };
                 member.stand = Stand::Waiting(until.min(event));
                 self.waiting |= member.slot.bit();
                 self.due = self.due.min(event);

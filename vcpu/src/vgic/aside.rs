@@ -59,7 +59,8 @@ impl LaneGic {
     /// Takes the lane off this CPU. Its state moves into software; no physical interrupt stays active for it.
     ///
     /// A lane that leaves while it is [`Away::On`] is still told of what arrives for it, by the kick that
-    /// [`Vgic::set_kick`] names; one that is off is not. What has arrived already and would end its wait is in its mail.
+    /// [`Vgic::set_kick`] names; one that is off is not. What has arrived already and would end its wait is in its mail,
+    /// or was in its list registers: whoever takes the place of a lane that waits asks [`would_wake`](Self::would_wake).
     #[inline(always)]
     pub fn depart(&mut self, away: Away, vgic: &Vgic, hw: &mut impl VirtGic) {
         let mut state = self.lock_at_once(vgic, hw);
@@ -113,10 +114,9 @@ impl LaneGic {
         let id = self.id;
         let shared = at(&vgic.shared, id);
         let lrs = at_mut(&mut state.laid, id);
-        // ICH_HCR_EL2 counts what was ended without a list register.
+        // Nothing is active without a list register, so what ICH_HCR_EL2.EOIcount has counted ended nothing.
         if !self.plain
             || self.held != 0
-            || hw.read_hcr() != HCR_EN
             || !vgic.has_no_spi()
             || shared.mail.load(Ordering::SeqCst) != 0
         {

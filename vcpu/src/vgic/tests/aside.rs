@@ -147,4 +147,15 @@ fn one_of_n_follows_the_lanes_that_are_here() {
     world.write(1, D, SET_ENABLE + 4, 4, 2);
     world.settle();
     assert_eq!(world.ack(1), Some(UART));
+
+    // The first lane that is here has been told, and is not the first any more when it looks.
+    let world = open(3);
+    world.write(0, D, 0x6108, 8, ANY);
+    leave(&world, 0);
+    assert!(is_aside(&world, 0));
+    world.line(2, UART, true);
+    assert!(world.vgic.has_mail(1));
+    come_back(&world, 0);
+    world.settle();
+    assert!((0..3).any(|lane| world.ack(lane) == Some(UART)));
 }
