@@ -150,7 +150,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         } else {
             VmidWidth::Eight
         };
-        let guests: PerGuest<GuestPlan<'static>> = bundle.plan().guests().collect();
+        let guests: PerGuest<GuestPlan<'_, 'static>> = bundle.plan().guests().collect();
         let mut memories = self.memories(bundle, &guests, width);
         prove_disjoint(&guests, &memories);
         let mut seats = PerGuest::new();
@@ -193,7 +193,7 @@ impl<'a, 'b> Builder<'a, 'b> {
     fn memories(
         &mut self,
         bundle: &Bundle<'static>,
-        guests: &PerGuest<GuestPlan<'static>>,
+        guests: &PerGuest<GuestPlan<'_, 'static>>,
         width: VmidWidth,
     ) -> PerGuest<Option<Memory>> {
         // A machine keeps its tag for life, so nobody asks for one later.
@@ -366,7 +366,7 @@ impl Common {
     /// Puts a machine together and says that it has started.
     fn vm(
         &self,
-        guest: &GuestPlan<'static>,
+        guest: &GuestPlan<'_, 'static>,
         memory: Memory,
         seats: &'static [Seat],
         variables: &'static mut [u32],

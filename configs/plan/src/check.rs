@@ -84,7 +84,7 @@ pub(crate) fn plan(plan: &Plan<'_>) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn name(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+fn name(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
     let (why, value) = match check_name(guest.name()) {
         Ok(()) => return Ok(()),
         Err(NameError::Empty) => (Why::NameEmpty, 0),
@@ -96,7 +96,7 @@ fn name(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
     Err(guest.wrong(why, value))
 }
 
-fn lanes(guest: &GuestPlan<'_>, cpus: u32) -> Result<(), PlanError> {
+fn lanes(guest: &GuestPlan<'_, '_>, cpus: u32) -> Result<(), PlanError> {
     let count = guest.lanes().count();
     if count == 0 || count > MAX_LANES {
         return Err(guest.wrong(Why::Lanes, count as u64));
@@ -136,7 +136,7 @@ fn carries(plan: &Plan<'_>, cpu: u32) -> Result<(), PlanError> {
 }
 
 /// What becomes of it in the end.
-fn end(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+fn end(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
     let number = guest.on_crash_number();
     if OnCrash::from_number(number).is_none() {
         return Err(guest.wrong(Why::OnCrash, u64::from(number)));
@@ -149,7 +149,7 @@ fn end(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
     }
 }
 
-fn ram(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+fn ram(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
     let ram = guest.ram();
     // Neither sum is near the end of its 64 bits when it counts: each part has been compared by itself.
     let end = ram.ipa.saturating_add(ram.size);
@@ -167,7 +167,7 @@ fn ram(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
     }
 }
 
-fn segments(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+fn segments(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
     let ram = guest.ram();
     let count = guest.segments().count();
     if count == 0 || count > MAX_SEGMENTS {
@@ -196,7 +196,7 @@ fn segments(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn start(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+fn start(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
     let (entry, dtb) = (guest.entry(), guest.dtb());
     let (mut entered, mut described) = (false, false);
     for segment in guest.segments() {
@@ -213,7 +213,7 @@ fn start(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn devices(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+fn devices(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
     let count = guest.device_count();
     if count > MAX_DEVICES {
         return Err(guest.wrong(Why::DeviceCount, count as u64));
@@ -236,7 +236,7 @@ fn devices(guest: &GuestPlan<'_>) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn pair(earlier: &GuestPlan<'_>, guest: &GuestPlan<'_>) -> Result<(), PlanError> {
+fn pair(earlier: &GuestPlan<'_, '_>, guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
     let other = u64::from(earlier.index());
     if earlier.name() == guest.name() {
         return Err(guest.wrong(Why::NameOf, other));

@@ -25,9 +25,9 @@ pub struct Plan<'a> {
 
 /// One guest of a plan.
 #[derive(Clone, Copy, Debug)]
-pub struct GuestPlan<'a> {
+pub struct GuestPlan<'p, 'a> {
     index: u16,
-    sections: Sections<'a>,
+    sections: &'p Sections<'a>,
 }
 
 impl<'a> Plan<'a> {
@@ -66,16 +66,13 @@ impl<'a> Plan<'a> {
     }
 
     /// The guests, in the order of the machine file.
-    pub fn guests(&self) -> impl Iterator<Item = GuestPlan<'a>> + '_ {
+    pub fn guests(&self) -> impl Iterator<Item = GuestPlan<'_, 'a>> {
         let all = (0..).zip(&self.guests).take(self.count);
-        all.map(|(index, sections)| GuestPlan {
-            index,
-            sections: *sections,
-        })
+        all.map(|(index, sections)| GuestPlan { index, sections })
     }
 }
 
-impl<'a> GuestPlan<'a> {
+impl<'a> GuestPlan<'_, 'a> {
     /// What a section says.
     fn section(&self, kind: u16) -> &'a [u8] {
         let place = self.sections.get(place(kind));

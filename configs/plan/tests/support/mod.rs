@@ -127,7 +127,7 @@ pub fn spec(plan: &Plan<'_>) -> PlanSpec {
         ipa: s.ipa,
         len: s.len,
     };
-    let guest = |g: configs_plan::GuestPlan<'_>| GuestSpec {
+    let guest = |g: configs_plan::GuestPlan<'_, '_>| GuestSpec {
         name: g.name().to_owned(),
         ram: g.ram(),
         entry: g.entry(),
