@@ -23,7 +23,7 @@ use crate::report;
 use crate::run;
 use crate::vm::Vm;
 
-/// Extents of the ledger: RAM, tables and arena of eight machines, and what was there before.
+/// Extents of the ledger: RAM, tables and arena of eight machines, what was there before, and some thirty devices.
 const EXTENTS: usize = 96;
 /// A secondary CPU's stack for the run loop.
 const STACK: u64 = 64 << 10;

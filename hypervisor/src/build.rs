@@ -25,6 +25,7 @@ use vcpu_board::{FLASH_BASE, RAM_BASE};
 use crate::alike;
 use crate::boot::{sgi_to, vm_id};
 use crate::crew::{Crew, Members};
+use crate::devices;
 use crate::fill::Fill;
 use crate::life::Life;
 use crate::vm::{File, Seat, Vm};
@@ -36,8 +37,12 @@ const IPA_BITS: u32 = 40;
 const CPUS: usize = 64;
 /// EL2's records besides lanes and stacks: seats, names, CPU records.
 const SLACK: u64 = 64 << 10;
-/// Runs of frames in all guests' tables together. RAM is one run a guest.
-const RUNS: usize = 64;
+/// Runs of frames in all guests' tables together: RAM is one run a guest, and each device may be one.
+const RUNS: usize = configs_plan::MAX_GUESTS * (configs_plan::MAX_DEVICES + 4);
+/// What a guest's tables map at most: RAM, flash, devices.
+const PARTS: usize = configs_plan::MAX_DEVICES + 2;
+/// One of it: where the guest finds it, where it is, and what it may do there.
+pub type Part = (IpaRegion, HostRegion, Attrs);
 
 /// How large the arena must be.
 pub fn arena_bytes(lanes: usize, cpus: usize, firmwares: usize, stacks: u64) -> u64 {
@@ -96,6 +101,7 @@ const CLOCK: VmClock = VmClock::starting_at(0);
 
 /// What a machine is built from.
 pub struct Builder<'a, 'b> {
+    boot: &'a Boot,
     host: &'a Host,
     ledger: &'a mut Ledger<'b, Owner>,
     arena: &'a mut Arena,
@@ -111,6 +117,7 @@ struct Memory {
     flash: Option<GuestRam>,
     tables: GuestTables,
     files: &'static [File],
+    lines: devices::Lines,
 }
 
 impl<'a, 'b> Builder<'a, 'b> {
@@ -128,6 +135,7 @@ impl<'a, 'b> Builder<'a, 'b> {
             Err(error) => fault::refuse(format_args!("stage 2: {error}")),
         };
         Self {
+            boot,
             host,
             ledger,
             arena,
@@ -232,25 +240,21 @@ impl<'a, 'b> Builder<'a, 'b> {
         let Ok(window) = IpaRegion::from_bytes(Ipa::new(plan.ipa), plan.size) else {
             fault::refuse(format_args!("guest {name}: its RAM's bounds make no sense"));
         };
-        if guest.devices().next().is_some() {
-            fault::refuse(format_args!("guest {name}: devices are not given yet"));
-        }
         let flash = self.flash(bundle, guest);
-        let mut parts = arrayvec::ArrayVec::<_, 2>::new();
-        parts.push((window, ram.region()));
+        let mut parts = arrayvec::ArrayVec::<Part, PARTS>::new();
+        parts.push((window, ram.region(), Attrs::normal(Access::RWX)));
         parts.extend(flash.as_ref().and_then(flash_window));
-        let mut tables = self.tables(name, vm_id(guest), &parts);
-        let attrs = Attrs::normal(Access::RWX);
-        if let Err(error) = tables.map(&mut TableFrames, window, ram.region().base(), attrs) {
-            fault::refuse(format_args!(
-                "guest {name}: its RAM cannot be mapped: {error}"
-            ));
+        let mut lines = devices::Lines::new();
+        for device in guest.devices() {
+            let part = devices::claim(self.boot, self.ledger, guest, &device, &mut lines);
+            // The plan's reader has counted them.
+            let _ = parts.try_push(part);
         }
-        if let Some((window, region)) = flash.as_ref().and_then(flash_window) {
-            let attrs = Attrs::normal(Access::RX);
-            if let Err(error) = tables.map(&mut TableFrames, window, region.base(), attrs) {
+        let mut tables = self.tables(name, vm_id(guest), &parts);
+        for (window, region, attrs) in &parts {
+            if let Err(error) = tables.map(&mut TableFrames, *window, region.base(), *attrs) {
                 fault::refuse(format_args!(
-                    "guest {name}: its flash cannot be mapped: {error}"
+                    "guest {name}: {window} cannot be mapped: {error}"
                 ));
             }
         }
@@ -260,6 +264,7 @@ impl<'a, 'b> Builder<'a, 'b> {
             flash,
             tables,
             files,
+            lines,
         }
     }
 
@@ -322,10 +327,10 @@ impl<'a, 'b> Builder<'a, 'b> {
         }
     }
 
-    fn tables(&mut self, name: &str, id: VmId, parts: &[(IpaRegion, HostRegion)]) -> GuestTables {
+    fn tables(&mut self, name: &str, id: VmId, parts: &[Part]) -> GuestTables {
         let shape = self.geometry.shape();
         let root = shape.root_pages().raw();
-        let each = |(window, host): &(IpaRegion, HostRegion)| {
+        let each = |(window, host, _): &Part| {
             shape.tables_to_map(window.base().raw(), host.base().raw(), window.bytes())
         };
         // The root may have to skip frames to be aligned to its own size.
@@ -347,10 +352,10 @@ impl<'a, 'b> Builder<'a, 'b> {
 }
 
 /// Where firmware is seen, and where it is.
-fn flash_window(flash: &GuestRam) -> Option<(IpaRegion, HostRegion)> {
+fn flash_window(flash: &GuestRam) -> Option<Part> {
     let region = flash.region();
     let window = IpaRegion::from_bytes(Ipa::new(FLASH_BASE), region.bytes()).ok()?;
-    Some((window, region))
+    Some((window, region, Attrs::normal(Access::RX)))
 }
 
 /// What all machines have in common.
@@ -378,6 +383,7 @@ impl Common {
         if !variables.is_empty() {
             machine.add_firmware(variables);
         }
+        devices::link(guest, &machine.vgic, &memory.lines);
         say!(
             "guest {}: started, {} lanes, {} MiB",
             guest.name(),
@@ -405,6 +411,7 @@ impl Common {
             files: memory.files,
             life: Life::new(on_crash(guest.on_crash())),
             watchdog: Watchdog::new(guest.watchdog_ms().map(ticks)),
+            lines: memory.lines,
         }
     }
 }

@@ -14,6 +14,7 @@ use spin::Mutex;
 use vcpu::lane::{Cause, Vcpu};
 use vcpu::vgic::VirtGic;
 
+use crate::devices;
 use crate::house::House;
 use crate::report;
 use crate::vm::Vm;
@@ -251,6 +252,7 @@ pub fn left(house: &'static House, vm: &'static Vm, lane: usize) {
 /// One less of those that have to leave. The last one says that all have.
 fn gone(house: &'static House, vm: &'static Vm, bit: u32) {
     if vm.life.inside.fetch_and(!bit, Ordering::AcqRel) == bit {
+        devices::retire(vm);
         #[cfg(debug_assertions)]
         crate::ghost::check(house);
         let action = on(house, vm, Event::Left);

@@ -12,6 +12,7 @@ mod boot;
 mod build;
 mod carry;
 mod crew;
+mod devices;
 mod entropy;
 mod fill;
 #[cfg(debug_assertions)]

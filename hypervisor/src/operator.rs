@@ -19,6 +19,7 @@ use vcpu::psci::State;
 use vcpu::vgic::VirtGic;
 
 use crate::crew::Crew;
+use crate::devices;
 use crate::house::House;
 use crate::life;
 use crate::vm::Vm;
@@ -70,12 +71,23 @@ pub fn listen(house: &'static House) {
 }
 
 /// An interrupt of EL2's own that this CPU has acknowledged: what it was for is done where it is the operator's, and it
-/// is ended.
+/// is ended. One of a device that a machine was given is that machine's to end.
 pub fn interrupt(house: &'static House, crew: &mut Crew, intid: u32) {
-    if house.operator.intid == Some(intid) {
-        hear(house, crew);
+    if gic::is_shared(intid) && shared(house, crew, intid) {
+        return;
     }
     gic::end(intid);
+}
+
+/// An interrupt that all CPUs share. True when it is a machine's to end.
+#[cold]
+#[inline(never)]
+fn shared(house: &'static House, crew: &mut Crew, intid: u32) -> bool {
+    if house.operator.intid == Some(intid) {
+        hear(house, crew);
+        return false;
+    }
+    devices::fired(house, intid)
 }
 
 /// Takes what was typed.

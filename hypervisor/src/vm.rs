@@ -15,6 +15,7 @@ use vcpu::timer::VmClock;
 use vcpu::trace::REASONS;
 use vcpu_board::RAM_BASE;
 
+use crate::devices;
 use crate::life::Life;
 use crate::watch::Watchdog;
 
@@ -51,6 +52,8 @@ pub struct Vm {
     pub life: Life,
     /// Who watches over it.
     pub watchdog: Watchdog,
+    /// The interrupts of the computer's devices that it was given.
+    pub lines: devices::Lines,
 }
 
 /// Bytes that a machine starts with.

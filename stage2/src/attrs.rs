@@ -41,7 +41,7 @@ impl fmt::Display for Access {
 pub enum MemoryType {
     /// RAM: inner and outer write-back cacheable, inner shareable.
     Normal,
-    /// Registers: Device-nGnRE, never gathered, never reordered.
+    /// Registers: never gathered, never reordered. Device-nGnRE at EL2, Device-nGnRnE for guests.
     Device,
 }
 

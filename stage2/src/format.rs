@@ -31,7 +31,8 @@ pub struct Stage2 {
 // MemAttr[3:0], bits 5:2.
 const MEMATTR: u64 = 0b1111 << 2;
 const MEMATTR_NORMAL_WB: u64 = 0b1111 << 2;
-const MEMATTR_DEVICE_NGNRE: u64 = 0b0001 << 2;
+// Device-nGnRnE: no write to a device is acknowledged early, so that a DSB waits for its errors too.
+const MEMATTR_DEVICE: u64 = 0;
 // S2AP[1:0], bits 7:6.
 const S2AP_READ: u64 = 1 << 6;
 const S2AP_WRITE: u64 = 1 << 7;
@@ -55,7 +56,7 @@ impl Format for Stage2 {
         }
         let kind = match memory {
             MemoryType::Normal => MEMATTR_NORMAL_WB | SH_INNER,
-            MemoryType::Device => MEMATTR_DEVICE_NGNRE,
+            MemoryType::Device => MEMATTR_DEVICE,
         };
         let read = if access.contains(Access::READ) {
             S2AP_READ

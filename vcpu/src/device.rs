@@ -81,13 +81,24 @@ pub fn console_input(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
 }
 
 /// Looks at the real-time clock's alarm: to be called by any lane of the machine once the counter has reached
-/// [`Machine::next_alarm`]. Costs next to nothing before that.
+/// [`Machine::next_alarm`]. And at what has come from devices of the computer ([`Machine::device_fired`]). Costs next to
+/// nothing before that.
 pub fn tick(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
     let alarm = vcpu.machine.next_alarm();
     if alarm.is_some_and(|alarm| alarm <= hw.count()) {
+        devices_fired(vcpu, hw);
         rtc(vcpu, hw, &mut |rtc, now| {
             rtc.advance(now);
         });
+    }
+}
+
+/// What has come from devices of the computer.
+#[cold]
+#[inline(never)]
+fn devices_fired(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
+    while let Some(intid) = vcpu.machine.take_fired() {
+        vcpu.gic.device_fired(&vcpu.machine.vgic, intid, hw);
     }
 }
 
@@ -180,7 +191,7 @@ fn rtc(vcpu: &mut Vcpu, hw: &mut impl Hardware, access: &mut dyn FnMut(&mut Pl03
         let before = rtc.line();
         access(rtc, now);
         let alarm = rtc.alarm(now.frequency).unwrap_or(u64::MAX);
-        machine.alarm.store(alarm, Ordering::Release);
+        machine.set_alarm(alarm);
         rtc.line() != before
     };
     if changed {

@@ -57,6 +57,8 @@ pub struct Machine {
     pub(crate) alarm: AtomicU64,
     /// What firmware finds beside.
     pub(crate) firmware: Mutex<Firmware>,
+    /// The SPIs of devices of the computer that have fired and are not the interrupt controller's yet.
+    fired: AtomicU64,
 }
 
 /// A machine's serial port and the line it has begun.
@@ -120,6 +122,7 @@ impl Machine {
             rtc: Mutex::new(Pl031::new(0)),
             alarm: AtomicU64::new(u64::MAX),
             firmware: Mutex::new(Firmware::new(&mut [])),
+            fired: AtomicU64::new(0),
         }
     }
 
@@ -168,12 +171,39 @@ impl Machine {
 
     /// When the real-time clock's alarm will go off, as a value of the physical counter, if one is set: the moment to
     /// call [`tick`](crate::serve::tick). It changes only when a lane of the machine has accessed the clock, so it is
-    /// worth a look after each exit that was a device's, or before the CPU goes idle.
+    /// worth a look after each exit that was a device's, or before the CPU goes idle; and when a device has fired
+    /// ([`device_fired`](Self::device_fired)).
     #[inline]
     #[must_use]
     pub fn next_alarm(&self) -> Option<u64> {
         let alarm = self.alarm.load(Ordering::Acquire);
         (alarm != u64::MAX).then_some(alarm)
+    }
+
+    /// The physical interrupt of a device that the machine was given has fired: acknowledged, and dropped, on the CPU of
+    /// lane 0, which has to call [`tick`](crate::serve::tick) next: it is told as of an alarm that is due. `intid` is
+    /// the machine's own for it ([`Vgic::link`]).
+    pub fn device_fired(&self, intid: u32) {
+        let bit = 1u64.rotate_left(intid.wrapping_sub(32));
+        self.fired.fetch_or(bit, Ordering::SeqCst);
+        self.alarm.store(0, Ordering::SeqCst);
+    }
+
+    /// Sets when somebody has to look at the real-time clock: at once, where a device has fired besides. Either this sees
+    /// that it has, or the device's own word comes later.
+    pub(crate) fn set_alarm(&self, alarm: u64) {
+        self.alarm.store(alarm, Ordering::SeqCst);
+        if self.fired.load(Ordering::SeqCst) != 0 {
+            self.alarm.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// One of those that have, taken.
+    pub(crate) fn take_fired(&self) -> Option<u32> {
+        let spi = self.fired.load(Ordering::SeqCst).trailing_zeros();
+        let bit = 1u64.checked_shl(spi)?;
+        self.fired.fetch_and(!bit, Ordering::SeqCst);
+        Some(spi + 32)
     }
 
     /// Every device but the interrupt controller as after power-on, for a machine none of whose lanes runs. Their
@@ -190,8 +220,9 @@ impl Machine {
         self.typed_ahead.store(0, Ordering::Release);
         let mut rtc = self.rtc.lock();
         rtc.reset();
-        self.alarm.store(u64::MAX, Ordering::Release);
         self.firmware.lock().reset();
+        self.fired.store(0, Ordering::SeqCst);
+        self.alarm.store(u64::MAX, Ordering::SeqCst);
     }
 
     /// Whether an address is in the machine's RAM.

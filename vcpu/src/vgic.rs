@@ -15,7 +15,7 @@
 //! - The list register is the truth for the interrupt it holds; the software state for all others. At refill the
 //!   pending and active bits move into the list register, at fold they move back. So no INTID is ever in two of them.
 //! - List register 0 belongs to the virtual timer (PPI 27), linked to the physical interrupt.
-//! - A *token* (27 and 30) says that the physical interrupt is active and EL2 owes its deactivation. A linked list
+//! - A *token* (27, 30, and SPIs that are [linked](linked)) says that the physical interrupt is active and EL2 owes its deactivation. A linked list
 //!   register carries it; when neither pending nor active is left for it, it is paid with `ICC_DIR`.
 //! - What does not fit: the pending interrupts in list registers are always the most urgent ones, and one list register
 //!   is kept for the active interrupt that the guest will end next. `NPIE` brings the lane back when all of them are
@@ -40,6 +40,7 @@ mod bits;
 pub mod fake;
 mod hot;
 mod lane;
+mod linked;
 pub mod lr;
 mod mmio;
 pub mod port;
@@ -51,7 +52,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 pub use aside::Away;
 use bits::{at, lane_bit};
@@ -152,6 +153,8 @@ pub struct Vgic {
     pub(crate) spi_enable: [AtomicU32; 2],
     /// SPIs that are pending outside list registers: a summary for the same path, written under the lock.
     pub(crate) spi_pending: [AtomicU32; 2],
+    /// The VM has devices of the machine.
+    pub(crate) has_devices: AtomicBool,
     /// What lanes may touch of each other.
     pub(crate) shared: [LaneShared; MAX_LANES],
     /// Everything else.
@@ -173,6 +176,7 @@ impl Vgic {
             lanes,
             spi_enable: [const { AtomicU32::new(0) }; 2],
             spi_pending: [const { AtomicU32::new(0) }; 2],
+            has_devices: AtomicBool::new(false),
             shared: [const { LaneShared::new() }; MAX_LANES],
             state: spin::Mutex::new(State::new(lanes)),
         }
@@ -185,12 +189,18 @@ impl Vgic {
         self.lanes
     }
 
-    /// Back to power-on. Only while no lane is on a CPU and none is on: each must be [`LaneGic::reset`] before it runs.
+    /// Back to power-on, but for what is linked. The physical SPIs of that are then off and inactive, which is the
+    /// caller's to see to. Only while no lane is on a CPU and none is on: each must be [`LaneGic::reset`] before it runs.
     pub fn reset(&self) {
         let mut state = self.state.lock();
+        let (linked, physical) = (state.spis.linked, state.spis.physical);
         *state = State::new(self.lanes);
+        (state.spis.linked, state.spis.physical) = (linked, physical);
         for word in self.spi_enable.iter().chain(&self.spi_pending) {
             word.store(0, Ordering::SeqCst);
+        }
+        if self.has_devices.load(Ordering::Relaxed) {
+            self.summarise_linked(&state);
         }
         for shared in &self.shared {
             shared.mail.store(0, Ordering::SeqCst);

@@ -3,7 +3,7 @@
 use crate::{HOST_LIMIT, PAGE, Why};
 
 /// The most devices one guest is given.
-pub const MAX_DEVICES: usize = 16;
+pub const MAX_DEVICES: usize = 8;
 /// The largest device that is given: registers, not memory.
 pub const MAX_DEVICE: u64 = 2 << 20;
 /// Where a guest finds the devices it is given: the platform bus of QEMU's `virt`, which is there for just that.
@@ -15,7 +15,7 @@ pub const RTC_BASE: u64 = 0x0901_0000;
 /// Its interrupt.
 pub const RTC_INTID: u32 = 34;
 /// The interrupts of the other devices that are given, one each: those behind the virtio-mmio slots'.
-pub const DEVICES_INTIDS: core::ops::Range<u32> = 80..96;
+pub const DEVICES_INTIDS: core::ops::Range<u32> = 80..88;
 
 /// A kind of device of which it is known that it never reaches for memory by itself. No others are given: without an
 /// SMMU, a device that does would do so in everybody's.

@@ -187,7 +187,7 @@ fn any_device() -> impl Strategy<Value = DevicePlan> {
         1 => Just(0x900_0000u64),
         1 => Just(0xE00_0000u64 - PAGE),
     ];
-    let intid = prop_oneof![4 => 80u32..96, 1 => 79u32..97, 1 => Just(34), 1 => Just(0)];
+    let intid = prop_oneof![4 => 80u32..88, 1 => 79u32..89, 1 => Just(34), 1 => Just(0)];
     let host = prop_oneof![
         20 => (0u64..100).prop_map(page),
         1 => Just(HOST_LIMIT - PAGE),

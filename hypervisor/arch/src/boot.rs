@@ -13,6 +13,8 @@ pub struct Boot {
     pub machine: Machine,
     /// Where the device tree lies.
     pub device_tree: HostRegion,
+    /// The device tree.
+    pub tree: &'static [u8],
     /// Where EL2's image lies.
     pub image: HostRegion,
     /// The physical counter at the first instruction we could read it.
@@ -64,6 +66,7 @@ pub(crate) extern "C" fn primary_main(device_tree: u64) -> ! {
     __xdv_main(Boot {
         machine,
         device_tree: tree,
+        tree: bytes,
         image,
         entered_at,
         epoch,

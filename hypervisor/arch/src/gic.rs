@@ -6,12 +6,14 @@
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+pub use arm_gic::Trigger;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor};
-use arm_gic::{IntId, Trigger, UniqueMmioPointer};
+use arm_gic::{IntId, UniqueMmioPointer};
 use arrayvec::ArrayVec;
+use hypervisor_fdt::Interrupt;
 use spin::{Mutex, Once};
 use stage2_addr::HostRegion;
 
@@ -49,6 +51,18 @@ struct Redistributor {
     driver: Mutex<GicRedistributor<'static>>,
 }
 
+// Offsets in the distributor (IHI 0069, 12.8).
+const ISENABLER: u64 = 0x100;
+const ICENABLER: u64 = 0x180;
+const ICPENDR: u64 = 0x280;
+const ICACTIVER: u64 = 0x380;
+/// The first shared interrupt (IHI 0069, 2.2).
+const FIRST_SHARED: u32 = 32;
+
+/// Where the distributor is, once it is open.
+static GICD: AtomicU64 = AtomicU64::new(0);
+/// The shared interrupts that are given away: a bit for each.
+static GIVEN: [AtomicU32; 31] = [const { AtomicU32::new(0) }; 31];
 static DISTRIBUTOR: Once<Mutex<GicDistributor<'static>>> = Once::new();
 static REDISTRIBUTORS: Once<ArrayVec<Redistributor, MAX_CPUS>> = Once::new();
 
@@ -88,6 +102,7 @@ pub(crate) fn open(gicd: HostRegion, gicr: &[HostRegion]) -> Result<(), GicError
     distributor.enable_all_interrupts(false);
     distributor.configure_default_settings();
     DISTRIBUTOR.call_once(|| Mutex::new(distributor));
+    GICD.store(gicd.base().raw(), Ordering::Relaxed);
 
     let mut found = ArrayVec::new();
     for region in gicr {
@@ -232,18 +247,74 @@ fn write(register: u64, bits: u32) {
 
 /// Has a shared interrupt that is a level come to this CPU, from now on.
 pub fn route_here(intid: u32) {
-    /// The first shared interrupt (IHI 0069, 2.2).
-    const FIRST: u32 = 32;
-    let (Some(number), Some(distributor)) = (intid.checked_sub(FIRST), DISTRIBUTOR.get()) else {
+    route(intid, Trigger::Level, crate::cpu::affinity());
+    enable_shared(intid, true);
+}
+
+/// Has a shared interrupt come to the CPU with this affinity, once it is on. False if it was given away before, or is
+/// none.
+#[must_use]
+pub fn give(interrupt: &Interrupt, affinity: u64) -> bool {
+    let intid = interrupt.intid;
+    let Some(word) = (intid as usize / 32)
+        .checked_sub(1)
+        .and_then(|n| GIVEN.get(n))
+    else {
+        return false;
+    };
+    let bit = 1 << (intid % 32);
+    if word.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+        return false;
+    }
+    let trigger = if interrupt.edge {
+        Trigger::Edge
+    } else {
+        Trigger::Level
+    };
+    route(intid, trigger, affinity);
+    retire(intid);
+    true
+}
+
+fn route(intid: u32, trigger: Trigger, affinity: u64) {
+    let (Some(number), Some(distributor)) = (intid.checked_sub(FIRST_SHARED), DISTRIBUTOR.get())
+    else {
         return;
     };
     let intid = IntId::spi(number);
     let mut distributor = distributor.lock();
     // Each can fail only for an interrupt that is not shared.
-    let _ = distributor.set_trigger(intid, Trigger::Level);
+    let _ = distributor.set_trigger(intid, trigger);
     let _ = distributor.set_interrupt_priority(intid, PRIORITY);
-    let _ = distributor.set_routing(intid, Some(crate::cpu::affinity()));
-    let _ = distributor.enable_interrupt(intid, true);
+    let _ = distributor.set_routing(intid, Some(affinity));
+}
+
+/// Whether an interrupt is one that all CPUs share.
+#[must_use]
+pub const fn is_shared(intid: u32) -> bool {
+    intid >= FIRST_SHARED
+}
+
+/// Enables or disables a shared interrupt.
+pub fn enable_shared(intid: u32, enable: bool) {
+    mark(if enable { ISENABLER } else { ICENABLER }, intid);
+}
+
+/// Disables a shared interrupt and forgets that it is pending or active: nobody waits for it any more.
+pub fn retire(intid: u32) {
+    for register in [ICENABLER, ICPENDR, ICACTIVER] {
+        mark(register, intid);
+    }
+}
+
+/// Writes the bit of a shared interrupt in a register of the distributor whose other bits that leaves alone.
+fn mark(register: u64, intid: u32) {
+    let word = u64::from(intid % 1024 / 32);
+    let base = GICD.load(Ordering::Relaxed);
+    if let Some(register) = pointer::<u32>(base + register + 4 * word) {
+        // SAFETY: mapped as device memory by `open`; the registers that set and clear bits need no driver's lock.
+        unsafe { register.write_volatile(1 << (intid % 32)) };
+    }
 }
 
 /// The ICC_SGI1R_EL1 value that sends an SGI to the CPU with this affinity (IHI 0069, 12.2.12).

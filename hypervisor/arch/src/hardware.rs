@@ -4,11 +4,11 @@
 use core::sync::atomic::Ordering;
 
 use vcpu::hot::Hardware;
-use vcpu::inject::El1Regs;
+use vcpu::inject::{El1Regs, VirtualSError};
 use vcpu::vgic::port::Interface;
 use vcpu::vgic::{MAX_LRS, VirtGic, lr};
 
-use crate::{gic, registers, timer, world};
+use crate::{gic, registers, timer, vectors, world};
 
 /// The CPU that runs this code. A value without content: all state is in the CPU's registers, which no
 /// other CPU can reach.
@@ -312,6 +312,16 @@ impl VirtGic for ThisCpu {
         if !crate::cpu::local().is_common.load(Ordering::Relaxed) {
             load_priorities(from);
         }
+    }
+
+    fn take_late_error(&mut self) {
+        if vectors::take_error() {
+            world::pend_virtual_serror(VirtualSError { vsesr: 0 });
+        }
+    }
+
+    fn set_spi_enabled(&mut self, intid: u32, enabled: bool) {
+        gic::enable_shared(intid, enabled);
     }
 }
 

@@ -102,7 +102,10 @@ __vectors:
     own_fault 4
     own_fault 5
     own_fault 6
-    own_fault 7
+    // A system error. All are masked at EL2 but in `__take_error`, which asks for one by this register.
+    .balign 128
+    mov     x0, #1
+    eret
     hot_vector {hot_sync}, 0, save_and_ask
     hot_vector {hot_irq}, 1
     cold_vector 2
@@ -168,6 +171,17 @@ leave_guest:
     mov     sp, x10
     ldr     x30, [sp, #16]
     ldp     x19, x29, [sp], #32
+    ret
+
+    // Returns in x0 whether a system error was pending, which it is no more.
+    .global __take_error
+__take_error:
+    mov     x0, #0
+    // All that the guest has asked of its devices is over: its accesses are not acknowledged early.
+    dsb     sy
+    msr     daifclr, #4
+    isb
+    msr     daifset, #4
     ret
 
 own_fault_common:
@@ -246,6 +260,16 @@ unsafe extern "C" fn hot_irq(vcpu: *mut Vcpu<'static>) -> bool {
     // SAFETY: as in `hot_sync`.
     let vcpu = unsafe { &mut *vcpu };
     hot::irq(vcpu, &mut ThisCpu)
+}
+
+/// Whether a system error is pending that was raised on this CPU by what ran here so far. It is taken away. Changes the
+/// registers of the last exception to EL2, which have to be saved.
+#[must_use]
+pub fn take_error() -> bool {
+    let taken: u64;
+    // SAFETY: `__take_error` and the vector that it may enter change x0 and the exception registers, nothing else.
+    unsafe { asm!("bl __take_error", out("x0") taken, out("x30") _) };
+    taken != 0
 }
 
 /// Runs the guest on this lane until something needs the run loop, and says which vector it was.

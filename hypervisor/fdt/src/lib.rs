@@ -6,7 +6,8 @@
 //!
 //! The layers, lowest first: `header` proves that the blocks lie inside the blob, `tree` cuts the structure block into
 //! tokens, `node` walks from node to node with their properties and the way down to them, `cells` decodes `reg`
-//! and carries addresses through the `ranges` of the buses; `machine`, `gic`, `timer` and `uart` know what nodes mean.
+//! and carries addresses through the `ranges` of the buses; `machine`, `gic`, `timer`, `uart` and `device` know what
+//! nodes mean.
 //!
 //! All of it runs once and never again, so it is written to be small: plain loops, complaints of two words.
 //!
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod cells;
+mod device;
 mod error;
 mod gic;
 mod header;
@@ -33,6 +35,7 @@ mod tests;
 use arrayvec::ArrayVec;
 use stage2_addr::{HostPhys, HostRegion};
 
+pub use device::{Device, Interrupt, Kind};
 pub use error::FdtError;
 pub use header::total_size;
 

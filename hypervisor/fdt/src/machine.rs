@@ -293,7 +293,7 @@ fn psci(node: &Walk<'_, '_>) -> Result<PsciConduit, Stop> {
 
 /// An address that `new` shares with one of the others.
 #[inline(never)]
-fn shared(others: &[HostRegion], new: &HostRegion) -> Option<u64> {
+pub(super) fn shared(others: &[HostRegion], new: &HostRegion) -> Option<u64> {
     let other = others.iter().find(|other| other.overlaps(new))?;
     Some(other.base().max(new.base()).raw())
 }

@@ -12,6 +12,7 @@ words! {
         OldPsci = "arm,psci",
         Pl011 = "arm,pl011",
         Pl031 = "arm,pl031",
+        Pl061 = "arm,pl061",
         // What a machine without a GICv3 may have in its place.
         CortexA15Gic = "arm,cortex-a15-gic",
         Gic400 = "arm,gic-400",

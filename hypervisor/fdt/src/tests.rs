@@ -2,6 +2,7 @@
 
 mod build;
 mod devices;
+mod given;
 mod header;
 mod mutate;
 mod nodes;

@@ -118,6 +118,9 @@ impl VirtGic for Port<'_, '_> {
         self.cpu.gic.deactivate(intid);
         self.cpu.events.push(Event::Deactivated(intid));
     }
+    fn set_spi_enabled(&mut self, intid: u32, enabled: bool) {
+        self.cpu.gic.set_spi_enabled(intid, enabled);
+    }
     fn set_ppis(&mut self, wanted: u32) {
         self.cpu.gic.set_ppis(wanted);
     }

@@ -8,7 +8,8 @@
 //! - only private interrupts are in the list registers: an SPI may be somebody else's while its lane is away;
 //! - no physical interrupt is active for the lane: another one's would be held up;
 //! - nothing that was pending or active had to stay outside, and nothing is in the mail;
-//! - no SPI is pending outside list registers: to whom it goes may change with the lanes that are here.
+//! - no SPI is pending outside list registers: to whom it goes may change with the lanes that are here;
+//! - its VM has no device of the machine, which may have refused something that the lane does not know of yet.
 //!
 //! Everything else takes the long way, on which the lane does not notice the difference.
 
@@ -79,6 +80,9 @@ impl LaneGic {
         mut state: MutexGuard<'_, State>,
         hw: &mut impl VirtGic,
     ) {
+        if vgic.has_devices.load(Ordering::Relaxed) {
+            hw.take_late_error();
+        }
         self.fold_own(vgic, &mut state, hw);
         state.lanes_at.depart(self.id, away == Away::On);
         state.spis.fresh = [u32::MAX; 2];
@@ -99,7 +103,7 @@ impl LaneGic {
         hw.save_interface(&mut self.saved);
         hw.write_hcr(0);
         self.recall(vgic, &state);
-        Self::publish(vgic, &state);
+        Self::publish(vgic, &mut state, hw);
         self.announce(vgic, &mut state, hw);
     }
 

@@ -36,6 +36,8 @@ pub struct FakeCpu {
     pub enabled: u32,
     /// Physical PPIs that are active.
     pub physically_active: u32,
+    /// The physical SPI that the guest has deactivated last; 0 for none.
+    pub ended_spi: u32,
     /// The last values sent to `ICC_SGI1R_EL1`.
     pub sent: [u64; 8],
     /// How many were sent.
@@ -58,6 +60,7 @@ impl FakeCpu {
             lines: 0,
             enabled: 0,
             physically_active: 0,
+            ended_spi: 0,
             sent: [0; 8],
             sends: 0,
             writes: 0,
@@ -150,7 +153,11 @@ impl FakeCpu {
             if lr::intid(*slot) == intid && *slot & lr::ACTIVE != 0 {
                 *slot &= !lr::ACTIVE;
                 if *slot & lr::HW != 0 {
-                    self.physically_active &= !(1u32.checked_shl(lr::physical(*slot)).unwrap_or(0));
+                    let physical = lr::physical(*slot);
+                    self.physically_active &= !(1u32.checked_shl(physical).unwrap_or(0));
+                    if physical >= 32 {
+                        self.ended_spi = physical;
+                    }
                 }
                 return;
             }
@@ -234,6 +241,10 @@ impl VirtGic for FakeCpu {
     fn deactivate(&mut self, intid: u32) {
         self.writes += 1;
         self.physically_active &= !(1u32.checked_shl(intid).unwrap_or(0));
+    }
+    /// One distributor serves all CPUs: whoever has several keeps its state.
+    fn set_spi_enabled(&mut self, _: u32, _: bool) {
+        self.writes += 1;
     }
     fn set_ppis(&mut self, wanted: u32) {
         self.writes += 1;

@@ -98,7 +98,7 @@ impl LaneGic {
         }
         self.saved = Interface::RESET;
         if state.lanes_at.resident() & lane_bit(self.id) == 0 {
-            Self::publish(vgic, &state);
+            Self::publish(vgic, &mut state, hw);
             self.announce(vgic, &mut state, hw);
             return;
         }
@@ -377,7 +377,7 @@ impl LaneGic {
         frozen: u32,
         hw: &mut impl VirtGic,
     ) {
-        Self::publish(vgic, &state);
+        Self::publish(vgic, &mut state, hw);
         if state.lanes_at.resident() & lane_bit(self.id) != 0 {
             self.refill(vgic, &mut state, hw);
         } else {
@@ -392,7 +392,11 @@ impl LaneGic {
     }
 
     /// The pending summary that `fast_isenabler` reads: written before anybody reads the enable bits.
-    pub(super) fn publish(vgic: &Vgic, state: &State) {
+    #[inline(always)]
+    pub(super) fn publish(vgic: &Vgic, state: &mut State, hw: &mut impl VirtGic) {
+        if vgic.has_devices.load(Ordering::Relaxed) {
+            return vgic.publish_linked(state, hw);
+        }
         for word in 0..2 {
             at(&vgic.spi_pending, word).store(state.spi_pending(word), Ordering::SeqCst);
         }

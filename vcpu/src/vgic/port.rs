@@ -75,8 +75,14 @@ pub trait VirtGic {
     fn write_vmcr(&mut self, value: u64);
     /// Sends a physical SGI: `value` goes to `ICC_SGI1R_EL1`, after a `DSB ISHST` and before an `ISB`.
     fn send_sgi(&mut self, value: u64);
-    /// Deactivates a physical PPI of this CPU (`ICC_DIR_EL1`, EOImode = 1).
+    /// Deactivates a physical PPI of this CPU, or an SPI (`ICC_DIR_EL1`, EOImode = 1).
     fn deactivate(&mut self, intid: u32);
+    /// A lane whose VM has devices of the machine leaves this CPU: what they have refused of it, and is not told yet, is
+    /// pended for it as a virtual system error.
+    #[inline]
+    fn take_late_error(&mut self) {}
+    /// Enables or disables a physical SPI in the distributor.
+    fn set_spi_enabled(&mut self, intid: u32, enabled: bool);
     /// Has exactly these of the PPIs that lanes are linked to enabled in this CPU's redistributor.
     fn set_ppis(&mut self, wanted: u32);
     /// Copies all list registers out.

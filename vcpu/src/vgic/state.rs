@@ -71,6 +71,14 @@ pub(super) struct SpiBank {
     home: [u8; 64],
     /// The lane that took it, while it is active.
     pub(super) owner: [u8; 64],
+    /// Those of devices of the machine.
+    pub(super) linked: [u32; 2],
+    /// Their SPIs in the machine.
+    pub(super) physical: [u16; 64],
+    /// These are active there, and no list register says so: EL2 owes the deactivation.
+    pub(super) token: [u32; 2],
+    /// These are enabled there.
+    pub(super) physically_on: [u32; 2],
 }
 
 /// What the VM's one lock protects.
@@ -151,6 +159,13 @@ pub(super) struct Snapshot {
     pub(super) sgis: u32,
 }
 
+impl SpiBank {
+    /// Those that are pending once and for all when they become so: edges, and what a device of the machine sends.
+    const fn latching(&self, word: usize) -> u32 {
+        *at(&self.edge, word) | *at(&self.linked, word)
+    }
+}
+
 impl State {
     pub(super) const fn new(lanes: usize) -> Self {
         Self {
@@ -172,6 +187,10 @@ impl State {
                 route: [0; 64],
                 home: [NOBODY; 64],
                 owner: [0; 64],
+                linked: [0; 2],
+                physical: [0; 64],
+                token: [0; 2],
+                physically_on: [0; 2],
             },
         }
     }
@@ -327,6 +346,7 @@ impl State {
         link | state_bits(pending, active)
     }
 
+    #[inline(never)]
     fn take_spi(&mut self, lane: usize, intid: u32, pending: bool, active: bool) -> u64 {
         let spi = intid as usize - 32;
         let (word, bit) = (spi >> 5, 1 << (intid & 31));
@@ -336,7 +356,7 @@ impl State {
             *at_mut(&mut self.spis.active, word) &= !bit;
         }
         let latched = *at(&self.spis.latch, word) & bit != 0;
-        if *at(&self.spis.edge, word) & bit == 0 {
+        if self.spis.latching(word) & bit == 0 {
             if active {
                 // Deactivation must come back here anyway, to look at the line; what is latched waits for that.
                 return lr::ACTIVE | lr::EOI;
@@ -347,14 +367,22 @@ impl State {
             *at_mut(&mut self.spis.latch, word) &= !bit;
             return lr::PENDING | lr::EOI;
         }
-        if active && !pending && latched {
-            // Disabled, routed elsewhere or crowded out meanwhile: look again when it ends.
+        let token = at_mut(&mut self.spis.token, word);
+        if active && latched && (!pending || *token & bit != 0) {
+            // Disabled, routed elsewhere or crowded out meanwhile: look again when it ends. A linked register may not be
+            // pending and active at once.
             return lr::ACTIVE | lr::EOI;
         }
         if pending {
             *at_mut(&mut self.spis.latch, word) &= !bit;
         }
-        state_bits(pending, active)
+        let link = if *token & bit != 0 {
+            lr::linked(u32::from(*at(&self.spis.physical, spi)))
+        } else {
+            0
+        };
+        *token &= !bit;
+        link | state_bits(pending, active)
     }
 
     /// Moves list registers of `lane` back into the software state.
@@ -385,12 +413,17 @@ impl State {
         }
     }
 
+    #[inline(never)]
     fn fold_spi(&mut self, lane: usize, value: u64) {
         let spi = (lr::intid(value) as usize).wrapping_sub(32);
         let (word, bit) = ((spi >> 5) & 1, 1 << (spi & 31));
         let soft = at_mut(&mut self.spis.soft, word);
-        let latched = (*soft | *at(&self.spis.edge, word)) & bit != 0;
+        let latched =
+            (*soft | *at(&self.spis.edge, word) | *at(&self.spis.linked, word)) & bit != 0;
         *soft &= !bit;
+        if value & lr::HW != 0 && value & lr::STATE != 0 {
+            *at_mut(&mut self.spis.token, word) |= bit;
+        }
         if value & lr::PENDING != 0 && latched {
             *at_mut(&mut self.spis.latch, word) |= bit;
         }

@@ -4,6 +4,7 @@ mod aside;
 mod cases;
 mod hot;
 mod life;
+mod linked;
 mod mmio;
 mod oracle;
 mod random;

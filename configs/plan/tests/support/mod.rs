@@ -206,9 +206,9 @@ fn devices_hold(spec: &PlanSpec) -> bool {
                 && (rtc && d.size == PAGE && d.kind == DeviceKind::Pl031
                     || d.ipa >= 0xC00_0000 && end <= 0xE00_0000)
                 && d.intid
-                    .is_none_or(|n| if rtc { n == 34 } else { (80..96).contains(&n) })
+                    .is_none_or(|n| if rtc { n == 34 } else { (80..88).contains(&n) })
         };
-        devices.len() <= 16
+        devices.len() <= 8
             && intids.len() == all
             && devices.iter().all(each)
             && apart(

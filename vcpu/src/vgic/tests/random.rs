@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::oracle::Oracle;
 use super::step::{Step, step};
-use super::world::World;
+use super::world::{GIVEN, World};
 use crate::vgic::fake::{FakeCpu, probe};
 use crate::vgic::{Away, Frame, PHYSICAL_TIMER, VIRTUAL_TIMER};
 
@@ -13,13 +13,17 @@ struct Run {
     world: World,
     oracle: Oracle,
     split: bool,
+    devices: bool,
     /// The timers' lines of lanes that are away.
     lines: [u32; 4],
 }
 
 impl Run {
-    fn new(lanes: usize, registers: usize, split: bool) -> Self {
+    fn new(lanes: usize, registers: usize, split: bool, devices: bool) -> Self {
         let world = World::new(lanes, registers);
+        if devices {
+            world.give_devices();
+        }
         for lane in 0..lanes {
             world.cpu(lane, |cpu| cpu.set_guest_control(0xf0, true, true, split));
         }
@@ -27,6 +31,7 @@ impl Run {
             world,
             oracle: Oracle::new(lanes),
             split,
+            devices,
             lines: [0; 4],
         };
         // A guest that uses its interrupts: most are on from the start.
@@ -44,7 +49,7 @@ impl Run {
             0,
             &Step::Bits {
                 offset: 0x104,
-                bits: 0xffff_00ff,
+                bits: 0xffff_04ff,
             },
         );
         run
@@ -96,11 +101,19 @@ impl Run {
             Step::Deactivate { which } => self.deactivate(lane, which),
             Step::Look { of } => self.look(lane, of % self.world.lanes()),
             Step::Leave => self.leave(lane),
+            Step::Device { which, high } => {
+                let (_, physical) = GIVEN[which];
+                self.world
+                    .device(physical.into(), |device| device.line = high);
+            }
         }
         for (lane, intid) in self.world.settle() {
             self.oracle.get(lane, intid).latch = true;
         }
         self.no_stuck_timer();
+        if self.devices {
+            self.no_stuck_device();
+        }
     }
 
     /// The guest writes a register of the interrupt controller.
@@ -160,6 +173,7 @@ impl Run {
             | Step::Line { .. }
             | Step::Timer { .. }
             | Step::Guest { .. }
+            | Step::Device { .. }
             | Step::Take
             | Step::End
             | Step::Deactivate { .. }
@@ -220,6 +234,7 @@ impl Run {
             | Step::Route { .. }
             | Step::Control { .. }
             | Step::Line { .. }
+            | Step::Device { .. }
             | Step::Deactivate { .. }
             | Step::Look { .. }
             | Step::Leave => unreachable!("not the CPU's"),
@@ -331,6 +346,19 @@ impl Run {
         }
     }
 
+    /// The SPI of a device is active in the machine only while the guest has it pending or active, and is enabled there
+    /// exactly while the guest has it so.
+    fn no_stuck_device(&mut self) {
+        for ((intid, _), device) in GIVEN.into_iter().zip(&self.world.devices) {
+            let device = device.get();
+            let it = self.oracle.get(0, intid);
+            let (busy, enabled) = (it.pending() || it.active, it.enabled);
+            assert!(!device.active || busy, "the device's SPI {intid} is stuck");
+            assert_eq!(device.enabled, enabled);
+            assert!(!device.line || !enabled || device.active, "{intid} is lost");
+        }
+    }
+
     /// Everything is enabled, nothing is masked, and every SPI has a lane to go to.
     fn open_up(&mut self) {
         let lanes = self.world.lanes();
@@ -393,6 +421,9 @@ impl Run {
         for intid in 32..42 {
             self.step(0, &Step::Line { intid, high: false });
         }
+        for which in 0..GIVEN.len() {
+            self.step(0, &Step::Device { which, high: false });
+        }
         self.open_up();
         for lane in 0..lanes {
             for _ in 0..200 {
@@ -433,9 +464,10 @@ proptest! {
         lanes in 1usize..=4,
         registers in prop::sample::select(std::vec![2usize, 3, 4, 4, 4, 8, 16]),
         split in any::<bool>(),
+        devices in any::<bool>(),
         steps in prop::collection::vec((0usize..4, step()), 0..120),
     ) {
-        let mut run = Run::new(lanes, registers, split);
+        let mut run = Run::new(lanes, registers, split, devices);
         for (lane, step) in &steps {
             run.step(lane % lanes, step);
         }

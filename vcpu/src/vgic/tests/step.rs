@@ -7,20 +7,59 @@ use crate::vgic::{PHYSICAL_TIMER, VIRTUAL_TIMER};
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Sgi { value: u64 },
-    Bits { offset: u64, bits: u32 },
-    PrivateBits { of: usize, offset: u64, bits: u32 },
-    Priority { intid: u32, priority: u8 },
-    Config { word: u64, value: u32 },
-    Route { spi: u64, value: u64 },
-    Control { value: u32 },
-    Line { intid: u32, high: bool },
-    Timer { intid: u32, high: bool },
-    Guest { pmr: u8, group0: bool, group1: bool },
+    Sgi {
+        value: u64,
+    },
+    Bits {
+        offset: u64,
+        bits: u32,
+    },
+    PrivateBits {
+        of: usize,
+        offset: u64,
+        bits: u32,
+    },
+    Priority {
+        intid: u32,
+        priority: u8,
+    },
+    Config {
+        word: u64,
+        value: u32,
+    },
+    Route {
+        spi: u64,
+        value: u64,
+    },
+    Control {
+        value: u32,
+    },
+    Line {
+        intid: u32,
+        high: bool,
+    },
+    Timer {
+        intid: u32,
+        high: bool,
+    },
+    /// The line of a device of the machine.
+    Device {
+        which: usize,
+        high: bool,
+    },
+    Guest {
+        pmr: u8,
+        group0: bool,
+        group1: bool,
+    },
     Take,
     End,
-    Deactivate { which: usize },
-    Look { of: usize },
+    Deactivate {
+        which: usize,
+    },
+    Look {
+        of: usize,
+    },
     Leave,
 }
 
@@ -32,6 +71,8 @@ fn spi_bits() -> impl Strategy<Value = u32> {
         Just(0x80),
         Just(0x83),
         Just(0x8000_00ff),
+        // The devices of the machine.
+        Just(0x0001_0400),
         Just(u32::MAX),
         any::<u32>()
     ]
@@ -57,11 +98,13 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         4 => (0u32..96, 0u8..31).prop_map(|(intid, priority)| Step::Priority { intid, priority: priority << 3 }),
         1 => (0u64..4, any::<u32>()).prop_map(|(word, value)| Step::Config { word, value }),
         3 => (0u64..64, 0u64..6).prop_map(|(spi, value)| Step::Route { spi, value }),
+        2 => (prop::sample::select(std::vec![10u64, 48]), 0u64..4).prop_map(|(spi, value)| Step::Route { spi, value }),
         1 => (0u32..4).prop_map(|value| Step::Control { value }),
         1 => Just(Step::Control { value: 3 }),
         6 => (32u32..42, any::<bool>()).prop_map(|(intid, high)| Step::Line { intid, high }),
         4 => (prop::sample::select(std::vec![VIRTUAL_TIMER, PHYSICAL_TIMER]), any::<bool>())
             .prop_map(|(intid, high)| Step::Timer { intid, high }),
+        6 => (0usize..2, any::<bool>()).prop_map(|(which, high)| Step::Device { which, high }),
         1 => (any::<u8>(), any::<bool>(), any::<bool>())
             .prop_map(|(pmr, group0, group1)| Step::Guest { pmr, group0, group1 }),
         1 => Just(Step::Guest { pmr: 0xf0, group0: true, group1: true }),

@@ -56,6 +56,9 @@ impl VirtGic for Port<'_> {
     fn deactivate(&mut self, intid: u32) {
         self.cpu.deactivate(intid);
     }
+    fn set_spi_enabled(&mut self, intid: u32, enabled: bool) {
+        self.cpu.set_spi_enabled(intid, enabled);
+    }
     fn set_ppis(&mut self, wanted: u32) {
         self.cpu.set_ppis(wanted);
     }

@@ -13,7 +13,19 @@ pub(super) struct Seat {
     pub(super) cpu: FakeCpu,
 }
 
+/// The SPIs of devices of the machine that the VM is given: as the VM knows them, and as the machine does.
+pub(super) const GIVEN: [(u32, u16); 2] = [(42, 1001), (80, 77)];
+
+/// One of them, in the machine's distributor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Device {
+    pub(super) line: bool,
+    pub(super) enabled: bool,
+    pub(super) active: bool,
+}
+
 pub(super) struct World {
+    pub(super) devices: [Cell<Device>; GIVEN.len()],
     pub(super) vgic: Vgic,
     seats: Vec<RefCell<Seat>>,
     /// CPUs with a physical kick pending.
@@ -67,8 +79,14 @@ impl VirtGic for Port<'_> {
         self.cpu.send_sgi(value);
     }
     fn deactivate(&mut self, intid: u32) {
+        if intid >= 32 {
+            return self.world.device(intid, |device| device.active = false);
+        }
         assert!(LINKED_PPIS >> intid & 1 != 0, "deactivates a foreign line");
         self.cpu.deactivate(intid);
+    }
+    fn set_spi_enabled(&mut self, intid: u32, enabled: bool) {
+        self.world.device(intid, |device| device.enabled = enabled);
     }
     fn set_ppis(&mut self, wanted: u32) {
         self.cpu.set_ppis(wanted);
@@ -107,6 +125,13 @@ impl World {
         world
     }
 
+    /// Gives the VM its devices of the machine.
+    pub(super) fn give_devices(&self) {
+        for (intid, physical) in GIVEN {
+            self.vgic.link(intid, physical);
+        }
+    }
+
     pub(super) fn at_reset(lanes: usize, registers: usize) -> Self {
         let seat = |id| {
             RefCell::new(Seat {
@@ -115,6 +140,7 @@ impl World {
             })
         };
         let world = Self {
+            devices: Default::default(),
             vgic: Vgic::new(lanes),
             seats: (0..lanes).map(seat).collect(),
             kicks: Cell::new(0),
@@ -125,6 +151,40 @@ impl World {
             world.with(lane, |seat, vgic, port| seat.arrive(vgic, port));
         }
         world
+    }
+
+    /// A device of the machine, by its SPI there.
+    pub(super) fn device(&self, physical: u32, change: impl FnOnce(&mut Device)) {
+        let given = GIVEN
+            .iter()
+            .position(|(_, known)| u32::from(*known) == physical);
+        let cell = &self.devices[given.expect("a foreign SPI")];
+        let mut device = cell.get();
+        change(&mut device);
+        cell.set(device);
+    }
+
+    /// The machine's SPIs come to lane 0's CPU.
+    fn take_device(&self) -> Option<u32> {
+        let fires = |cell: &Cell<Device>| {
+            let device = cell.get();
+            device.line && device.enabled && !device.active
+        };
+        let (intid, physical) = GIVEN[self.devices.iter().position(fires)?];
+        self.device(physical.into(), |device| device.active = true);
+        self.with(0, |seat, vgic, port| seat.device_fired(vgic, intid, port));
+        Some(intid)
+    }
+
+    /// What the guest's end of an interrupt does to the machine's.
+    fn end_device(&self, lane: usize) {
+        let ended = self.cpu(lane, |cpu| core::mem::take(&mut cpu.ended_spi));
+        if ended != 0 {
+            self.device(ended, |device| {
+                assert!(device.active, "deactivated twice");
+                device.active = false;
+            });
+        }
     }
 
     pub(super) fn forget_counts(&self) {
@@ -226,6 +286,12 @@ impl World {
     /// Takes one physical interrupt on the CPU of `lane`, if one is pending. Returns the PPI that fired, if it was one.
     pub(super) fn interrupt(&self, lane: usize) -> Option<Option<u32>> {
         self.resume(lane);
+        // Whether lane 0 is on its CPU or not.
+        if lane == 0
+            && let Some(intid) = self.take_device()
+        {
+            return Some(Some(intid));
+        }
         if self.kicks.get() >> lane & 1 != 0 {
             self.kicks.set(self.kicks.get() & !(1 << lane));
             if !self.is_here(lane) {
@@ -282,6 +348,7 @@ impl World {
 
     pub(super) fn eoi(&self, lane: usize, intid: u32) {
         self.cpu(lane, |cpu| cpu.end(intid));
+        self.end_device(lane);
     }
 
     /// The guest writes `ICC_DIR_EL1`, which may trap.
@@ -291,6 +358,7 @@ impl World {
                 seat.write_dir(vgic, u64::from(intid), port)
             });
         }
+        self.end_device(lane);
     }
 
     /// What must always hold of the list registers.
@@ -322,6 +390,12 @@ impl World {
                         lr::STATE,
                         "linked and both pending and active"
                     );
+                    let given = GIVEN.iter().position(|(known, _)| *known == intid);
+                    if let Some(given) = given {
+                        assert_eq!(lr::physical(*value), u32::from(GIVEN[given].1));
+                        assert!(self.devices[given].get().active);
+                        continue;
+                    }
                     assert_eq!(lr::physical(*value), intid);
                     assert!(seat.cpu.physically_active >> intid & 1 != 0);
                 }
