@@ -34,6 +34,7 @@ mod quantity;
 mod raw;
 mod room;
 mod shares;
+mod size;
 mod suggest;
 mod summary;
 mod symbols;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use configs_plan::{HOST_LIMIT, RAM_BASE, RAM_GRANULE, RAM_LIMIT};
 
 use crate::diagnostic::Diagnostic;
-use crate::quantity::{address, written};
 use crate::raw::{Field, RawGuest, RawMachine};
+use crate::size::{address, written};
 use crate::summary::size;
 
 /// Where `virt` has its memory: the default of `memory_base`, which matters only to `host_memory`.

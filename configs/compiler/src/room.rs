@@ -5,8 +5,8 @@ use configs_plan::RAM_BASE;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::Place;
 use crate::layout::{Load, NoRoom};
-use crate::quantity::{address, written};
 use crate::raw::{Field, RawGuest};
+use crate::size::{address, written};
 use crate::summary::size;
 
 /// What to say about a guest in whose RAM something found no place.

@@ -1,58 +1,29 @@
 //! Times as text: `"10ms"`, `"5s"`.
 
-use crate::quantity::Wrong;
+use crate::quantity::{Kind, Wrong};
 
-/// The units, and how many microseconds each has.
-const UNITS: [(&str, u64); 3] = [("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+/// In microseconds.
+static TIME: Kind = Kind {
+    one: "a time",
+    several: "times",
+    too_large: "this is longer than any time here",
+    units: &[("s", 1_000_000), ("ms", 1_000), ("us", 1)],
+    spoken,
+};
 
 /// Reads a time in microseconds: a whole number and one of `us`, `ms`, `s`. Who leaves the unit out probably means
 /// milliseconds.
 pub(crate) fn parse(text: &str) -> Result<u64, Wrong> {
-    parse_with(text, "ms")
+    TIME.parse(text, "ms")
 }
 
 /// The same where who leaves the unit out probably means seconds.
 pub(crate) fn parse_long(text: &str) -> Result<u64, Wrong> {
-    parse_with(text, "s")
-}
-
-fn parse_with(text: &str, missing: &str) -> Result<u64, Wrong> {
-    let wrong = |why: String, meant: Option<String>| Wrong { why, meant };
-    let digits_end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (digits, unit) = text.split_at(digits_end);
-    if digits.is_empty() {
-        return Err(wrong("this is not a time".to_owned(), None));
-    }
-    if let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) {
-        let micros = digits.parse::<u64>().ok();
-        let micros = micros.and_then(|n| n.checked_mul(*factor));
-        return micros.ok_or(wrong("this is longer than any time here".to_owned(), None));
-    }
-    if unit.is_empty() {
-        let meant = Some(format!("{digits}{missing}"));
-        return Err(wrong("the unit is missing".to_owned(), meant));
-    }
-    let plain: String = unit
-        .chars()
-        .filter(|c| !c.is_whitespace() && *c != '_')
-        .collect::<String>()
-        .to_lowercase();
-    if let Some(fraction) = plain.strip_prefix(['.', ',']) {
-        let why = "only whole numbers are times".to_owned();
-        return Err(wrong(why, whole(digits, fraction)));
-    }
-    let meant = unit_of(&plain).and_then(|factor| {
-        let micros = digits.parse::<u64>().ok()?.checked_mul(factor)?;
-        Some(written(micros))
-    });
-    let why = format!("`{}` is not a unit", unit.trim());
-    Err(wrong(why, meant))
+    TIME.parse(text, "s")
 }
 
 /// What people write for a unit, in microseconds.
-fn unit_of(word: &str) -> Option<u64> {
+fn spoken(word: &str) -> Option<u64> {
     Some(match word {
         "us" | "µs" | "μs" | "usec" | "usecs" | "microseconds" => 1,
         "ms" | "msec" | "msecs" | "milliseconds" => 1_000,
@@ -61,22 +32,6 @@ fn unit_of(word: &str) -> Option<u64> {
         "h" | "hour" | "hours" => 3_600_000_000,
         _ => return None,
     })
-}
-
-/// `0` and `5s` mean `500ms`: a fraction of a unit in whole numbers of a smaller one, where that is exact.
-fn whole(digits: &str, fraction: &str) -> Option<String> {
-    let end = fraction.find(|c: char| !c.is_ascii_digit())?;
-    let (tenths, unit) = fraction
-        .split_at_checked(end)
-        .filter(|(tenths, _)| (1..=6).contains(&tenths.len()))?;
-    let scale = 10u64.checked_pow(u32::try_from(tenths.len()).ok()?)?;
-    let scaled = digits
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(scale)?
-        .checked_add(tenths.parse().ok()?)?;
-    let exact = scaled.checked_mul(unit_of(unit)?)?;
-    exact.is_multiple_of(scale).then(|| written(exact / scale))
 }
 
 /// A time as it is written in a config: in the largest unit that says it exactly.
@@ -90,11 +45,8 @@ pub(crate) fn shown(micros: u64) -> String {
 }
 
 fn say(micros: u64, space: &str) -> String {
-    let (unit, factor) = UNITS
-        .iter()
-        .find(|(_, factor)| micros.is_multiple_of(*factor))
-        .unwrap_or(&("us", 1));
-    format!("{}{space}{unit}", micros / factor)
+    let (unit, worth) = TIME.unit(micros).unwrap_or(("us", 1));
+    format!("{}{space}{unit}", micros / worth)
 }
 
 #[cfg(test)]

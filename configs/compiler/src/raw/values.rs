@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Field, Reader};
 use crate::diagnostic::Diagnostic;
-use crate::quantity::{self, Wrong};
-use crate::{percent, time};
+use crate::quantity::Wrong;
+use crate::{percent, size, time};
 
 impl Reader<'_> {
     pub(super) fn text(
@@ -221,7 +221,7 @@ const SIZE: Measure = Measure {
     what: "a size of memory",
     text: "text with a unit",
     help: "write a whole number and K, M or G (KiB, MiB, GiB)",
-    parse: quantity::parse,
+    parse: size::parse,
 };
 const TIME: Measure = Measure {
     what: "a time",
