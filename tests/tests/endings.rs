@@ -65,12 +65,12 @@ fn a_crash_is_reported_with_its_place_and_its_name() -> anyhow::Result<()> {
                 "esr 0x96000010 (data abort: external abort, read) at pc 0x4000",
             ),
             (lines("its last"), "far 0x30000000"),
-            (lines("refused"), "refused 1 times, the last: esr 0x"),
+            (lines("refusals"), "refusals: 1, the last: esr 0x"),
             (
-                lines("refused"),
+                lines("refusals"),
                 "translation fault, level 1, read) at pc 0x4000",
             ),
-            (lines("refused"), ">, far 0x30000000, ipa 0x30000000"),
+            (lines("refusals"), ">, far 0x30000000, ipa 0x30000000"),
         ] {
             ensure!(
                 line.contains(wanted),

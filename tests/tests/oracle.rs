@@ -37,7 +37,7 @@ fn ends(mut run: Run) -> anyhow::Result<()> {
     // The attempt is on record, and it is the only one: a hundred of them leave no more.
     let stats = run.does(&["stats", "faults"])?;
     ensure!(
-        stats.contains("faults lane 0: refused ") && stats.contains("ipa 0x30000000"),
+        stats.contains("faults lane 0: refusals: ") && stats.contains("ipa 0x30000000"),
         "{stats}"
     );
 

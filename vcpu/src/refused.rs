@@ -35,7 +35,7 @@ impl fmt::Display for Refused {
         let Self([count, esr, pc, far, ipa]) = self;
         write!(
             f,
-            "refused {count} times, the last: esr {esr:#x} at pc {pc:#x}, far {far:#x}, ipa {ipa:#x}"
+            "refusals: {count}, the last: esr {esr:#x} at pc {pc:#x}, far {far:#x}, ipa {ipa:#x}"
         )
     }
 }
@@ -72,7 +72,7 @@ mod tests {
         refused.note(&exit(0x24 << 26));
         assert_eq!(
             refused.to_string(),
-            "refused 65 times, the last: esr 0x90000000 at pc 0x40200000, far 0xffff000008010234, ipa 0x8010234"
+            "refusals: 65, the last: esr 0x90000000 at pc 0x40200000, far 0xffff000008010234, ipa 0x8010234"
         );
     }
 }

@@ -24,15 +24,15 @@ type Segment = ProgramHeader64<LittleEndian>;
 
 /// An ELF file as it lies in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Flat {
+pub struct Flat {
     /// The bytes from `low` on.
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// The page of the lowest physical address.
-    pub(crate) low: u64,
+    pub low: u64,
     /// How much memory it takes from `low` on.
-    pub(crate) memory: u64,
+    pub memory: u64,
     /// Where it is entered, from `low` on.
-    pub(crate) entry: u64,
+    pub entry: u64,
     /// It may lie anywhere.
     pub(crate) movable: bool,
 }
@@ -104,7 +104,7 @@ pub(crate) fn read(file: &[u8], limit: u64) -> Result<Flat, NotAnElf> {
 
 /// The lowest address that a file's segments are linked at.
 pub(crate) fn lowest(file: &[u8]) -> Option<u64> {
-    let segments = header(file).ok()?.program_headers(LE, file).ok()?;
+    let segments = Header::parse(file).ok()?.program_headers(LE, file).ok()?;
     let loaded = segments
         .iter()
         .filter(|segment| segment.p_type(LE) == PT_LOAD);

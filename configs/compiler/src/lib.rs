@@ -48,10 +48,25 @@ use configs_plan::encode::{PlanSpec, encode};
 use configs_plan::{Bundle, PLAN_FILE};
 
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use elf::Flat;
 pub use environment::{Environment, FileKind, HostFiles, LoadError, MAX_FILE, Seeds, USUAL_DTB};
 pub use suggest::nearest;
 pub use summary::{GuestSummary, RegionSummary, Summary};
 pub use symbols::Symbols;
+
+/// A kernel in an ELF file as it lies in memory, where it takes `limit` bytes at most.
+///
+/// # Errors
+/// Why it is none, in words.
+pub fn lay_out(elf: &[u8], limit: u64) -> Result<Flat, String> {
+    elf::read(elf, limit).map_err(|why| why.to_string())
+}
+
+/// The lowest address that an ELF file's segments are linked at.
+#[must_use]
+pub fn linked_at(elf: &[u8]) -> Option<u64> {
+    elf::lowest(elf)
+}
 
 /// What is said with a run rather than in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

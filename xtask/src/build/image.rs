@@ -5,8 +5,8 @@
 
 use anyhow::{Context, bail, ensure};
 use object::Endianness;
-use object::elf::{FileHeader64, PT_LOAD, SHF_ALLOC, SHF_WRITE, SHT_PROGBITS};
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::elf::{FileHeader64, SHF_ALLOC, SHF_WRITE, SHT_PROGBITS};
+use object::read::elf::{FileHeader, SectionHeader};
 
 /// More than any kernel of ours; a bad link that spreads segments over the address space is caught here.
 const LARGEST: u64 = 64 << 20;
@@ -27,60 +27,16 @@ pub struct Image {
 impl Image {
     /// Flattens an ELF.
     pub fn from_elf(elf: &[u8]) -> anyhow::Result<Self> {
-        let header = FileHeader64::<Endianness>::parse(elf).context("not a 64-bit ELF")?;
-        let endian = header.endian()?;
+        let flat = configs_compiler::lay_out(elf, LARGEST).map_err(anyhow::Error::msg)?;
         ensure!(
-            header.e_machine(endian) == object::elf::EM_AARCH64,
-            "not an AArch64 ELF"
+            flat.entry == 0,
+            "the entry point is {:#x} bytes behind the image's first",
+            flat.entry
         );
-        let segments: Vec<_> = header
-            .program_headers(endian, elf)?
-            .iter()
-            .filter(|segment| segment.p_type(endian) == PT_LOAD && segment.p_memsz(endian) > 0)
-            .collect();
-        let base = segments
-            .iter()
-            .map(|segment| segment.p_vaddr(endian))
-            .min()
-            .context("nothing to load")?;
-        let mut bytes = Vec::new();
-        let mut memory_end = 0;
-        for segment in segments {
-            let offset = segment
-                .p_vaddr(endian)
-                .checked_sub(base)
-                .context("a segment below the base")?;
-            let end = offset
-                .checked_add(segment.p_memsz(endian))
-                .context("a segment wraps")?;
-            ensure!(end <= LARGEST, "the segments spread over {} MiB", end >> 20);
-            memory_end = memory_end.max(end);
-            let data = segment
-                .data(endian, elf)
-                .ok()
-                .context("a segment lies outside the file")?;
-            if data.is_empty() {
-                continue;
-            }
-            let from = usize::try_from(offset)?;
-            let to = from.checked_add(data.len()).context("a segment wraps")?;
-            if bytes.len() < to {
-                bytes.resize(to, 0);
-            }
-            bytes
-                .get_mut(from..to)
-                .context("a segment outside the image")?
-                .copy_from_slice(data);
-        }
-        ensure!(
-            header.e_entry(endian) == base,
-            "the entry point {:#x} is not the image's first byte {base:#x}",
-            header.e_entry(endian)
-        );
-        judge(&bytes, memory_end)?;
+        judge(&flat.bytes, flat.memory)?;
         Ok(Self {
-            bytes,
-            text_rodata: text_rodata(header, endian, elf)?,
+            bytes: flat.bytes,
+            text_rodata: text_rodata(elf)?,
         })
     }
 }
@@ -103,11 +59,9 @@ fn judge(bytes: &[u8], memory_end: u64) -> anyhow::Result<()> {
 }
 
 /// Code and constants: what is loaded, never written, and is not a table for the self-relocation.
-fn text_rodata(
-    header: &FileHeader64<Endianness>,
-    endian: Endianness,
-    elf: &[u8],
-) -> anyhow::Result<u64> {
+fn text_rodata(elf: &[u8]) -> anyhow::Result<u64> {
+    let header = FileHeader64::<Endianness>::parse(elf).context("not a 64-bit ELF")?;
+    let endian = header.endian()?;
     let looked_at = SHF_ALLOC | SHF_WRITE;
     let sections = header.sections(endian, elf)?;
     let constant = sections.iter().filter(|section| {

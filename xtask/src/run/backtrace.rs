@@ -3,10 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use addr2line::Loader;
-use object::Endianness;
-use object::elf::{FileHeader64, PT_LOAD};
-use object::read::elf::{FileHeader, ProgramHeader};
-
 /// The symbols of one ELF, read when the first backtrace asks for them.
 pub struct Symbols {
     elf: PathBuf,
@@ -78,15 +74,7 @@ fn frames(loader: &Loader, address: u64) -> Vec<String> {
 
 /// Where the ELF puts the image's first byte.
 fn base(elf: &Path) -> Option<u64> {
-    let bytes = std::fs::read(elf).ok()?;
-    let header = FileHeader64::<Endianness>::parse(bytes.as_slice()).ok()?;
-    let endian = header.endian().ok()?;
-    let segments = header.program_headers(endian, bytes.as_slice()).ok()?;
-    segments
-        .iter()
-        .filter(|segment| segment.p_type(endian) == PT_LOAD)
-        .map(|segment| segment.p_vaddr(endian))
-        .min()
+    configs_compiler::linked_at(&std::fs::read(elf).ok()?)
 }
 
 /// The hexadecimal offsets after `backtrace` in a line of EL2's.
