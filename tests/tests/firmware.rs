@@ -8,7 +8,11 @@ use tests::transcript::Transcript;
 
 /// Types these lines, each at a prompt. Lines end what counts down to something else; empty ones do nothing else.
 fn typed(guest: &str, cpu: &str, qemu: Option<&str>, lines: &[&str]) -> anyhow::Result<Transcript> {
-    let transcript = Machine::of(&format!("configs/{guest}.toml"))
+    let config = match guest {
+        "u-boot" => "configs/u-boot.toml",
+        _ => "configs/edk2.toml",
+    };
+    let transcript = Machine::of(config)
         .cpu(cpu)
         .qemu(qemu)
         .typed(&lines.concat())
