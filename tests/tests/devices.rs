@@ -51,6 +51,28 @@ fn a_life_that_ends_inside_its_handler_leaves_the_next_a_working_device() -> any
     Ok(())
 }
 
+/// Debian's kernel drives both by its own drivers, on a CPU that its two lanes share with a neighbour.
+#[test]
+#[ignore = "boots Linux"]
+fn linux_has_the_machines_clock_and_pins() -> anyhow::Result<()> {
+    for point in matrix::points(&[Point::of("max"), Point::of("cortex-a57")]) {
+        let transcript = point
+            .machine("tests/configs/devices-linux.toml")
+            .smp(1)
+            .seconds(180)
+            .run()?;
+        transcript.no_panic()?;
+        transcript.has("pl061_gpio c000000.pl061: PL061 GPIO chip registered")?;
+        transcript.has("rtc-pl031 9010000.pl031: registered as rtc0")?;
+        transcript.has("linux | selftest: alarm: 1")?;
+        transcript.has("linux | selftest: ok")?;
+        transcript.well("linux")?;
+        transcript.unharmed("victim")?;
+        transcript.ended(0)?;
+    }
+    Ok(())
+}
+
 /// BOOT-12, SPC-10: the plan may say what it likes.
 #[test]
 fn a_plan_for_another_machine_is_refused() -> anyhow::Result<()> {

@@ -83,6 +83,23 @@ clock() {
     fi
 }
 
+# The clock's alarm comes as an interrupt.
+alarm() {
+    clock=/sys/class/rtc/rtc0
+    rings() { counts 'rtc-pl031' | awk '{ for (i = 1; i <= NF; i++) sum += $i; print sum + 0 }'; }
+    if [ ! -e $clock/wakealarm ]; then
+        good "alarm: none"
+        return
+    fi
+    before=$(rings)
+    echo $(($(cat $clock/since_epoch) + 1)) >$clock/wakealarm
+    for _ in $(seq 30); do
+        [ "$(rings)" = "$before" ] || break
+        sleep 0.1
+    done
+    same "alarm" "$(($(rings) - before))" 1
+}
+
 modules() {
     missing=
     for module in $(cat /lib/modules/boot 2>/dev/null); do
@@ -101,6 +118,7 @@ cpus
 compute
 memory
 clock
+alarm
 modules
 words
 if [ -z "$failed" ]; then
