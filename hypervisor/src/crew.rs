@@ -51,8 +51,8 @@ pub struct Crew {
     last: [Option<usize>; MAX_GUESTS],
     /// Who may have a machine to build, as bits.
     building: u64,
-    /// A call has come since the crew last decided, and nothing else.
-    is_called: bool,
+    /// Nothing but a call, or the end of a turn, has come since the crew last decided.
+    is_quiet: bool,
     /// Who waits away from the CPU, to be called there, as bits.
     waiting: u64,
     /// The first thing that this CPU must not miss, whoever runs.
@@ -90,7 +90,7 @@ impl Crew {
             latest: None,
             last: [None; MAX_GUESTS],
             building: 0,
-            is_called: false,
+            is_quiet: false,
             waiting: 0,
             due: NEVER,
             latency: 0,
@@ -171,8 +171,8 @@ impl Crew {
     pub fn next(&mut self, house: &'static House) -> Turn {
         loop {
             let now = timer::now();
-            if self.is_called {
-                self.is_called = false;
+            let is_quiet = core::mem::take(&mut self.is_quiet);
+            if is_quiet && now < self.due {
                 self.answer_calls(now);
             } else {
                 if house.last_look() != self.looked {
@@ -195,11 +195,25 @@ impl Crew {
         }
     }
 
-    /// A call has come: a lane that waits away from the CPU has mail, and nothing else has happened. What time brings is
-    /// EL2's own timer's to say.
+    /// A call has come, or the end of a turn, and nothing else has happened: a lane that waits away from the CPU may have
+    /// mail. What time brings besides has its time, and what others want has an interrupt of its own.
     #[inline(always)]
     pub const fn call(&mut self) {
-        self.is_called = !self.is_single();
+        self.is_quiet = !self.is_single();
+    }
+
+    /// EL2's own timer has come. A sibling on another CPU may have set the clock that lane 0's CPU looks at, and says so to
+    /// nobody.
+    pub fn tick(&mut self) {
+        for member in self
+            .members
+            .iter()
+            .filter(|member| member.lane.index() == 0)
+        {
+            let alarm = member.vm.machine.next_alarm();
+            self.due = self.due.min(alarm.unwrap_or(NEVER));
+        }
+        self.call();
     }
 
     /// Lanes that wait away from the CPU and have mail want to run.

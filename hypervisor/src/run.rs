@@ -82,7 +82,8 @@ fn run(house: &'static House, crew: &mut Crew, index: usize) {
                 return crew.call();
             }
             if serve::is_own_interrupt(member.lane, gic::EL2_TIMER) {
-                return gic::end(gic::EL2_TIMER);
+                gic::end(gic::EL2_TIMER);
+                return crew.tick();
             }
         }
         let task = serve::answer(member.lane, exit, &mut hw, &mut member.vm.port());
