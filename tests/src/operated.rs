@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use crate::machine::{scratch, xtask};
+use crate::matrix::Point;
 use crate::transcript::Transcript;
 
 /// The run's own end, if nothing else ends it.
@@ -39,6 +40,21 @@ impl Run {
     /// It cannot be started.
     pub fn start(config: &str) -> anyhow::Result<Self> {
         Self::start_as(config, &[])
+    }
+
+    /// The same at a point of the matrix.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn at(config: &str, point: &Point) -> anyhow::Result<Self> {
+        let mut arguments = vec!["--cpu", point.cpu];
+        if point.debug {
+            arguments.push("--debug");
+        }
+        if let Some(qemu) = &point.qemu {
+            arguments.extend(["--qemu", qemu]);
+        }
+        Self::start_as(config, &arguments)
     }
 
     /// The same with further arguments of `run`.
@@ -213,11 +229,19 @@ impl Run {
     /// # Errors
     /// Somebody did not answer.
     pub fn is_alive(&self) -> anyhow::Result<()> {
+        self.stats(&["stats"]).map(drop)
+    }
+
+    /// What `stats` says once every lane that it is about has answered.
+    ///
+    /// # Errors
+    /// Somebody did not answer.
+    pub fn stats(&self, words: &[&str]) -> anyhow::Result<String> {
         let mut answer = String::new();
         for _ in 0..10 {
-            answer = self.does(&["stats"])?;
+            answer = self.does(words)?;
             if !answer.contains("did not answer") {
-                return Ok(());
+                return Ok(answer);
             }
         }
         bail!("{answer}")

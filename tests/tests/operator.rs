@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::ensure;
+use tests::matrix::{self, Point};
 use tests::operated::Run;
 
 /// How many ticks were heard.
@@ -18,7 +19,13 @@ fn ticks(run: &Run) -> anyhow::Result<usize> {
 
 #[test]
 fn guests_are_paused_restarted_stopped_started_and_talked_to() -> anyhow::Result<()> {
-    let mut run = Run::start("tests/configs/operator.toml")?;
+    for point in matrix::points(&[Point::of("max")]) {
+        operated(Run::at("tests/configs/operator.toml", &point)?)?;
+    }
+    Ok(())
+}
+
+fn operated(mut run: Run) -> anyhow::Result<()> {
     run.wait_for("ticker | tick 3", 1)?;
     ensure!(run.state("echo")?.contains("running, 1 of 1 lanes on"));
     ensure!(run.state("echo")?.ends_with("attached"));
@@ -61,12 +68,12 @@ fn guests_are_paused_restarted_stopped_started_and_talked_to() -> anyhow::Result
     run.wait_for("ticker | tick 0", 3)?;
 
     run.is_alive()?;
-    let stats = run.does(&["stats", "ticker"])?;
+    let stats = run.stats(&["stats", "ticker"])?;
     ensure!(
         stats.contains("ticker lane 0: ran ") && stats.contains(" hypercalls"),
         "{stats}"
     );
-    ensure!(run.does(&["stats"])?.contains("echo lane 0: ran "));
+    ensure!(run.stats(&["stats"])?.contains("echo lane 0: ran "));
     let (done, why) = run.ctl(&["stop", "nobody"])?;
     ensure!(
         !done && why.contains("no guest `nobody`; there are: echo, ticker, victim"),

@@ -35,7 +35,7 @@ fn ends(mut run: Run) -> anyhow::Result<()> {
     )?;
     run.oracle(&before)?;
     // The attempt is on record, and it is the only one: a hundred of them leave no more.
-    let stats = run.does(&["stats", "faults"])?;
+    let stats = run.stats(&["stats", "faults"])?;
     ensure!(
         stats.contains("faults lane 0: refusals: ") && stats.contains("ipa 0x30000000"),
         "{stats}"
