@@ -73,6 +73,16 @@ pub fn points(quick: &[Point]) -> Vec<Point> {
     points
 }
 
+/// Every CPU model that Linux and firmware are promised to run on.
+pub const MODELS: [&str; 6] = [
+    "cortex-a53",
+    "cortex-a57",
+    "cortex-a72",
+    "cortex-a76",
+    "neoverse-n1",
+    "max",
+];
+
 /// The default emulator; and QEMU 10 (`XDV_TEN` names one, else xtask gets it) unless the default is as new.
 #[must_use]
 pub fn emulators() -> Vec<Option<String>> {

@@ -106,14 +106,7 @@ fn edk2_reaches_its_shell_and_keeps_its_variables() -> anyhow::Result<()> {
 #[ignore = "takes some minutes"]
 fn both_on_every_cpu_and_emulator() -> anyhow::Result<()> {
     for qemu in matrix::emulators() {
-        for cpu in [
-            "cortex-a53",
-            "cortex-a57",
-            "cortex-a72",
-            "cortex-a76",
-            "neoverse-n1",
-            "max",
-        ] {
+        for cpu in matrix::MODELS {
             u_boot(cpu, qemu.as_deref()).with_context(|| format!("U-Boot, {cpu}, {qemu:?}"))?;
             edk2(cpu, qemu.as_deref()).with_context(|| format!("EDK2, {cpu}, {qemu:?}"))?;
         }

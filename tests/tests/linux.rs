@@ -125,14 +125,7 @@ fn linux_tests_itself_in_16_gib() -> anyhow::Result<()> {
 #[ignore = "takes many minutes"]
 fn every_linux_config_on_every_cpu_and_emulator() -> anyhow::Result<()> {
     for qemu in matrix::emulators() {
-        for cpu in [
-            "cortex-a53",
-            "cortex-a57",
-            "cortex-a72",
-            "cortex-a76",
-            "neoverse-n1",
-            "max",
-        ] {
+        for cpu in matrix::MODELS {
             for (config, linux, others) in [
                 (ONE, &["linux"][..], &[][..]),
                 (PAIR, &["left", "right"], &[]),

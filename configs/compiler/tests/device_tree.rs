@@ -6,59 +6,23 @@
 )]
 
 mod fixtures;
+mod reading;
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use configs_compiler::{Compiled, RunOptions, compile};
+use configs_compiler::{RunOptions, compile};
 use configs_plan::Plan;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::DeviceTree;
 use dtoolkit::{Node, Property as _};
 use fixtures::build::{node, overlay, overlay_of_label, property};
-use fixtures::{Disk, Fixtures, SEEDS};
+use fixtures::{Disk, SEEDS};
 use proptest::prelude::*;
+use reading::{cells, compiled, file, texts};
 
 const LINUX: &str = include_str!("../../../tests/configs/linux-hello.toml");
 const TWO: &str = include_str!("../../two-guests.toml");
-
-fn compiled(text: &str) -> Compiled {
-    compile(
-        "test.toml",
-        text.as_bytes(),
-        &Fixtures::default(),
-        &RunOptions::default(),
-    )
-    .expect("it is valid")
-}
-
-/// The bytes of a file of the bundle.
-fn file<'c>(compiled: &'c Compiled, name: &str) -> &'c [u8] {
-    let file = compiled.files().iter().find(|file| file.name == name);
-    &file.expect(name).data
-}
-
-/// A property's cells.
-fn cells(fdt: &Fdt<'_>, node: &str, property: &str) -> Vec<u32> {
-    let node = fdt.find_node(node).expect(node);
-    let property = node.property(property).expect(property);
-    property
-        .value()
-        .chunks_exact(4)
-        .map(|cell| u32::from_be_bytes(cell.try_into().expect("four bytes")))
-        .collect()
-}
-
-/// A property's strings.
-fn texts(fdt: &Fdt<'_>, node: &str, property: &str) -> Vec<String> {
-    let node = fdt.find_node(node).expect(node);
-    let property = node.property(property).expect(property);
-    let text = std::str::from_utf8(property.value()).expect("text");
-    text.trim_end_matches('\0')
-        .split('\0')
-        .map(str::to_owned)
-        .collect()
-}
 
 #[test]
 fn the_device_tree_describes_the_guest() {
