@@ -59,7 +59,9 @@ impl LaneGic {
         self.free = 0;
         self.timer = 0;
         self.plain = false;
-        if left.pending || left.active {
+        // What is pending outside though everything has a list register is of an interrupt that is active in one, where the
+        // short path would make it pending once more.
+        if left.pending || left.active || bank.latch & self.open != 0 {
             return;
         }
         let all = low32((1u64 << plan.count) - 1);

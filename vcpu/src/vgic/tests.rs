@@ -1,6 +1,7 @@
 //! Tests of the virtual GIC against a model of the hardware below it and an oracle of the GIC a guest expects above it.
 
 mod aside;
+mod away;
 mod cases;
 mod hot;
 mod life;

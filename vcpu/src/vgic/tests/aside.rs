@@ -159,3 +159,47 @@ fn one_of_n_follows_the_lanes_that_are_here() {
     world.settle();
     assert!((0..3).any(|lane| world.ack(lane) == Some(UART)));
 }
+
+/// An SGI that became pending while it was active, and had to stay outside because the list registers are full, is one
+/// interrupt with the next of its number.
+#[test]
+fn a_pending_sgi_without_room_and_the_next_one_are_one() {
+    let world = World::new(2, 2);
+    for lane in 0..2 {
+        world.write(lane, r(lane), PRIVATE + SET_ENABLE, 4, u64::from(u32::MAX));
+    }
+    world.sgi(0, 3 << 24 | 2);
+    world.settle();
+    assert_eq!(world.ack(1), Some(3));
+    world.sgi(0, 3 << 24 | 2);
+    world.settle();
+    world.cpu(1, |cpu| cpu.lines = 1 << VIRTUAL_TIMER);
+    world.settle();
+    world.read(1, r(1), PRIVATE + SET_PENDING, 4);
+    world.sgi(0, 3 << 24 | 2);
+    world.settle();
+    world.cpu(1, |cpu| cpu.lines = 0);
+    world.eoi(1, 3);
+    let mut taken = take_all(&world, 1);
+    taken.sort_unstable();
+    assert_eq!(taken, [3, VIRTUAL_TIMER]);
+}
+
+/// What has reached the list registers of a lane that waits goes away with it, and no mail says so.
+#[test]
+fn a_lane_that_leaves_is_asked_first_whether_it_still_waits() {
+    let would_wake = |world: &World| world.with(1, |seat, _, port| seat.would_wake(port));
+    let world = open(2);
+    world.sgi(0, 3 << 24 | 2);
+    world.settle();
+    assert!(would_wake(&world));
+    leave(&world, 1);
+    assert!(!world.vgic.has_mail(1));
+    come_back(&world, 1);
+    assert!(would_wake(&world));
+    assert_eq!(take_all(&world, 1), [3]);
+    // What has not reached them is in the mail.
+    world.sgi(0, 3 << 24 | 2);
+    leave(&world, 1);
+    assert!(world.vgic.has_mail(1));
+}

@@ -14,9 +14,9 @@ const LANES: usize = 4;
 const ROUNDS: u32 = 3000;
 
 /// A CPU whose kicks are flags in shared memory.
-struct Port<'a> {
-    cpu: FakeCpu,
-    kicks: &'a [AtomicBool; LANES],
+pub(super) struct Port<'a> {
+    pub(super) cpu: FakeCpu,
+    pub(super) kicks: &'a [AtomicBool],
 }
 
 impl VirtGic for Port<'_> {
