@@ -151,8 +151,9 @@ impl Crew {
             return false;
         };
         let machine = &member.vm.machine;
-        let is_clock_due = || machine.next_alarm().is_some_and(|alarm| alarm < self.alarm);
-        machine.console_due() < self.alarm || member.lane.index() == 0 && is_clock_due()
+        // Not sooner than its timer: the end of a turn is no reason to look at anything.
+        let is_clock_due = || machine.next_alarm().is_some_and(|alarm| alarm < self.due);
+        machine.console_due() < self.due || member.lane.index() == 0 && is_clock_due()
     }
 
     /// The member with this number.

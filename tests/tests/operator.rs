@@ -91,6 +91,17 @@ fn operated(mut run: Run) -> anyhow::Result<()> {
     transcript.has("xdv | all guests ended")
 }
 
+/// What a guest has begun to say is shown though nobody on its CPU ever leaves it by himself.
+#[test]
+fn an_unfinished_line_is_shown_beside_a_neighbour_that_never_waits() -> anyhow::Result<()> {
+    let mut run = Run::start("tests/configs/operator-prompt.toml")?;
+    run.wait_for("thinker | thinking", 1)?;
+    run.does(&["stop", "noisy"])?;
+    // The last one: the machine may be off before the answer is through.
+    let _ = run.ctl(&["stop", "thinker"])?;
+    run.end()?.no_panic()
+}
+
 /// Whatever a guest does to its own CPU: the operator sees it, ends it and begins it anew.
 #[test]
 fn a_guest_that_hangs_is_stopped_and_restarted_by_its_operator() -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! A guest to talk with. Command line: `mode=echo` has a prompt and says what was typed at it; `mode=tick` counts aloud,
-//! ten times a second. Both go on until they are stopped.
+//! ten times a second; `mode=think` begins a line, asks EL2 for nothing any more and never ends it. All go on until they are
+//! stopped.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ fn main(fdt: &'static [u8]) -> u32 {
     let line = tree::command_line(fdt);
     match tree::option(line, "mode") {
         Some("echo") => echo(),
+        Some("think") => think(),
         _ => tick(),
     }
 }
@@ -34,6 +36,13 @@ fn tick() -> u32 {
         }
     }
     0
+}
+
+fn think() -> u32 {
+    say(b"thinking");
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 fn echo() -> u32 {
