@@ -213,6 +213,23 @@ fn lanes_that_wait_away_from_their_cpus_are_called() {
         called: AtomicU32::new(0),
         started: Instant::now(),
     });
+    // Before the others are there: whoever stands at the barrier gives nobody its list registers.
+    let mut boot = Life {
+        id: 0,
+        lane: LaneGic::new(0),
+        port: Port {
+            cpu: FakeCpu::new(4),
+            kicks: &shared.kicks,
+        },
+        shared: &shared,
+        dice: 0,
+    };
+    boot.lane.arrive(&shared.vgic, &mut boot.port);
+    boot.write(D, 0, 3);
+    boot.write(D, 0x104, 0xff);
+    // Edge-triggered, so that each write counts once.
+    boot.write(D, 0xc08, 0xaaaa_aaaa);
+    drop(boot);
     let barrier = Arc::new(Barrier::new(LANES));
     let threads: Vec<_> = (0..LANES)
         .map(|id| {
@@ -232,12 +249,6 @@ fn lanes_that_wait_away_from_their_cpus_are_called() {
                 life.lane.arrive(&shared.vgic, &mut life.port);
                 life.port.cpu.set_guest_control(0xf0, true, true, false);
                 life.write(Frame::Redistributor(id), 0x1_0100, 0xffff);
-                if id == 0 {
-                    life.write(D, 0, 3);
-                    life.write(D, 0x104, 0xff);
-                    // Edge-triggered, so that each write counts once.
-                    life.write(D, 0xc08, 0xaaaa_aaaa);
-                }
                 barrier.wait();
                 let token = u32::try_from(id).unwrap();
                 life.run((token < TOKENS).then_some(token));
