@@ -117,7 +117,7 @@ mod tests {
         );
         assert_eq!(
             FORMAT.encode(Attrs::device(Access::RW)),
-            Some(0x0040_0000_0000_04c4)
+            Some(0x0040_0000_0000_04c0)
         );
     }
 
