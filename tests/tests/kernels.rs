@@ -116,7 +116,7 @@ fn overlay() -> anyhow::Result<Vec<u8>> {
 /// Debian's kernel and an initrd for it, as `cargo xtask build` puts them into a bundle.
 fn debian() -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let mut command = xtask();
-    command.args(["build", "tests/configs/linux-hello.toml"]);
+    command.args(["build", "configs/linux-hello.toml"]);
     let (status, text) = run(&mut command, "kernels-build", Duration::from_secs(400))?;
     ensure!(status == Some(0), "building failed:\n{text}");
     let bundle = fs::read(machine::target().join("xdv/linux-hello/bundle.cpio"))?;

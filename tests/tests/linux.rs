@@ -5,6 +5,7 @@ use tests::machine::Machine;
 use tests::matrix;
 use tests::transcript::Transcript;
 
+const HELLO: &str = "configs/linux-hello.toml";
 const ONE: &str = "configs/linux.toml";
 const PAIR: &str = "configs/linux-pair.toml";
 const MIXED: &str = "configs/mixed.toml";
@@ -50,6 +51,24 @@ fn report(name: &str, transcript: &Transcript) {
 
 fn machine(config: &str, cpu: &str, qemu: Option<&str>) -> Machine {
     Machine::of(config).cpu(cpu).qemu(qemu).seconds(180)
+}
+
+/// The shortest proof that a kernel nobody here wrote runs: it says who it is and how many CPUs it has, and powers off.
+#[test]
+fn linux_says_hello() -> anyhow::Result<()> {
+    for cpu in ["max", "cortex-a57"] {
+        let transcript = machine(HELLO, cpu, None).run()?;
+        transcript.no_panic()?;
+        let says = |what: &str| transcript.lines_of("hello").any(|line| line.contains(what));
+        ensure!(
+            says("aarch64 GNU/Linux") && says("CPUs: 2 online, 2 in /proc/cpuinfo"),
+            "{}",
+            transcript.text()
+        );
+        transcript.well("hello")?;
+        transcript.ended(0)?;
+    }
+    Ok(())
 }
 
 /// The machine file's four lanes, 512 MiB, and every check of the self-test, on the newest and the oldest CPU model.

@@ -21,7 +21,7 @@ use fixtures::{Disk, SEEDS};
 use proptest::prelude::*;
 use reading::{cells, compiled, file, texts};
 
-const LINUX: &str = include_str!("../../../tests/configs/linux-hello.toml");
+const LINUX: &str = include_str!("../../linux-hello.toml");
 const TWO: &str = include_str!("../../two-guests.toml");
 
 #[test]

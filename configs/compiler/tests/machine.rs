@@ -16,7 +16,7 @@ use configs_plan::{Bundle, Plan};
 use fixtures::{Fixtures, SMALL};
 use proptest::prelude::*;
 
-const LINUX: &str = include_str!("../../../tests/configs/linux-hello.toml");
+const LINUX: &str = include_str!("../../linux-hello.toml");
 const TWO: &str = include_str!("../../two-guests.toml");
 
 fn compiled(text: &str) -> Compiled {
