@@ -1,0 +1,108 @@
+//! What every device is to its transport.
+
+use crate::memory::GuestMemory;
+use crate::queue::Queue;
+
+/// The most queues that a device has.
+pub const MAX_QUEUES: usize = 16;
+
+/// What a device needs from outside to serve.
+pub struct Env<'a, M> {
+    /// The memory of the guest whose device it is.
+    pub memory: M,
+    /// The physical counter, now.
+    pub now: u64,
+    /// How often it counts in a second.
+    pub frequency: u64,
+    /// Who wants to hear of each operation on a queue.
+    pub trace: Option<&'a mut dyn FnMut(Event)>,
+}
+
+/// An operation on a queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A chain was taken.
+    Popped {
+        /// The queue.
+        queue: u16,
+        /// The head's index, or the buffer's id.
+        id: u16,
+        /// Bytes that the device may read.
+        readable: u64,
+        /// Bytes that it may write.
+        writable: u64,
+    },
+    /// It was given back.
+    Pushed {
+        /// The queue.
+        queue: u16,
+        /// The head's index, or the buffer's id.
+        id: u16,
+        /// Bytes written.
+        written: u32,
+    },
+}
+
+/// What came of serving.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[must_use]
+pub struct Served {
+    /// The driver wants to be told of used buffers.
+    pub used: bool,
+    /// The configuration has changed.
+    pub config: bool,
+    /// The budget is used up, and there is more to do: call again.
+    pub more: bool,
+    /// The driver has written nonsense: the device needs a reset.
+    pub broken: bool,
+    /// Ports of switches whose drivers want to be told, by number.
+    pub ports: u64,
+}
+
+/// A device behind a transport. The transport calls nothing but what a device in that state may be asked.
+pub trait Device<M: GuestMemory> {
+    /// Its number: virtio 1.3, 5.
+    fn id(&self) -> u32;
+
+    /// Its own feature bits: 0 to 23 and above 49.
+    fn features(&self) -> u64;
+
+    /// The largest size of a queue, a power of two, at most [`MAX_CHAIN`](crate::chain::MAX_CHAIN); 0 if there is no such
+    /// queue.
+    fn queue_max(&self, queue: u16) -> u16;
+
+    /// Copies bytes of the configuration space; those behind its end are left as they are.
+    fn read_config(&self, offset: u64, into: &mut [u8]);
+
+    /// A store of 1, 2 or 4 bytes to the configuration space.
+    fn write_config(&mut self, offset: u64, bytes: &[u8], env: &mut Env<'_, M>) -> Served {
+        let _ = (offset, bytes, env);
+        Served::default()
+    }
+
+    /// The driver is ready (`DRIVER_OK`), and has agreed to these features.
+    fn start(&mut self, features: u64);
+
+    /// A queue is ready. It stays unused before [`start`](Self::start).
+    fn open(&mut self, queue: u16, ring: Queue);
+
+    /// A queue is reset (`VIRTIO_F_RING_RESET`): it is not touched again.
+    fn close(&mut self, queue: u16);
+
+    /// All of it as after power-on. When this returns, nothing of the guest's memory is touched any more.
+    fn reset(&mut self);
+
+    /// A notification of a queue that is open, after [`start`](Self::start).
+    fn serve(&mut self, queue: u16, env: &mut Env<'_, M>) -> Served;
+
+    /// Something may have happened outside: a backend is done, there is input, time has passed.
+    fn poll(&mut self, env: &mut Env<'_, M>) -> Served {
+        let _ = env;
+        Served::default()
+    }
+
+    /// Whether somebody else has found the driver's queue to be nonsense.
+    fn is_broken(&self) -> bool {
+        false
+    }
+}
