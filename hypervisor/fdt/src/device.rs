@@ -84,8 +84,6 @@ fn touches(node: &Walk<'_, '_>, pages: &HostRegion) -> bool {
 
 /// The device of the node, if it is as wanted.
 fn read(node: &Walk<'_, '_>, pages: &HostRegion, kind: Kind) -> Option<Device> {
-    /// Either edge (bindings/interrupt-controller/arm,gic-v3.yaml).
-    const EDGES: u64 = 0b11;
     let model = match kind {
         Kind::Pl011 => Model::Pl011,
         Kind::Pl031 => Model::Pl031,
@@ -100,15 +98,20 @@ fn read(node: &Walk<'_, '_>, pages: &HostRegion, kind: Kind) -> Option<Device> {
     if !fits {
         return None;
     }
-    let mut interrupt = None;
-    // One interrupt has three or four cells.
-    if let Some(cells @ ([_, _, flags] | [_, _, flags, _])) = node
-        .get(Prop::Interrupts)
-        .map(|bytes| bytes.as_chunks::<4>().0)
-    {
-        let port = Port::read(node, cells.len() * 4).ok()?;
-        let edge = number(flags) & EDGES != 0;
-        interrupt = port.intid.map(|intid| Interrupt { intid, edge });
-    }
+    let interrupt = interrupt(node);
     Some(Device { interrupt })
+}
+
+/// A node's interrupt, where it has just one, and that is one that all processors share.
+pub(super) fn interrupt(node: &Walk<'_, '_>) -> Option<Interrupt> {
+    /// Either edge (bindings/interrupt-controller/arm,gic-v3.yaml).
+    const EDGES: u64 = 0b11;
+    // One interrupt has three or four cells.
+    let bytes = node.get(Prop::Interrupts)?;
+    let (cells @ ([_, _, flags] | [_, _, flags, _]), []) = bytes.as_chunks::<4>() else {
+        return None;
+    };
+    let port = Port::read(node, cells.len() * 4).ok()?;
+    let edge = number(flags) & EDGES != 0;
+    port.intid.map(|intid| Interrupt { intid, edge })
 }

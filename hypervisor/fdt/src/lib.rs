@@ -6,8 +6,8 @@
 //!
 //! The layers, lowest first: `header` proves that the blocks lie inside the blob, `tree` cuts the structure block into
 //! tokens, `node` walks from node to node with their properties and the way down to them, `cells` decodes `reg`
-//! and carries addresses through the `ranges` of the buses; `machine`, `gic`, `timer`, `uart` and `device` know what
-//! nodes mean.
+//! and carries addresses through the `ranges` of the buses; `machine`, `gic`, `timer`, `uart`, `device` and `virtio`
+//! know what nodes mean.
 //!
 //! All of it runs once and never again, so it is written to be small: plain loops, complaints of two words.
 //!
@@ -28,6 +28,7 @@ pub mod seeds;
 mod timer;
 mod tree;
 mod uart;
+mod virtio;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use stage2_addr::{HostPhys, HostRegion};
 pub use device::{Device, Interrupt, Kind};
 pub use error::FdtError;
 pub use header::total_size;
+pub use virtio::{MAX_VIRTIO, Virtio};
 
 /// How many separate ranges of RAM a machine may have.
 pub const MAX_RAM: usize = 16;

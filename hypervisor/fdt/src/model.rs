@@ -13,6 +13,7 @@ words! {
         Pl011 = "arm,pl011",
         Pl031 = "arm,pl031",
         Pl061 = "arm,pl061",
+        VirtioMmio = "virtio,mmio",
         // What a machine without a GICv3 may have in its place.
         CortexA15Gic = "arm,cortex-a15-gic",
         Gic400 = "arm,gic-400",

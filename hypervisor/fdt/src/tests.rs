@@ -8,3 +8,4 @@ mod mutate;
 mod nodes;
 mod qemu;
 mod seeds;
+mod virtio;
