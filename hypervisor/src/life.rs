@@ -220,11 +220,17 @@ fn announce(house: &'static House, vm: &'static Vm, ending: Option<Ending>) -> b
     true
 }
 
-/// What an operator wants of a machine.
+/// What an operator wants of a machine. `accepted` is called before it is done: the end of the last machine is the end of
+/// the computer, and leaves nobody to answer.
 ///
 /// # Errors
 /// It makes no sense in the state that the machine is in.
-pub fn command(house: &'static House, vm: &'static Vm, command: Command) -> Result<(), Refusal> {
+pub fn command(
+    house: &'static House,
+    vm: &'static Vm,
+    command: Command,
+    accepted: impl FnOnce(),
+) -> Result<(), Refusal> {
     let action = on(house, vm, Event::Operator(command));
     if let Action::Refuse(refusal) = action {
         return Err(refusal);
@@ -237,6 +243,7 @@ pub fn command(house: &'static House, vm: &'static Vm, command: Command) -> Resu
             Ending::Stopped(StopReason::Operator)
         );
     }
+    accepted();
     act(house, vm, action);
     Ok(())
 }

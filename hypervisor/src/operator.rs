@@ -197,9 +197,8 @@ fn find(house: &'static House, name: &str) -> Option<(usize, &'static Vm)> {
 }
 
 fn live(house: &'static House, vm: &'static Vm, command: Command) {
-    match life::command(house, vm, command) {
-        Ok(()) => say!("ctl: ok"),
-        Err(refusal) => refuse(&refusal),
+    if let Err(refusal) = life::command(house, vm, command, || say!("ctl: ok")) {
+        refuse(&refusal);
     }
 }
 

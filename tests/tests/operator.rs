@@ -97,9 +97,19 @@ fn an_unfinished_line_is_shown_beside_a_neighbour_that_never_waits() -> anyhow::
     let mut run = Run::start("tests/configs/operator-prompt.toml")?;
     run.wait_for("thinker | thinking", 1)?;
     run.does(&["stop", "noisy"])?;
-    // The last one: the machine may be off before the answer is through.
-    let _ = run.ctl(&["stop", "thinker"])?;
+    run.does(&["stop", "thinker"])?;
     run.end()?.no_panic()
+}
+
+/// The end of the last guest is the end of the computer, and he who brings it about has his answer before.
+#[test]
+fn who_stops_the_last_guest_is_answered() -> anyhow::Result<()> {
+    let mut run = Run::start("tests/configs/operator-last.toml")?;
+    run.wait_for("xdv | guest bad: held: ended with code 1", 1)?;
+    run.does(&["stop", "bad"])?;
+    let transcript = run.end()?;
+    transcript.has("xdv | all guests ended")?;
+    transcript.no_panic()
 }
 
 /// Whatever a guest does to its own CPU: the operator sees it, ends it and begins it anew.
@@ -115,8 +125,7 @@ fn a_guest_that_hangs_is_stopped_and_restarted_by_its_operator() -> anyhow::Resu
         run.does(&["restart", "bad"])?;
         run.wait_for(&hello, 2)?;
         run.is_alive()?;
-        // It may be the last one: then the machine is off before the answer is through.
-        let _ = run.ctl(&["stop", "bad"])?;
+        run.does(&["stop", "bad"])?;
         let transcript = run.end()?;
         transcript.no_panic()?;
         transcript.unharmed("victim")?;
