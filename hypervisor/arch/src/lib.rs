@@ -39,6 +39,8 @@ mod optional;
 pub mod power;
 #[cfg(target_os = "none")]
 pub mod random;
+#[cfg(all(target_os = "none", feature = "virtio"))]
+pub mod reach;
 #[cfg(target_os = "none")]
 mod registers;
 #[cfg(target_os = "none")]
