@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use stage2_addr::Ipa;
 use vcpu_board::pl011::{self, Pl011};
 use vcpu_board::pl031::{Moment, Pl031};
-use vcpu_board::{Device, PL011_SPI, PL031_SPI, Place, virtio};
+use vcpu_board::{Device, PL011_SPI, PL031_SPI, Place};
 
 use crate::hot::Hardware;
 use crate::lane::Vcpu;
@@ -16,6 +16,7 @@ use crate::machine::{Console, Machine};
 use crate::mmio::Width;
 use crate::serve::Lines;
 use crate::vgic::Frame;
+use crate::virtio;
 
 /// A load from a device; `None` when nobody answers there, or not in that width.
 pub(crate) fn read(vcpu: &mut Vcpu, ipa: Ipa, width: Width, hw: &mut impl Hardware) -> Option<u64> {
@@ -27,7 +28,7 @@ pub(crate) fn read(vcpu: &mut Vcpu, ipa: Ipa, width: Width, hw: &mut impl Hardwa
         Device::Redistributor(lane) => Frame::Redistributor(lane),
         Device::Pl011 => return Some(uart_read(vcpu, offset, bytes, hw)),
         Device::Pl031 => return Some(rtc_read(vcpu, offset, bytes, hw)),
-        Device::Virtio(_) => return Some(virtio::read_empty(offset, bytes)),
+        Device::Virtio(slot) => return Some(virtio::read(machine, slot, offset, bytes)),
         Device::Flash | Device::FwCfg => {
             return Some(firmware_read(machine, device, offset, bytes));
         }
@@ -62,7 +63,10 @@ pub(crate) fn write(
             rtc_write(vcpu, offset, bytes, value, hw);
             return Some(());
         }
-        Device::Virtio(_) => return Some(()),
+        Device::Virtio(slot) => {
+            virtio::write(vcpu, slot, offset, bytes, value, hw);
+            return Some(());
+        }
         Device::Flash | Device::FwCfg => {
             firmware_write(machine, device, offset, bytes, value);
             return Some(());

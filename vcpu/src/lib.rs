@@ -30,3 +30,4 @@ pub mod sysreg;
 pub mod timer;
 pub mod trace;
 pub mod vgic;
+pub mod virtio;

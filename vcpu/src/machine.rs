@@ -17,6 +17,7 @@ use crate::inject::Features;
 use crate::psci::Power;
 use crate::smccc::Workarounds;
 use crate::vgic::Vgic;
+use crate::virtio::{Empty, SLOTS, Slots};
 use unfinished::{Pace, Watch};
 
 /// How much an operator may type ahead of the UART.
@@ -59,6 +60,10 @@ pub struct Machine {
     pub(crate) firmware: Mutex<Firmware>,
     /// The SPIs of devices of the computer that have fired and are not the interrupt controller's yet.
     fired: AtomicU64,
+    /// What is in the virtio slots.
+    pub(crate) virtio: &'static dyn Slots,
+    /// `InterruptStatus` of each.
+    pub(crate) virtio_status: [AtomicU32; SLOTS],
 }
 
 /// A machine's serial port and the line it has begun.
@@ -123,6 +128,8 @@ impl Machine {
             alarm: AtomicU64::new(u64::MAX),
             firmware: Mutex::new(Firmware::new(&mut [])),
             fired: AtomicU64::new(0),
+            virtio: &Empty,
+            virtio_status: [const { AtomicU32::new(0) }; SLOTS],
         }
     }
 
@@ -223,6 +230,7 @@ impl Machine {
         self.firmware.lock().reset();
         self.fired.store(0, Ordering::SeqCst);
         self.alarm.store(u64::MAX, Ordering::SeqCst);
+        self.reset_virtio();
     }
 
     /// Whether an address is in the machine's RAM.

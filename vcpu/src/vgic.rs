@@ -44,6 +44,7 @@ mod linked;
 pub mod lr;
 mod mmio;
 pub mod port;
+mod pulse;
 mod recall;
 mod refill;
 mod sgi;
@@ -52,7 +53,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 pub use aside::Away;
 use bits::{at, lane_bit};
@@ -157,6 +158,10 @@ pub struct Vgic {
     pub(crate) has_devices: AtomicBool,
     /// What lanes may touch of each other.
     pub(crate) shared: [LaneShared; MAX_LANES],
+    /// SPIs that were pulsed by who has no lane of the VM, bit 0 for INTID 32: some lane's to take.
+    posted: AtomicU64,
+    /// The lane that each SPI is routed to, or [`pulse::TO_ALL`]: a copy for who posts one, written under the lock.
+    posted_to: [AtomicU8; 64],
     /// Everything else.
     state: spin::Mutex<State>,
 }
@@ -178,6 +183,8 @@ impl Vgic {
             spi_pending: [const { AtomicU32::new(0) }; 2],
             has_devices: AtomicBool::new(false),
             shared: [const { LaneShared::new() }; MAX_LANES],
+            posted: AtomicU64::new(0),
+            posted_to: [const { AtomicU8::new(0) }; 64],
             state: spin::Mutex::new(State::new(lanes)),
         }
     }
@@ -202,6 +209,7 @@ impl Vgic {
         if self.has_devices.load(Ordering::Relaxed) {
             self.summarise_linked(&state);
         }
+        self.forget_posted();
         for shared in &self.shared {
             shared.mail.store(0, Ordering::SeqCst);
             shared.group.store(u32::MAX, Ordering::SeqCst);

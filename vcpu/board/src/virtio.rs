@@ -1,4 +1,4 @@
-//! The virtio-mmio slots (Virtual I/O Device 1.3, 4.2.2), none of which holds a device yet.
+//! The virtio-mmio slots (Virtual I/O Device 1.3, 4.2.2): which registers a lane answers itself, and an empty slot.
 //!
 //! An empty slot says so by device ID zero, which drivers must ignore, and has nothing else: the rest of it reads as
 //! zero and ignores writes. Registers are for aligned 32-bit accesses; of any other width they read as zero too.
@@ -11,6 +11,12 @@ pub const VERSION: u64 = 0x004;
 pub const DEVICE_ID: u64 = 0x008;
 /// `VendorID`.
 pub const VENDOR_ID: u64 = 0x00c;
+/// `QueueNotify`.
+pub const QUEUE_NOTIFY: u64 = 0x050;
+/// `InterruptStatus`.
+pub const INTERRUPT_STATUS: u64 = 0x060;
+/// `InterruptACK`.
+pub const INTERRUPT_ACK: u64 = 0x064;
 
 /// "virt".
 pub const MAGIC: u32 = u32::from_le_bytes(*b"virt");

@@ -12,6 +12,7 @@ use super::{
     FREEZE_DONE, FREEZE_NONE, FREEZE_REQUESTED, LINKED_PPIS, MAIL_ATTENTION, MAIL_SGIS, MAX_LRS,
     Vgic, VirtGic, lr,
 };
+use crate::virtio::VIRTIO;
 
 /// `sgi_slot`: no list register.
 pub(super) const NO_SLOT: u8 = 0xff;
@@ -276,6 +277,9 @@ impl LaneGic {
         let mut taken = self.snapshot(hw);
         taken.sgis |= mail & MAIL_SGIS;
         state.fold(self.id, &taken);
+        if VIRTIO && vgic.has_posted() {
+            vgic.take_posted(state, hw);
+        }
     }
 
     /// Takes everything out of the list registers. They are stale until the refill that must follow.

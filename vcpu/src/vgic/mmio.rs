@@ -6,6 +6,7 @@ use super::bits::{at, at_mut, lane_bit, low8, low32};
 use super::state::{PRIORITY_MASK, ROUTE_MASK, State};
 use super::table::{self, Policy, Register, Row};
 use super::{INTIDS, LaneGic, MAX_LANES, Vgic, VirtGic};
+use crate::virtio::VIRTIO;
 
 /// Which frame an access falls into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -360,7 +361,7 @@ fn write_shared(vgic: &Vgic, state: &mut State, access: Access, value: u64, lane
             return;
         }
         Register::Route => {
-            write_route(state, access, value);
+            write_route(vgic, state, access, value);
             return;
         }
         Register::None
@@ -404,7 +405,7 @@ fn write_config(state: &mut State, access: Access, value: u32) {
     *at_mut(&mut state.spis.fresh, word) |= mask;
 }
 
-fn write_route(state: &mut State, access: Access, value: u64) {
+fn write_route(vgic: &Vgic, state: &mut State, access: Access, value: u64) {
     let offset = access.into_row();
     let spi = (offset / 8) as usize;
     let route = at_mut(&mut state.spis.route, spi);
@@ -414,5 +415,8 @@ fn write_route(state: &mut State, access: Access, value: u64) {
         _ => value << 32 | u64::from(low32(*route)),
     };
     *route = new & ROUTE_MASK;
+    if VIRTIO {
+        vgic.note_route(state, spi, new & ROUTE_MASK);
+    }
     *at_mut(&mut state.spis.fresh, spi >> 5) |= 1 << (spi & 31);
 }

@@ -12,7 +12,7 @@ pub(super) const PRIORITY_MASK: u8 = 0xf8;
 const ROUTE_ANY: u64 = 1 << 31;
 /// The writable bits of `GICD_IROUTER<n>`: Aff3, IRM, Aff2, Aff1, Aff0.
 pub(super) const ROUTE_MASK: u64 = 0xff_80ff_ffff;
-const ROUTE_AFFINITY: u64 = ROUTE_MASK & !ROUTE_ANY;
+pub(super) const ROUTE_AFFINITY: u64 = ROUTE_MASK & !ROUTE_ANY;
 
 /// SGIs and PPIs of one lane.
 pub(super) struct PrivateBank {
@@ -254,6 +254,14 @@ impl State {
             } else {
                 lanes | lane_bit(usize::from(home))
             }
+        })
+    }
+
+    /// Which of the SPIs `bits` of word `word` are in nobody's list register.
+    pub(super) fn homeless(&self, word: usize, bits: u32) -> u32 {
+        Ones(bits).fold(0, |found, bit| {
+            let home = *at(&self.spis.home, word * 32 + bit as usize);
+            found | u32::from(home == NOBODY) << bit
         })
     }
 

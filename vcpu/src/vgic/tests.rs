@@ -8,6 +8,7 @@ mod life;
 mod linked;
 mod mmio;
 mod oracle;
+mod pulse;
 mod random;
 mod step;
 mod threads;

@@ -78,7 +78,7 @@ impl Run {
     }
 
     fn step(&mut self, lane: usize, step: &Step) {
-        if !self.world.is_here(lane) {
+        if !self.world.is_here(lane) && !matches!(step, Step::Post { .. }) {
             self.come_back(lane);
         }
         match *step {
@@ -97,6 +97,16 @@ impl Run {
             }
             Step::Timer { .. } | Step::Guest { .. } | Step::Take | Step::End => {
                 self.cpu(lane, step)
+            }
+            Step::Pulse { spis } => {
+                self.world.pulse(lane, spis);
+                for spi in (0..64).filter(|spi| spis >> spi & 1 != 0) {
+                    self.oracle.get(lane, 32 + spi).latch = true;
+                }
+            }
+            Step::Post { intid } => {
+                self.world.post(lane, intid);
+                self.oracle.get(lane, intid).latch = true;
             }
             Step::Deactivate { which } => self.deactivate(lane, which),
             Step::Look { of } => self.look(lane, of % self.world.lanes()),
@@ -174,6 +184,8 @@ impl Run {
             | Step::Timer { .. }
             | Step::Guest { .. }
             | Step::Device { .. }
+            | Step::Pulse { .. }
+            | Step::Post { .. }
             | Step::Take
             | Step::End
             | Step::Deactivate { .. }
@@ -235,6 +247,8 @@ impl Run {
             | Step::Control { .. }
             | Step::Line { .. }
             | Step::Device { .. }
+            | Step::Pulse { .. }
+            | Step::Post { .. }
             | Step::Deactivate { .. }
             | Step::Look { .. }
             | Step::Leave => unreachable!("not the CPU's"),

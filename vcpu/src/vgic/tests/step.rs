@@ -47,6 +47,14 @@ pub(super) enum Step {
         which: usize,
         high: bool,
     },
+    /// A device of the VM pulses, for the lane that touched it.
+    Pulse {
+        spis: u64,
+    },
+    /// And for nobody in particular.
+    Post {
+        intid: u32,
+    },
     Guest {
         pmr: u8,
         group0: bool,
@@ -78,6 +86,15 @@ fn spi_bits() -> impl Strategy<Value = u32> {
     ]
 }
 
+/// SPIs that devices of the VM pulse.
+pub(super) const PULSED: [u32; 8] = [32, 33, 39, 48, 49, 63, 64, 79];
+
+fn all_pulsed() -> u64 {
+    PULSED
+        .into_iter()
+        .fold(0, |all, intid| all | 1 << (intid - 32))
+}
+
 /// One of them.
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let group = prop::sample::select(std::vec![0x80u64, 0x100, 0x100, 0x100, 0x180, 0x200, 0x280]);
@@ -105,6 +122,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         4 => (prop::sample::select(std::vec![VIRTUAL_TIMER, PHYSICAL_TIMER]), any::<bool>())
             .prop_map(|(intid, high)| Step::Timer { intid, high }),
         6 => (0usize..2, any::<bool>()).prop_map(|(which, high)| Step::Device { which, high }),
+        6 => prop::sample::select(PULSED.to_vec()).prop_map(|intid| Step::Pulse { spis: 1 << (intid - 32) }),
+        1 => any::<u64>().prop_map(|spis| Step::Pulse { spis: spis & all_pulsed() }),
+        6 => prop::sample::select(PULSED.to_vec()).prop_map(|intid| Step::Post { intid }),
         1 => (any::<u8>(), any::<bool>(), any::<bool>())
             .prop_map(|(pmr, group0, group1)| Step::Guest { pmr, group0, group1 }),
         1 => Just(Step::Guest { pmr: 0xf0, group0: true, group1: true }),

@@ -283,6 +283,16 @@ impl World {
         });
     }
 
+    pub(super) fn pulse(&self, lane: usize, spis: u64) {
+        self.resume(lane);
+        self.with(lane, |seat, vgic, port| seat.pulse(vgic, spis, port));
+    }
+
+    /// From the CPU of `lane`, which may have another VM's lane.
+    pub(super) fn post(&self, lane: usize, intid: u32) {
+        self.with(lane, |_, vgic, port| vgic.post_spi(intid, port));
+    }
+
     /// Takes one physical interrupt on the CPU of `lane`, if one is pending. Returns the PPI that fired, if it was one.
     pub(super) fn interrupt(&self, lane: usize) -> Option<Option<u32>> {
         self.resume(lane);
