@@ -82,7 +82,12 @@ impl Console {
     /// two of them the caller has others to serve.
     pub fn write(&mut self, bytes: &[u8], emit: &mut dyn FnMut(&str)) -> usize {
         let mut taken = 0;
-        for byte in bytes {
+        loop {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            taken += self.line.push_text(rest);
+            let Some(byte) = bytes.get(taken) else {
+                break;
+            };
             let mut ended = false;
             self.line.push(*byte, &mut |text: &str| {
                 emit(text);

@@ -89,6 +89,29 @@ impl LineBuffer {
         true
     }
 
+    /// Takes as many bytes from the beginning as are plain text with room left behind it; how many. Of what
+    /// [`push_plain`](Self::push_plain) would take, all but the last few, eight at a time.
+    #[inline]
+    pub fn push_text(&mut self, bytes: &[u8]) -> usize {
+        if self.partial_length != 0 || self.carriage {
+            return 0;
+        }
+        let room = (LINE_MAX - 1).saturating_sub(self.length);
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        let (words, _) = bytes.as_chunks::<8>();
+        let plain = words
+            .iter()
+            .take_while(|word| is_plain(u64::from_le_bytes(**word)));
+        let count = plain.count() * 8;
+        let end = self.length + count;
+        if let (Some(place), Some(text)) = (self.text.get_mut(self.length..end), bytes.get(..count))
+        {
+            place.copy_from_slice(text);
+            self.length = end;
+        }
+        count
+    }
+
     /// Shows what has come of an unfinished line, if anything: the guest ended, or was silent for long.
     pub fn flush(&mut self, emit: &mut dyn FnMut(&str)) {
         self.settle(emit);
@@ -243,6 +266,13 @@ const fn hex(nibble: u8) -> u8 {
     }
 }
 
+/// Whether all eight bytes are in 0x20 to 0x7e. A byte that is not sets the top bit of a byte: by itself, by borrowing
+/// when 0x20 is taken away, or because 0x7f and one are 0x80.
+const fn is_plain(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    (word | word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES)) & (ONES * 0x80) == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,6 +365,22 @@ mod tests {
         assert_eq!(lines_of(&cut), [&text[..LINE_MAX - 2], "\\x1b"]);
     }
 
+    #[test]
+    fn text_is_told_from_everything_else() {
+        for place in 0..8 {
+            for byte in 0..=u8::MAX {
+                let mut word = *b"plain  ~";
+                word[place] = byte;
+                let plain = matches!(byte, 0x20..=0x7e);
+                assert_eq!(
+                    is_plain(u64::from_le_bytes(word)),
+                    plain,
+                    "{byte:#x} at {place}"
+                );
+            }
+        }
+    }
+
     proptest! {
         /// The promise that a terminal which shows unfinished lines rests on.
         #[test]
@@ -356,6 +402,33 @@ mod tests {
                 shown = String::from(now);
                 mark = buffer.mark();
             }
+        }
+
+        /// Eight at a time or one by one: the same.
+        #[test]
+        fn text_is_taken_as_its_bytes_are(bytes in proptest::collection::vec(prop_oneof![
+            any::<u8>(), Just(b'\n'), Just(b'\r'), Just(0xc3), 0x1f_u8..0x21, 0x7d_u8..0x81, 0x61_u8..0x7f, 0x61_u8..0x7f, 0x61_u8..0x7f,
+        ], 0..600), cuts in proptest::collection::vec(0usize..80, 0..20)) {
+            let (mut one, mut eight) = (LineBuffer::new(), LineBuffer::new());
+            let (mut lines, mut same) = (Vec::new(), Vec::new());
+            let mut rest = &bytes[..];
+            for cut in cuts {
+                let (now, later) = rest.split_at(cut.min(rest.len()));
+                let mut at = 0;
+                while at < now.len() {
+                    at += eight.push_text(&now[at..]);
+                    if let Some(byte) = now.get(at) {
+                        eight.push(*byte, &mut |line: &str| same.push(String::from(line)));
+                        at += 1;
+                    }
+                }
+                for byte in now {
+                    one.push(*byte, &mut |line: &str| lines.push(String::from(line)));
+                }
+                prop_assert_eq!(&one, &eight);
+                rest = later;
+            }
+            prop_assert_eq!(lines, same);
         }
 
         #[test]
