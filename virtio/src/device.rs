@@ -51,12 +51,47 @@ pub struct Served {
     pub used: bool,
     /// The configuration has changed.
     pub config: bool,
-    /// The budget is used up, and there is more to do: call again.
+    /// The budget is used up, and there is more to do: poll the transport again.
     pub more: bool,
     /// The driver has written nonsense: the device needs a reset.
     pub broken: bool,
+    /// The driver has reset the device: its `InterruptStatus` becomes zero, and nothing that came before interrupts it.
+    pub reset: bool,
     /// Ports of switches whose drivers want to be told, by number.
     pub ports: u64,
+}
+
+impl Served {
+    /// What came of both.
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            used: self.used | other.used,
+            config: self.config | other.config,
+            more: self.more | other.more,
+            broken: self.broken | other.broken,
+            reset: self.reset | other.reset,
+            ports: self.ports | other.ports,
+        }
+    }
+}
+
+/// A feature that makes no sense without another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dependency {
+    /// The bit of the feature.
+    pub feature: u64,
+    /// The bits of those of which it needs one.
+    pub any_of: u64,
+    /// Whether a driver may accept it alone all the same: the device alone is bound.
+    pub offer_only: bool,
+}
+
+impl Dependency {
+    /// Whether features keep to it.
+    #[must_use]
+    pub const fn is_kept(&self, features: u64) -> bool {
+        features & self.feature == 0 || features & self.any_of != 0
+    }
 }
 
 /// A device behind a transport. The transport calls nothing but what a device in that state may be asked.
@@ -67,6 +102,11 @@ pub trait Device<M: GuestMemory> {
     /// Its own feature bits: 0 to 23 and above 49.
     fn features(&self) -> u64;
 
+    /// Which of them need others. The transport offers none without what it needs, and lets no driver accept it so.
+    fn dependencies(&self) -> &'static [Dependency] {
+        &[]
+    }
+
     /// The largest size of a queue, a power of two, at most [`MAX_CHAIN`](crate::chain::MAX_CHAIN); 0 if there is no such
     /// queue.
     fn queue_max(&self, queue: u16) -> u16;
@@ -74,7 +114,9 @@ pub trait Device<M: GuestMemory> {
     /// Copies bytes of the configuration space; those behind its end are left as they are.
     fn read_config(&self, offset: u64, into: &mut [u8]);
 
-    /// A store of 1, 2 or 4 bytes to the configuration space.
+    /// A store of 1, 2, 4 or 8 bytes to the configuration space, anywhere in it and behind its end, by a driver whose
+    /// features are agreed on. The configuration changes only in calls that say so ([`Served::config`]): the transport
+    /// counts its generations.
     fn write_config(&mut self, offset: u64, bytes: &[u8], env: &mut Env<'_, M>) -> Served {
         let _ = (offset, bytes, env);
         Served::default()
@@ -95,7 +137,8 @@ pub trait Device<M: GuestMemory> {
     /// A notification of a queue that is open, after [`start`](Self::start).
     fn serve(&mut self, queue: u16, env: &mut Env<'_, M>) -> Served;
 
-    /// Something may have happened outside: a backend is done, there is input, time has passed.
+    /// Something may have happened outside: a backend is done, there is input, time has passed. Called after
+    /// [`start`](Self::start) only. Queues that said `more` are served again before it, by the transport.
     fn poll(&mut self, env: &mut Env<'_, M>) -> Served {
         let _ = env;
         Served::default()

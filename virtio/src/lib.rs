@@ -18,6 +18,7 @@ pub mod chain;
 pub mod device;
 pub mod features;
 pub mod memory;
+pub mod mmio;
 pub mod queue;
 
 pub use chain::{Chain, Segment};
