@@ -1,5 +1,6 @@
 //! What every device is to its transport.
 
+use crate::chain::Chain;
 use crate::memory::GuestMemory;
 use crate::queue::Queue;
 
@@ -62,6 +63,16 @@ pub struct Served {
 }
 
 impl Served {
+    /// The driver has written nonsense.
+    pub const BROKEN: Self = Self {
+        used: false,
+        config: false,
+        more: false,
+        broken: true,
+        reset: false,
+        ports: 0,
+    };
+
     /// What came of both.
     pub const fn and(self, other: Self) -> Self {
         Self {
@@ -91,6 +102,31 @@ impl Dependency {
     #[must_use]
     pub const fn is_kept(&self, features: u64) -> bool {
         features & self.feature == 0 || features & self.any_of != 0
+    }
+}
+
+impl<M: GuestMemory> Env<'_, M> {
+    /// A chain was taken.
+    #[inline]
+    pub fn popped(&mut self, queue: u16, chain: &Chain) {
+        if let Some(trace) = self.trace.as_mut() {
+            trace(Event::Popped {
+                queue,
+                id: chain.id,
+                readable: chain.readable_len,
+                writable: chain.writable_len,
+            });
+        }
+    }
+
+    /// Gives a chain back.
+    #[inline]
+    pub fn push(&mut self, queue: u16, ring: &mut Queue, chain: &Chain, written: u32) {
+        ring.push(&self.memory, chain.ticket(), written);
+        if let Some(trace) = self.trace.as_mut() {
+            let id = chain.id;
+            trace(Event::Pushed { queue, id, written });
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 extern crate std;
 
 pub mod chain;
+pub mod console;
 pub mod device;
 pub mod features;
 pub mod memory;
