@@ -166,6 +166,9 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
         watchdog_ms,
         segments,
         devices: devices.iter().map(|device| device.plan).collect(),
+        virtio: Vec::new(),
+        is_virtio_linted: false,
+        faults: None,
     };
     Some(Built {
         spec,

@@ -281,6 +281,8 @@ fn finish(built: Vec<guest::Built>, options: &RunOptions) -> Result<Compiled, St
     let spec = PlanSpec {
         cpus: cpus_needed,
         deadline_ms: options.deadline_ms.filter(|ms| *ms != 0),
+        disks: Vec::new(),
+        networks: Vec::new(),
         guests: specs,
     };
     let plan = encode(&spec).map_err(|error| error.to_string())?;

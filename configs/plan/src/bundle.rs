@@ -3,6 +3,8 @@
 use core::fmt;
 
 use crate::cpio::Archive;
+#[cfg(feature = "virtio")]
+use crate::{IMAGE_ALIGN, Image};
 use crate::{Plan, PlanError, SegmentPlan, Why};
 
 /// The plan's name in the bundle.
@@ -62,7 +64,39 @@ impl<'a> Bundle<'a> {
                 return Err(BundleError { error, file });
             }
         }
-        Ok(Self { plan, archive })
+        let bundle = Self { plan, archive };
+        #[cfg(feature = "virtio")]
+        bundle.judge_images(bytes)?;
+        Ok(bundle)
+    }
+
+    /// Whether the images of all disks are there, where they can be read in place.
+    #[cfg(feature = "virtio")]
+    fn judge_images(&self, bytes: &'a [u8]) -> Result<(), BundleError<'a>> {
+        for (disk, nth) in self.plan.disks().zip(0..) {
+            let Some(image) = disk.kind.image() else {
+                continue;
+            };
+            let file = image.file;
+            let found = self.archive.find(file)?;
+            let why = match found.filter(|found| found.len() as u64 == image.len) {
+                None => Why::DiskImage,
+                Some(found) => match offset(found, bytes).is_multiple_of(IMAGE_ALIGN) {
+                    true => continue,
+                    false => Why::DiskPlace,
+                },
+            };
+            let error = PlanError::new(why, nth);
+            return Err(BundleError { error, file });
+        }
+        Ok(())
+    }
+
+    /// The bytes of a disk's image. `None` only for one of another bundle's plan.
+    #[cfg(feature = "virtio")]
+    #[must_use]
+    pub fn image(&self, image: &Image<&str>) -> Option<&'a [u8]> {
+        self.archive.find(image.file).ok().flatten()
     }
 
     /// The plan.
@@ -76,4 +110,10 @@ impl<'a> Bundle<'a> {
     pub fn segment(&self, segment: &SegmentPlan<'_>) -> Option<&'a [u8]> {
         self.archive.find(segment.file).ok().flatten()
     }
+}
+
+/// Where a part of `whole` begins in it.
+#[cfg(feature = "virtio")]
+fn offset(part: &[u8], whole: &[u8]) -> usize {
+    part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr())
 }

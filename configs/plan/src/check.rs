@@ -81,6 +81,8 @@ pub(crate) fn plan(plan: &Plan<'_>) -> Result<(), PlanError> {
     for cpu in 0..cpus {
         carries(plan, cpu)?;
     }
+    #[cfg(feature = "virtio")]
+    crate::virtio::plan(plan)?;
     Ok(())
 }
 
@@ -258,11 +260,11 @@ fn pair(earlier: &GuestPlan<'_, '_>, guest: &GuestPlan<'_, '_>) -> Result<(), Pl
 }
 
 /// Whether two byte ranges share a byte. Saturation is right here: a range that would wrap has been refused before.
-fn overlap(a: u64, a_len: u64, b: u64, b_len: u64) -> bool {
+pub(crate) fn overlap(a: u64, a_len: u64, b: u64, b_len: u64) -> bool {
     a < b.saturating_add(b_len) && b < a.saturating_add(a_len)
 }
 
-fn file_name_is_valid(name: &str) -> bool {
+pub(crate) fn file_name_is_valid(name: &str) -> bool {
     let good = |b: u8| {
         b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.' | b'/')
     };

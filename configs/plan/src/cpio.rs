@@ -134,10 +134,10 @@ fn hex(digits: &[u8]) -> Option<u32> {
 
 #[cfg(feature = "encode")]
 mod write {
-    use alloc::format;
     use alloc::vec::Vec;
+    use alloc::{format, vec};
 
-    use super::{MAGIC, TRAILER, TYPE_REGULAR};
+    use super::{HEADER, MAGIC, TRAILER, TYPE_REGULAR};
 
     /// Writes archives. The same files give the same bytes: there is no time, owner or inode number in them.
     #[derive(Debug, Default)]
@@ -164,6 +164,26 @@ mod write {
         pub fn file(&mut self, name: &str, data: &[u8]) -> Result<(), TooLong> {
             self.files = self.files.saturating_add(1);
             self.member(name, TYPE_REGULAR | 0o644, self.files, data)
+        }
+
+        /// Adds one file whose bytes begin on a multiple of `align`, which is one of four, behind a file of zeros if they
+        /// would not by themselves.
+        ///
+        /// # Errors
+        /// When it has 4 GiB or more.
+        pub fn aligned(&mut self, name: &str, data: &[u8], align: usize) -> Result<(), TooLong> {
+            let head = |name: &str| {
+                let named = HEADER.saturating_add(name.len()).saturating_add(1);
+                named.next_multiple_of(4)
+            };
+            let start = self.bytes.len().saturating_add(head(name));
+            if !start.is_multiple_of(align) {
+                let padding = format!("padding/{}", self.files);
+                let least = start.saturating_add(head(&padding));
+                let zeros = least.next_multiple_of(align).saturating_sub(least);
+                self.file(&padding, &vec![0; zeros])?;
+            }
+            self.file(name, data)
         }
 
         /// Ends the archive.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How many kinds of sections a guest has: the kinds from [`format::KIND_GUEST`] on.
-const KINDS: usize = 5;
+const KINDS: usize = if cfg!(feature = "virtio") { 7 } else { 5 };
 
 /// The contents of a guest's sections, by kind.
 type Sections<'a> = [Option<&'a [u8]>; KINDS];
@@ -19,6 +19,10 @@ type Sections<'a> = [Option<&'a [u8]>; KINDS];
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
     machine: Option<&'a [u8]>,
+    #[cfg(feature = "virtio")]
+    pub(crate) disks: Option<&'a [u8]>,
+    #[cfg(feature = "virtio")]
+    pub(crate) networks: Option<&'a [u8]>,
     guests: [Sections<'a>; MAX_GUESTS],
     count: usize,
 }
@@ -39,6 +43,10 @@ impl<'a> Plan<'a> {
         let (mut body, count) = header(blob)?;
         let mut plan = Self {
             machine: None,
+            #[cfg(feature = "virtio")]
+            disks: None,
+            #[cfg(feature = "virtio")]
+            networks: None,
             guests: [[None; KINDS]; MAX_GUESTS],
             count: 0,
         };
@@ -74,7 +82,7 @@ impl<'a> Plan<'a> {
 
 impl<'a> GuestPlan<'_, 'a> {
     /// What a section says.
-    fn section(&self, kind: u16) -> &'a [u8] {
+    pub(crate) fn section(&self, kind: u16) -> &'a [u8] {
         let place = self.sections.get(place(kind));
         place.copied().flatten().unwrap_or_default()
     }
@@ -241,12 +249,12 @@ impl Iterator for Devices<'_> {
 }
 
 /// A field of four bytes.
-fn short(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn short(bytes: &[u8], at: usize) -> u32 {
     u32::try_from(number(bytes, at, 4)).unwrap_or(0)
 }
 
 /// A field of eight bytes.
-fn long(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn long(bytes: &[u8], at: usize) -> u64 {
     number(bytes, at, 8)
 }
 
@@ -313,6 +321,14 @@ impl<'a> Plan<'a> {
             format::KIND_LANES => length.is_multiple_of(format::LANE),
             format::KIND_SEGMENTS => length.is_multiple_of(format::SEGMENT),
             format::KIND_DEVICES => length.is_multiple_of(format::DEVICE),
+            #[cfg(feature = "virtio")]
+            format::KIND_VIRTIO => length.is_multiple_of(format::VIRTIO),
+            #[cfg(feature = "virtio")]
+            format::KIND_TRIALS => length == format::TRIALS,
+            #[cfg(feature = "virtio")]
+            format::KIND_DISKS => length.is_multiple_of(format::DISK),
+            #[cfg(feature = "virtio")]
+            format::KIND_NETWORKS => length.is_multiple_of(format::NETWORK),
             _ if flags & format::OPTIONAL != 0 => return Ok(rest),
             _ => return wrong(Why::UnknownSection),
         };
@@ -322,14 +338,18 @@ impl<'a> Plan<'a> {
         let guest = self.guests.get_mut(usize::from(owner));
         let slot = match kind {
             format::KIND_MACHINE if owner == format::NOBODY => Some(&mut self.machine),
-            format::KIND_MACHINE => None,
+            #[cfg(feature = "virtio")]
+            format::KIND_DISKS if owner == format::NOBODY => Some(&mut self.disks),
+            #[cfg(feature = "virtio")]
+            format::KIND_NETWORKS if owner == format::NOBODY => Some(&mut self.networks),
+            // A kind that is no guest's has no place there.
             _ => guest.and_then(|guest| guest.get_mut(place(kind))),
         };
         match slot.map(|slot| slot.replace(content)) {
             None => wrong(Why::SectionOwner),
             Some(Some(_)) => wrong(Why::SectionTwice),
             Some(None) => {
-                if kind != format::KIND_MACHINE {
+                if owner != format::NOBODY {
                     self.count = self.count.max(usize::from(owner) + 1);
                 }
                 Ok(rest)
@@ -337,7 +357,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Whether nothing is missing: guests from 0, without a gap, each with all sections but that of devices.
+    /// Whether nothing is missing: guests from 0, without a gap, each with all sections that must be there.
     fn complete(&self) -> Result<(), PlanError> {
         if self.machine.is_none() {
             let kind = u64::from(format::KIND_MACHINE);

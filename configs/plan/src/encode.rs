@@ -3,7 +3,11 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::{DevicePlan, LanePlan, OnCrash, Plan, PlanError, RamPlan, Share, Why, format};
+use crate::virtio::encode as virtio;
+use crate::{
+    DevicePlan, DiskPlan, Faults, LanePlan, NetworkPlan, OnCrash, Plan, PlanError, RamPlan, Share,
+    VirtioPlan, Why, format,
+};
 
 /// What a plan is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +16,10 @@ pub struct PlanSpec {
     pub cpus: u32,
     /// After how many milliseconds EL2 stops everything and reports; not zero.
     pub deadline_ms: Option<u32>,
+    /// The disks.
+    pub disks: Vec<DiskPlan<String>>,
+    /// The networks.
+    pub networks: Vec<NetworkPlan<String>>,
     /// The guests.
     pub guests: Vec<GuestSpec>,
 }
@@ -37,6 +45,12 @@ pub struct GuestSpec {
     pub segments: Vec<SegmentSpec>,
     /// The devices of the machine that it is given.
     pub devices: Vec<DevicePlan>,
+    /// Its virtio devices.
+    pub virtio: Vec<VirtioPlan>,
+    /// Whether its drivers' use of virtio is watched.
+    pub is_virtio_linted: bool,
+    /// What goes wrong on purpose in its virtio devices: some rate is not zero.
+    pub faults: Option<Faults>,
 }
 
 /// One file and where it goes.
@@ -64,6 +78,16 @@ pub fn encode(spec: &PlanSpec) -> Result<Vec<u8>, PlanError> {
         bytes.extend(spec.cpus.to_le_bytes());
         bytes.extend(spec.deadline_ms.unwrap_or(0).to_le_bytes());
     })?;
+    let mut disks = Vec::new();
+    for (disk, nth) in spec.disks.iter().zip(0..) {
+        disks.extend(virtio::disk(nth, disk)?);
+    }
+    out.optional(format::KIND_DISKS, format::NOBODY, disks)?;
+    let mut networks = Vec::new();
+    for (network, nth) in spec.networks.iter().zip(0..) {
+        networks.extend(virtio::network(nth, network)?);
+    }
+    out.optional(format::KIND_NETWORKS, format::NOBODY, networks)?;
     for (nth, guest) in spec.guests.iter().enumerate() {
         out.guest(u16::try_from(nth).unwrap_or(format::NOBODY), guest)?;
     }
@@ -126,12 +150,20 @@ impl Blob {
             content.extend(field::<{ format::FILE_FIELD }>(&segment.file).ok_or(no_name)?);
         }
         self.section(format::KIND_SEGMENTS, owner, |bytes| bytes.extend(content))?;
-        if guest.devices.is_empty() {
+        let devices = guest.devices.iter().flat_map(device_fields).collect();
+        self.optional(format::KIND_DEVICES, owner, devices)?;
+        let devices = guest.virtio.iter().flat_map(virtio::device).collect();
+        self.optional(format::KIND_VIRTIO, owner, devices)?;
+        let trials = virtio::trials(guest.is_virtio_linted, guest.faults.as_ref());
+        self.optional(format::KIND_TRIALS, owner, trials)
+    }
+
+    /// A section that is missing rather than empty.
+    fn optional(&mut self, kind: u16, owner: u16, content: Vec<u8>) -> Result<(), PlanError> {
+        if content.is_empty() {
             return Ok(());
         }
-        self.section(format::KIND_DEVICES, owner, |bytes| {
-            bytes.extend(guest.devices.iter().flat_map(device_fields));
-        })
+        self.section(kind, owner, |bytes| bytes.extend(content))
     }
 
     fn section(
@@ -186,7 +218,7 @@ fn device_fields(device: &DevicePlan) -> Vec<u8> {
 }
 
 /// A text in a zero-padded field, its last byte always zero.
-fn field<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn field<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut field = [0; N];
     if text.len() >= N {
         return None;

@@ -5,19 +5,19 @@ use core::fmt;
 use crate::format::NOBODY;
 
 macro_rules! reasons {
-    ($($variant:ident = $text:literal,)*) => {
+    ($($(#[$attribute:meta])* $variant:ident = $text:literal,)*) => {
         /// What can be wrong with a bundle, its plan, or a guest of that. The words of each are what is printed. A number
         /// is put behind those that end with a space (decimal) or with `0x`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Why {
-            $(#[doc = $text] $variant,)*
+            $($(#[$attribute])* #[doc = $text] $variant,)*
         }
 
         impl Why {
             /// All of them, in order.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-            const TEXTS: &[&str] = &[$($text,)*];
+            pub const ALL: &[Self] = &[$($(#[$attribute])* Self::$variant,)*];
+            const TEXTS: &[&str] = &[$($(#[$attribute])* $text,)*];
         }
     };
 }
@@ -75,6 +75,54 @@ reasons! {
     DevicePlace = "it cannot find a device at 0x",
     DeviceInterrupt = "it cannot have the interrupt of a device ",
     DeviceTaken = "it shares registers, place or interrupt of the device at host address 0x",
+    // Disks and networks. The number is which.
+    #[cfg(feature = "virtio")]
+    DiskCount = "the plan cannot have so many disks: ",
+    #[cfg(feature = "virtio")]
+    DiskName = "no disk can have the name, or another one has that, of disk ",
+    #[cfg(feature = "virtio")]
+    DiskKind = "there is no such kind of disk as that of disk ",
+    #[cfg(feature = "virtio")]
+    DiskSize = "the size, image or part of the machine cannot be those of disk ",
+    #[cfg(feature = "virtio")]
+    DiskOverlap = "another disk has sectors of disk ",
+    #[cfg(feature = "virtio")]
+    DiskImage = "the boot bundle does not have, with the plan's length, the image of disk ",
+    #[cfg(feature = "virtio")]
+    DiskPlace = "the boot bundle does not have on a page's boundary the image of disk ",
+    #[cfg(feature = "virtio")]
+    NetworkCount = "the plan cannot have so many networks: ",
+    #[cfg(feature = "virtio")]
+    NetworkName = "no network can have the name, or another one has that, of network ",
+    #[cfg(feature = "virtio")]
+    NetworkKind = "there is no such kind of network as that of network ",
+    #[cfg(feature = "virtio")]
+    NetworkUplink = "only one network can have the uplink, but so has network ",
+    // One guest's virtio devices. The number is which.
+    #[cfg(feature = "virtio")]
+    VirtioCount = "it cannot have so many virtio devices: ",
+    #[cfg(feature = "virtio")]
+    VirtioKind = "there is no such kind of device as that of its virtio device ",
+    #[cfg(feature = "virtio")]
+    VirtioSlot = "it cannot have a virtio device in slot ",
+    #[cfg(feature = "virtio")]
+    VirtioTwice = "it can have only one device such as its virtio device ",
+    #[cfg(feature = "virtio")]
+    VirtioDisk = "it cannot have, or not to write to, the disk of its virtio device ",
+    #[cfg(feature = "virtio")]
+    VirtioDiskOf = "another device has, or writes to, the disk of its virtio device ",
+    #[cfg(feature = "virtio")]
+    VirtioNetwork = "there is no network for its virtio device ",
+    #[cfg(feature = "virtio")]
+    VirtioAddress = "no card can have the MAC address or VLAN of its virtio device ",
+    #[cfg(feature = "virtio")]
+    VirtioAddressOf = "another card has the MAC address of its virtio device ",
+    #[cfg(feature = "virtio")]
+    VirtioCid = "no guest can have, or another one has, the context id of its virtio device ",
+    #[cfg(feature = "virtio")]
+    Lint = "nobody can watch this of its drivers: 0x",
+    #[cfg(feature = "virtio")]
+    FaultRate = "a fault cannot have so many parts per million: ",
 }
 
 /// Why a plan was refused.

@@ -13,7 +13,19 @@
 //! memory   4 ipa u64  size u64  host u64 (all ones: EL2 chooses)
 //! segments 5 for each: ipa u64  len u64  file [48], zero-padded
 //! devices  6 for each: host u64  size u64  ipa u64  kind u32  intid u32 (0: none)  (may be missing: no devices)
+//! virtio   7 for each: slot u32  kind u32 (virtio's DeviceID)  index u32 (of disk or network, or context id)
+//!            flags u32 (1: disk is read only)  rate u64 (bytes a second, 0: any)  mac [6]  vlan u16 (0: none)
+//! trials   8 lint u32 (1: virtio)  zero u32  seed u64  rates [8] u32, in parts per million: delay, short, error, drop,
+//!            reorder, interrupt, link, reset
+//! disks    9 for each: sectors u64 (0: the machine's to say)  length u64 (of the image, 0: none; or unit of the machine)
+//!            more u64 (bytes of a snapshot's own; or first sector, or partition)                      owner: nobody
+//!            kind u32 (1 memory, 2 read only in the bundle, 3 snapshot; of the machine: 4 whole, 5 range,
+//!            6 partition, 7 partition by name)  flags u32 (1: nobody writes to the machine's)
+//!            name [32], zero-padded  file [48] (image, or the partition's name), zero-padded
+//! networks 10 for each: flags u64 (1: uplink)  name [32], zero-padded                         owner: nobody
 //! ```
+//!
+//! Sections from 7 on may be missing, and are known with the feature `virtio`.
 //!
 //! `length` of the header counts the whole blob; that of a section its payload without padding. The
 //! checksum is CRC-32 (IEEE 802.3) of the whole blob with the checksum's own field zero. It finds
@@ -22,7 +34,7 @@
 /// The first eight bytes of every plan.
 pub const MAGIC: [u8; 8] = *b"XDVPLAN\0";
 /// The version written and read here.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Bytes of the header.
 pub const HEADER: usize = 24;
 /// Where the header's checksum stands.
@@ -43,6 +55,14 @@ pub const LANE: usize = 16;
 pub const SEGMENT: usize = 64;
 /// Bytes of one device.
 pub const DEVICE: usize = 32;
+/// Bytes of one virtio device.
+pub const VIRTIO: usize = 32;
+/// Bytes of a guest's trials.
+pub const TRIALS: usize = 48;
+/// Bytes of one disk.
+pub const DISK: usize = 112;
+/// Bytes of one network.
+pub const NETWORK: usize = 40;
 /// Bytes of a name's field.
 pub const NAME_FIELD: usize = 32;
 /// Bytes of a file name's field.
@@ -66,6 +86,33 @@ pub const KIND_MEMORY: u16 = 4;
 pub const KIND_SEGMENTS: u16 = 5;
 /// Section kind: devices of the machine that a guest is given.
 pub const KIND_DEVICES: u16 = 6;
+/// Section kind: a guest's virtio devices.
+pub const KIND_VIRTIO: u16 = 7;
+/// Section kind: what is watched of a guest's drivers, and what goes wrong on purpose.
+pub const KIND_TRIALS: u16 = 8;
+/// Section kind: the disks.
+pub const KIND_DISKS: u16 = 9;
+/// Section kind: the networks.
+pub const KIND_NETWORKS: u16 = 10;
+
+/// Kind of disk: in memory of its own.
+pub const DISK_MEMORY: u32 = 1;
+/// Kind of disk: an image in the bundle, which is never written to.
+pub const DISK_IN_BUNDLE: u32 = 2;
+/// Kind of disk: an image in the bundle, and what each guest writes.
+pub const DISK_SNAPSHOT: u32 = 3;
+/// Kind of disk: a virtio-blk device of the machine.
+pub const DISK_WHOLE: u32 = 4;
+/// Kind of disk: sectors of one.
+pub const DISK_RANGE: u32 = 5;
+/// Kind of disk: a partition of one, by number.
+pub const DISK_PARTITION: u32 = 6;
+/// Kind of disk: a partition of one, by name.
+pub const DISK_PARTITION_NAME: u32 = 7;
+/// A disk's flag: nobody may write to it, though it is the machine's.
+pub const DISK_READONLY: u32 = 1;
+/// A lint: how a guest's drivers use virtio.
+pub const LINT_VIRTIO: u32 = 1;
 
 /// CRC-32 (IEEE 802.3, reflected) of `bytes`, of which the four from `zeros` count as zero.
 #[inline(never)]

@@ -29,6 +29,12 @@
 //!   instead, and then ends inside the flash bank.
 //! - Devices are of a kind that does no DMA, are whole pages, and are given once. Each has a place of its own: on the
 //!   platform bus, or instead of the emulated real-time clock.
+//! - Disks and networks have different, valid names; one network at most has the uplink. An image is whole sectors, and
+//!   a disk with one is at least as large. No sector of the machine's is in two disks, as far as their numbers tell:
+//!   where partitions lie, only the machine knows.
+//! - A guest's virtio devices are in different slots, and their disks and networks exist. Who may write to a disk that
+//!   others would read that from is its only user. Cards of one network have different, unicast addresses; context ids
+//!   are different and those of guests.
 //! - The entry lies inside a segment; the device tree starts a segment.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -47,6 +53,8 @@ mod error;
 pub mod format;
 mod lifecycle;
 mod share;
+#[cfg(feature = "virtio")]
+mod virtio;
 
 pub use bundle::{Bundle, BundleError, PLAN_FILE};
 pub use check::{NameError, check_name};
@@ -58,6 +66,12 @@ pub use device::{
 pub use error::{PlanError, Why};
 pub use lifecycle::{MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, OnCrash};
 pub use share::{MAX_PERIOD_US, MAX_PRIORITY, MIN_PERIOD_US, Share, fit};
+#[cfg(feature = "virtio")]
+pub use virtio::{
+    DiskKind, DiskPlan, Disks, Faults, IMAGE_ALIGN, Image, MAX_CID, MAX_DISKS, MAX_NETWORKS,
+    MAX_PARTITION_NAME, MAX_RATE, MAX_SECTORS, MAX_VIRTIO, MAX_VLAN, MIN_CID, NetworkPlan,
+    Networks, Part, SECTOR, VIRTIO_SLOTS, Virtio, VirtioDevice, VirtioPlan,
+};
 
 /// The most guests one machine carries.
 pub const MAX_GUESTS: usize = 8;

@@ -40,6 +40,9 @@ fn plan() -> Vec<u8> {
         on_crash: OnCrash::Stop,
         watchdog_ms: None,
         devices: Vec::new(),
+        virtio: Vec::new(),
+        is_virtio_linted: false,
+        faults: None,
         segments: vec![
             SegmentSpec {
                 file: "alpha/kernel".to_owned(),
@@ -56,6 +59,8 @@ fn plan() -> Vec<u8> {
     encode(&PlanSpec {
         cpus: 1,
         deadline_ms: None,
+        disks: Vec::new(),
+        networks: Vec::new(),
         guests: vec![guest],
     })
     .expect("it is valid")

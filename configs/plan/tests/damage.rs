@@ -14,6 +14,8 @@ use configs_plan::{
     RAM_GRANULE, RamPlan, Share, Why,
 };
 use proptest::prelude::*;
+use support::any_virtio;
+use support::virtio::full;
 use support::{count, holds, spec, three, two};
 
 /// The blob with some bytes written over.
@@ -220,6 +222,8 @@ prop_compose! {
         kernel in 1u64..0x40_0000,
         word in 0u64..0x10_0000,
         devices in prop::collection::vec(any_device(), 0..3),
+        virtio in any_virtio::any_devices(),
+        (is_virtio_linted, faults) in (any::<bool>(), any_virtio::any_faults()),
     ) -> GuestSpec {
         let kernel_file = SegmentSpec { file: format!("{name}/kernel"), ipa: RAM_BASE, len: kernel };
         let dtb = RAM_BASE + (granules - 1) * RAM_GRANULE;
@@ -232,13 +236,16 @@ prop_compose! {
             watchdog_ms,
             segments: vec![kernel_file, SegmentSpec { file: format!("{name}/dtb"), ipa: dtb, len: 100 }],
             devices,
+            virtio,
+            is_virtio_linted,
+            faults,
             name,
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(3000))]
 
     /// Written or refused exactly as the rules say; and what is written is read again.
     #[test]
@@ -246,8 +253,30 @@ proptest! {
         guests in prop::collection::vec(any_guest(), 1..4),
         cpus in 1u32..9,
         deadline in prop::option::of(1u32..),
+        (disks, networks) in any_virtio::any_machine(),
     ) {
-        let given = PlanSpec { cpus, deadline_ms: deadline, guests };
+        let given = PlanSpec { cpus, deadline_ms: deadline, disks, networks, guests };
+        match encode(&given) {
+            Ok(blob) => {
+                prop_assert!(holds(&given));
+                prop_assert_eq!(spec(&Plan::decode(&blob).expect("it was just written")), given);
+            }
+            Err(error) => prop_assert!(!holds(&given), "{}: {:?}", error, given),
+        }
+    }
+
+    /// The same of virtio, in a plan that is good otherwise.
+    #[test]
+    fn valid_virtio_and_only_that_travels(
+        (disks, networks) in any_virtio::any_machine(),
+        devices in prop::collection::vec(any_virtio::any_devices(), 2),
+        faults in any_virtio::any_faults(),
+    ) {
+        let mut given = PlanSpec { disks, networks, ..two() };
+        for (guest, devices) in given.guests.iter_mut().zip(devices) {
+            guest.virtio = devices;
+            guest.faults = faults;
+        }
         match encode(&given) {
             Ok(blob) => {
                 prop_assert!(holds(&given));
@@ -260,12 +289,12 @@ proptest! {
     /// Bytes changed behind a right checksum: refused, or a plan that keeps the rules. Never a panic.
     #[test]
     fn damaged_plans_are_refused_or_keep_the_rules(
-        is_shared: bool,
+        nth in 0usize..3,
         changes in prop::collection::vec((format::HEADER.., any::<u8>(), any::<bool>()), 1..6),
-        cut in prop::option::of(0usize..2000),
+        cut in prop::option::weighted(0.3, 0usize..3000),
         sections in prop::option::weighted(0.1, any::<u32>()),
     ) {
-        let mut blob = encode(&if is_shared { three() } else { two() }).expect("it is valid");
+        let mut blob = encode(&[two(), three(), full()][nth]).expect("it is valid");
         let n = count(support::sections(&blob).len());
         for (at, value, is_flip) in changes {
             let at = format::HEADER + at % (blob.len() - format::HEADER);

@@ -6,6 +6,9 @@
     reason = "the helpers of a test fail by panicking"
 )]
 
+pub mod any_virtio;
+pub mod virtio;
+
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec};
 use configs_plan::{
     DeviceKind, DevicePlan, HOST_LIMIT, LanePlan, MAX_CPUS, MAX_GUESTS, MAX_LANES, MAX_SEGMENTS,
@@ -73,6 +76,9 @@ pub fn guest(name: &str, cpus: &[u32]) -> GuestSpec {
             segment("dtb", 62 << 20, 1000),
         ],
         devices: Vec::new(),
+        virtio: Vec::new(),
+        is_virtio_linted: false,
+        faults: None,
     }
 }
 
@@ -81,6 +87,8 @@ pub fn two() -> PlanSpec {
     PlanSpec {
         cpus: 3,
         deadline_ms: Some(5000),
+        disks: Vec::new(),
+        networks: Vec::new(),
         guests: vec![guest("alpha", &[0, 1]), guest("beta", &[2])],
     }
 }
@@ -94,6 +102,8 @@ pub fn three() -> PlanSpec {
     PlanSpec {
         cpus: 2,
         deadline_ms: None,
+        disks: Vec::new(),
+        networks: Vec::new(),
         guests: vec![
             GuestSpec {
                 on_crash: OnCrash::Restart,
@@ -137,10 +147,15 @@ pub fn spec(plan: &Plan<'_>) -> PlanSpec {
         watchdog_ms: g.watchdog_ms(),
         segments: g.segments().map(segment).collect(),
         devices: g.devices().collect(),
+        virtio: g.virtio().collect(),
+        is_virtio_linted: g.is_virtio_linted(),
+        faults: g.faults(),
     };
     PlanSpec {
         cpus: plan.cpus(),
         deadline_ms: plan.deadline_ms(),
+        disks: plan.disks().map(virtio::disk).collect(),
+        networks: plan.networks().map(virtio::network).collect(),
         guests: plan.guests().map(guest).collect(),
     }
 }
@@ -167,6 +182,7 @@ pub fn holds(spec: &PlanSpec) -> bool {
             .all(|(start, end)| start.is_multiple_of(RAM_GRANULE) && *end <= HOST_LIMIT)
         && hosts.windows(2).all(|pair| pair[0].1 <= pair[1].0)
         && devices_hold(spec)
+        && virtio::holds(spec)
         && spec
             .guests
             .iter()

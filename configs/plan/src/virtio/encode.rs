@@ -1,0 +1,96 @@
+//! Writing virtio's sections, on the host.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{DiskKind, DiskPlan, Faults, NetworkPlan, Part, VirtioDevice, VirtioPlan};
+use crate::encode::field;
+use crate::{PlanError, Why, format};
+
+/// A disk as the plan has it.
+pub(crate) fn disk(nth: u64, disk: &DiskPlan<String>) -> Result<Vec<u8>, PlanError> {
+    let is_readonly = matches!(
+        disk.kind,
+        DiskKind::Machine {
+            is_readonly: true,
+            ..
+        }
+    );
+    let image = disk.kind.image();
+    let (kind, len, more, text) = match &disk.kind {
+        DiskKind::Memory { .. } => (format::DISK_MEMORY, None, 0, None),
+        DiskKind::Readonly { .. } => (format::DISK_IN_BUNDLE, None, 0, None),
+        DiskKind::Snapshot { memory, .. } => (format::DISK_SNAPSHOT, None, *memory, None),
+        DiskKind::Machine { unit, part, .. } => {
+            let (kind, more, name) = match part {
+                Part::Whole => (format::DISK_WHOLE, 0, None),
+                Part::From(first) => (format::DISK_RANGE, *first, None),
+                Part::Number(number) => (format::DISK_PARTITION, u64::from(*number), None),
+                Part::Name(name) => (format::DISK_PARTITION_NAME, 0, Some(name)),
+            };
+            (kind, Some(u64::from(*unit)), more, name)
+        }
+    };
+    let len = len.or(image.map(|image| image.len)).unwrap_or(0);
+    let text = text.or(image.map(|image| &image.file));
+    let no_name = PlanError::new(Why::DiskName, nth);
+    let no_file = PlanError::new(Why::DiskSize, nth);
+    let mut bytes = Vec::new();
+    for number in [disk.sectors, len, more] {
+        bytes.extend(number.to_le_bytes());
+    }
+    for number in [kind, u32::from(is_readonly)] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend(field::<{ format::NAME_FIELD }>(&disk.name).ok_or(no_name)?);
+    let text = text.map_or("", String::as_str);
+    bytes.extend(field::<{ format::FILE_FIELD }>(text).ok_or(no_file)?);
+    Ok(bytes)
+}
+
+/// A network as the plan has it.
+pub(crate) fn network(nth: u64, network: &NetworkPlan<String>) -> Result<Vec<u8>, PlanError> {
+    let no_name = PlanError::new(Why::NetworkName, nth);
+    let mut bytes = Vec::from(u64::from(network.has_uplink).to_le_bytes());
+    bytes.extend(field::<{ format::NAME_FIELD }>(&network.name).ok_or(no_name)?);
+    Ok(bytes)
+}
+
+/// A guest's device as the plan has it.
+pub(crate) fn device(virtio: &VirtioPlan) -> Vec<u8> {
+    let (index, flags, rate, mac, vlan) = match virtio.device {
+        VirtioDevice::Net {
+            network,
+            mac,
+            vlan,
+            rate,
+        } => (network, 0, rate, mac, vlan),
+        VirtioDevice::Block { disk, is_readonly } => (disk, u32::from(is_readonly), 0, [0; 6], 0),
+        VirtioDevice::Vsock { cid } => (cid, 0, 0, [0; 6], 0),
+        VirtioDevice::Console | VirtioDevice::Entropy | VirtioDevice::Balloon => {
+            (0, 0, 0, [0; 6], 0)
+        }
+    };
+    let mut bytes = Vec::new();
+    for number in [virtio.slot, virtio.device.number(), index, flags] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend(rate.to_le_bytes());
+    bytes.extend(mac);
+    bytes.extend(vlan.to_le_bytes());
+    bytes
+}
+
+/// What is watched and what goes wrong on purpose, as the plan has it; empty if that is nothing.
+pub(crate) fn trials(is_linted: bool, faults: Option<&Faults>) -> Vec<u8> {
+    if !is_linted && faults.is_none() {
+        return Vec::new();
+    }
+    let none = Faults::default();
+    let faults = faults.unwrap_or(&none);
+    let lint = if is_linted { format::LINT_VIRTIO } else { 0 };
+    let mut bytes = Vec::from(u64::from(lint).to_le_bytes());
+    bytes.extend(faults.seed.to_le_bytes());
+    bytes.extend(faults.rates().iter().flat_map(|rate| rate.to_le_bytes()));
+    bytes
+}
