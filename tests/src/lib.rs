@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod elf;
 pub mod golden;
 pub mod machine;
 pub mod matrix;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use ruzstd::encoding::{CompressionLevel, compress};
-use tests::archive;
 use tests::machine::{self, Machine, run, scratch, xtask};
+use tests::{archive, elf};
 
 /// Where the ELF file is linked, and where a raw kernel lies unless it is told otherwise.
 const LINKED: u64 = 0x4020_0000;
@@ -78,24 +78,6 @@ fn following(code: &[u32], text: &str) -> Vec<u8> {
     bytes
 }
 
-/// An ELF file with one segment, entered at its first byte.
-fn elf(code: &[u8]) -> anyhow::Result<Vec<u8>> {
-    const HEADERS: u64 = 64 + 56;
-    let length = u64::try_from(code.len())?;
-    let mut file = b"\x7FELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    file.extend(2u16.to_le_bytes()); // linked at a fixed address
-    file.extend(183u16.to_le_bytes()); // AArch64
-    file.extend(1u32.to_le_bytes());
-    file.extend([LINKED, 64, 0].map(u64::to_le_bytes).concat()); // entry, program headers, sections
-    file.extend(0u32.to_le_bytes());
-    file.extend([64u16, 56, 1, 64, 0, 0].map(u16::to_le_bytes).concat());
-    file.extend([1u32, 5].map(u32::to_le_bytes).concat()); // to be loaded; readable, executable
-    let segment = [HEADERS, LINKED, LINKED, length, length, 8];
-    file.extend(segment.map(u64::to_le_bytes).concat());
-    file.extend(code);
-    Ok(file)
-}
-
 /// An overlay with another model and another command line.
 fn overlay() -> anyhow::Result<Vec<u8>> {
     let mut tree = DeviceTree::new();
@@ -144,7 +126,7 @@ fn by_hand(keep: &impl Fn(&str, &[u8]) -> anyhow::Result<PathBuf>) -> anyhow::Re
     Ok([
         guest(
             "elf",
-            &keep("kernel.elf", &elf(&printing("linked\n"))?)?,
+            &keep("kernel.elf", &elf::linked(LINKED, &printing("linked\n")))?,
             "4M",
             "",
         ),

@@ -1,8 +1,13 @@
 //! What a person may type. Every command and flag is described here and nowhere else.
 
+mod kernel;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use self::kernel::KernelArgs;
 
 /// XDV: a type-1 hypervisor for AArch64, built, run and judged from one place.
 #[derive(Debug, Parser)]
@@ -16,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
   cargo xtask run configs/two-guests.toml            build everything and watch two guests run
   cargo xtask run configs/one-guest.toml --smp 2 --cpu cortex-a57
   cargo xtask run configs/linux.toml                 Debian's kernel, and a shell in it
+  cargo xtask run --kernel my-kernel.elf             a kernel of your own, without a machine file
   cargo xtask check configs/two-guests.toml          show the machine without running it
   cargo xtask test                                   everything that must be green
   cargo xtask doctor                                 what is missing, and how it will be got
@@ -57,7 +63,7 @@ pub fn example(error: &clap::Error) -> Option<&'static str> {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Build everything, boot the machine that CONFIG describes in QEMU and show its console.
+    /// Build everything, boot the machine that CONFIG describes, or a machine for one kernel, in QEMU and show its console.
     #[command(after_help = "Examples:
   cargo xtask run configs/two-guests.toml
   cargo xtask run configs/two-guests.toml --smp 8 --cpu cortex-a57
@@ -65,6 +71,8 @@ pub enum Command {
   cargo xtask run configs/linux.toml                 Debian's kernel, and a shell in it
   echo poweroff | cargo xtask run configs/linux.toml
   cargo xtask run configs/one-guest.toml --qemu 10 -- -d int -D qemu.log
+  cargo xtask run --kernel my-kernel.elf --memory 32M --lanes 2 --cmdline 'verbose=1'
+  cargo xtask run --kernel my-kernel.elf --gdb       wait for a debugger
 
 On a terminal every key goes to the attached guest, Ctrl-C among them; Ctrl-] opens the hypervisor's
 prompt, and Ctrl-] Ctrl-D ends the run. Lines piped in are typed one by one, each when a guest waits
@@ -73,8 +81,13 @@ at a prompt (or nothing was said for 5 s). `cargo xtask ctl` commands the run fr
 Where a guest stopped is shown with the names of its functions: those of an ELF kernel, those that a Linux
 Image carries of itself, or those of the file that `symbols = \"System.map\"` names in CONFIG.
 
-Exit status 0 when every guest ended well; otherwise 1, and the guest and its reason are named.")]
-    Run(RunArgs),
+Exit status 0 when every guest ended well; otherwise 1, and the guest and its reason are named. With
+--kernel it is the kernel's own exit code, and at most 255.
+
+As a Cargo runner, in .cargo/config.toml of a kernel's own repository:
+  [target.aarch64-unknown-none]
+  runner = [\"/path/to/xdv/target/debug/xtask\", \"run\", \"--kernel\"]")]
+    Run(Box<RunArgs>),
 
     /// Build the hypervisor and the guests; with CONFIG, leave an Image and a bundle.cpio that any loader of arm64 Linux boots.
     #[command(after_help = "Examples:
@@ -176,8 +189,12 @@ fn memory_size(text: &str) -> Result<u64, String> {
 /// The arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The machine file.
-    pub config: PathBuf,
+    /// The machine file; with --kernel, words for the kernel's command line.
+    #[arg(value_name = "CONFIG", required_unless_present = "kernel")]
+    pub words: Vec<OsString>,
+    /// A machine without a machine file.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
     /// With nobody at the keyboard: plain output and no input, and Debian guests test themselves and power off.
     #[arg(long)]
     pub headless: bool,
@@ -193,9 +210,14 @@ pub struct RunArgs {
     /// How many CPUs the machine has; default: as the file states, else the smallest machine that fits.
     #[arg(long, value_name = "N")]
     pub smp: Option<u32>,
-    /// Memory of the machine (`512M`, `2G`); default: as the file states, else the smallest machine that fits.
+    /// Memory of the machine (`512M`, `2G`), with --kernel of the guest; default: as the file states, else the smallest
+    /// machine that fits; 64M for a guest.
     #[arg(long, short = 'm', value_name = "SIZE", value_parser = memory_size)]
     pub memory: Option<u64>,
+    /// Let the machine wait for a debugger at this port, and say what to type there.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "1234",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub gdb: Option<u16>,
     /// Count instructions instead of time: the same run again and again.
     #[arg(long)]
     pub icount: bool,

@@ -23,6 +23,8 @@ const GRAIN_MIB: u64 = 64;
 pub struct Machine {
     project: Project,
     config: PathBuf,
+    /// How messages name it.
+    shown: String,
     text: Vec<u8>,
     profile: Profile,
     selftest: bool,
@@ -87,6 +89,7 @@ impl Machine {
         Ok(Self {
             project: project.clone(),
             config: config.to_path_buf(),
+            shown: config.display().to_string(),
             text,
             profile,
             selftest: false,
@@ -95,11 +98,22 @@ impl Machine {
         })
     }
 
+    /// A config that a person did not write but asked for all the same.
+    pub fn described(project: &Project, name: &str, text: String, profile: Profile) -> Self {
+        Self {
+            shown: "--print-config".to_owned(),
+            text: text.into_bytes(),
+            seeds: None,
+            ..Self::from_text(project, name, "", profile)
+        }
+    }
+
     /// A config of our own making, whose guests find the same each time.
     pub fn from_text(project: &Project, name: &str, text: &str, profile: Profile) -> Self {
         let config = PathBuf::from(format!("{name}.toml"));
         Self {
             project: project.clone(),
+            shown: config.display().to_string(),
             config,
             text: text.as_bytes().to_vec(),
             profile,
@@ -139,12 +153,7 @@ impl Machine {
                 .timeout_seconds
                 .map(|seconds| seconds.saturating_mul(1000)),
         };
-        let compiled = configs_compiler::compile(
-            &self.config.display().to_string(),
-            &self.text,
-            &files,
-            &options,
-        );
+        let compiled = configs_compiler::compile(&self.shown, &self.text, &files, &options);
         // A kernel that does not build is no fault of the config file.
         if let Some(error) = trouble.0.borrow_mut().take() {
             return Err(error);

@@ -16,6 +16,7 @@ mod debian;
 mod doctor;
 mod files;
 mod initramfs;
+mod kernel;
 mod machine;
 mod packages;
 mod process;

@@ -3,6 +3,7 @@
 mod backtrace;
 pub mod console;
 pub mod control;
+mod debugger;
 mod esr;
 pub mod keys;
 pub mod launch;
@@ -30,9 +31,10 @@ use self::places::Places;
 use self::screen::Screen;
 use self::show::{Names, Show};
 use self::verdict::Said;
-use crate::build::{self, Profile};
+use crate::build::{self, Files, Profile};
 use crate::cli::RunArgs;
-use crate::machine::{Asked, Machine};
+use crate::kernel::{self, Source};
+use crate::machine::{Asked, Compiled, Machine};
 use crate::project::Project;
 use crate::qemu::Qemu;
 use crate::{ctl, say};
@@ -45,34 +47,27 @@ const ICOUNT_FACTOR: u32 = 20;
 /// Runs a machine as a person asked.
 pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let command = Instant::now();
+    let source = kernel::source(args)?;
+    if let (Source::Text(_, text), true) = (&source, args.kernel.print_config) {
+        say::answer(text);
+        return Ok(ExitCode::SUCCESS);
+    }
     let profile = Profile::from(args.profile);
-    let machine = Machine::load(project, &args.config, profile)?
+    let (machine, output) = described(project, source, profile)?;
+    let machine = machine
         .unattended(args.headless)
         .on(args.qemu.qemu.as_deref());
     let compiled = machine.compile(Asked {
         cpus: args.smp,
-        memory: args.memory,
+        // With a kernel on the command line it is the guest's.
+        memory: args.memory.filter(|_| args.kernel.kernel.is_none()),
         timeout_seconds: args.timeout,
     })?;
     let qemu = Qemu::ensure(project, args.qemu.qemu.as_deref())?;
     let el2 = build::hypervisor(project, profile)?;
-    let scratch = Scratch::new(&project.output(&args.config))?;
+    let scratch = Scratch::new(&output)?;
     let files = build::place(&scratch.0, &el2, &compiled.bundle)?;
-    let input = Input::of_this_process(args.headless);
-    let launch = Launch {
-        qemu,
-        cpu: args.cpu.clone(),
-        smp: compiled.cpus,
-        memory: format!("{}M", compiled.machine_mib),
-        icount: args.icount,
-        files,
-        extra: args.extra.clone(),
-        input,
-        limit: args.timeout.map(|seconds| {
-            Duration::from_secs(u64::from(seconds)) * if args.icount { ICOUNT_FACTOR } else { 1 }
-                + GRACE
-        }),
-    };
+    let launch = launch(args, qemu, &compiled, files);
     let log = match &args.log {
         Some(path) => {
             Some(File::create(path).with_context(|| format!("cannot write {}", path.display()))?)
@@ -81,9 +76,16 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     let control = Control::open(project, args.control.as_deref(), &scratch)?;
     announce(&launch);
+    for line in args
+        .gdb
+        .iter()
+        .flat_map(|port| debugger::words(*port, &compiled.places))
+    {
+        say::note(&line);
+    }
     let screen = Screen::new(
         Painter::new(!args.headless && say::colours_on_stdout()),
-        input == Input::Terminal,
+        launch.input == Input::Terminal,
         std::io::stdout().lock(),
     );
     let outcome = Outcome::expecting(&compiled.guests).with_selftests(&compiled.selftests);
@@ -102,7 +104,49 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
         outcome: show.outcome,
         ending,
     };
-    Ok(conclude(&seen, &launch, started.elapsed()))
+    let status = conclude(&seen, &launch, started.elapsed());
+    // A kernel that has the machine to itself speaks for the run.
+    let own = args.kernel.kernel.as_ref().and(seen.outcome.code());
+    Ok(own.map_or(status, |code| {
+        ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+    }))
+}
+
+/// The machine that is described, and where what is made of it goes.
+fn described(
+    project: &Project,
+    source: Source,
+    profile: Profile,
+) -> anyhow::Result<(Machine, PathBuf)> {
+    Ok(match source {
+        Source::File(file) => (
+            Machine::load(project, &file, profile)?,
+            project.output(&file),
+        ),
+        Source::Text(name, text) => (
+            Machine::described(project, &name, text, profile),
+            project.output(name.as_ref()),
+        ),
+    })
+}
+
+/// What is started.
+fn launch(args: &RunArgs, qemu: Qemu, compiled: &Compiled, files: Files) -> Launch {
+    let debugger = args.gdb.into_iter().flat_map(debugger::arguments);
+    Launch {
+        qemu,
+        cpu: args.cpu.clone(),
+        smp: compiled.cpus,
+        memory: format!("{}M", compiled.machine_mib),
+        icount: args.icount,
+        files,
+        extra: debugger.chain(args.extra.iter().cloned()).collect(),
+        input: Input::of_this_process(args.headless),
+        limit: args.timeout.map(|seconds| {
+            Duration::from_secs(u64::from(seconds)) * if args.icount { ICOUNT_FACTOR } else { 1 }
+                + GRACE
+        }),
+    }
 }
 
 fn announce(launch: &Launch) {

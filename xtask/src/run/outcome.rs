@@ -183,6 +183,14 @@ impl Outcome {
         self.all_ended || self.panic.is_some() || self.refused.is_some()
     }
 
+    /// The code that the only guest ended with, if it ended with one.
+    pub fn code(&self) -> Option<u64> {
+        match self.guests.as_slice() {
+            [(_, End::Code(code))] if self.panic.is_none() => Some(*code),
+            _ => None,
+        }
+    }
+
     /// Every guest ended well, and EL2 said that all have ended.
     pub fn is_success(&self) -> bool {
         self.all_ended
@@ -274,6 +282,24 @@ mod tests {
         assert_eq!(
             outcome.guests()[0].1.to_string(),
             "still running after 5000 ms: lane 0 masked at 0x40001000"
+        );
+    }
+
+    #[test]
+    fn the_code_of_the_only_guest_is_the_runs() {
+        let alone = |lines: &[&str]| {
+            let mut outcome = Outcome::expecting(&["alpha".to_owned()]);
+            lines.iter().for_each(|line| outcome.take(line));
+            outcome.code()
+        };
+        assert_eq!(alone(&["xdv | guest alpha: ended with code 3"]), Some(3));
+        assert_eq!(alone(&["xdv | guest alpha: ended well"]), None);
+        assert_eq!(alone(&["xdv | guest alpha: stopped: it crashed"]), None);
+        let panic = ["xdv | guest alpha: ended with code 3", "xdv | panic: x"];
+        assert_eq!(alone(&panic), None);
+        assert_eq!(
+            after(&["xdv | guest alpha: ended with code 3"]).code(),
+            None
         );
     }
 

@@ -6,7 +6,7 @@
 //! byte lies. An address that could have two names has none.
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use configs_compiler::Symbols;
@@ -56,6 +56,15 @@ impl Guest {
             symbols: OnceCell::new(),
             vbar: None,
         }
+    }
+
+    /// The file that a debugger may have its symbols from, and where the kernel lies.
+    pub fn debugged(&self) -> (Option<&Path>, u64) {
+        let file = match &self.source {
+            Source::Read(_) => None,
+            Source::File(path) => Some(path.as_path()),
+        };
+        (file, self.kernel_at)
     }
 
     fn symbols(&self) -> Option<&Symbols> {
