@@ -67,13 +67,17 @@ pub fn main(boot: Boot) -> ! {
     let mut arena = arena(
         &boot,
         &mut ledger,
-        build::arena_bytes(lanes, cpus, firmwares, STACK + EMERGENCY),
+        build::arena_bytes(lanes, cpus, firmwares, STACK + EMERGENCY) + devices_bytes(&bundle),
     );
     let mut builder = Builder::new(&boot, &mut ledger, &mut arena);
     let Some(vms) = builder.machines(&bundle) else {
         refuse(format_args!("the plan's machines do not fit EL2's arena"));
     };
     let vms: &'static [Vm] = vms;
+    #[cfg(feature = "virtio")]
+    for vm in vms {
+        vm.virtio.settle(&vm.machine);
+    }
     let memory_ticks = builder.memory_ticks();
     let crews = crews(&mut arena, vms, &placement, cpus);
     let deadline_ms = bundle.plan().deadline_ms();
@@ -249,6 +253,18 @@ fn arena(boot: &Boot, ledger: &mut Ledger<'_, Owner>, bytes: u64) -> Arena {
             bytes >> 10
         )),
     }
+}
+
+/// What the arena needs for virtio devices.
+#[cfg(feature = "virtio")]
+fn devices_bytes(bundle: &Bundle) -> u64 {
+    crate::virtio::arena_bytes(bundle)
+}
+
+/// Virtio devices are not in this EL2.
+#[cfg(not(feature = "virtio"))]
+const fn devices_bytes(_: &Bundle) -> u64 {
+    0
 }
 
 /// Makes the lanes, and of the lanes of each CPU its crew.

@@ -28,6 +28,8 @@ use crate::crew::{Crew, Members};
 use crate::devices;
 use crate::fill::Fill;
 use crate::life::Life;
+#[cfg(feature = "virtio")]
+use crate::virtio;
 use crate::vm::{File, Seat, Vm};
 use crate::watch::Watchdog;
 
@@ -118,6 +120,8 @@ struct Memory {
     tables: GuestTables,
     files: &'static [File],
     lines: devices::Lines,
+    #[cfg(feature = "virtio")]
+    virtio: &'static virtio::Devices,
 }
 
 impl<'a, 'b> Builder<'a, 'b> {
@@ -233,7 +237,7 @@ impl<'a, 'b> Builder<'a, 'b> {
     }
 
     /// Frames and tables of a guest.
-    fn memory(&mut self, bundle: &Bundle<'static>, guest: &GuestPlan) -> Memory {
+    fn memory(&mut self, bundle: &Bundle<'static>, guest: &GuestPlan<'_, 'static>) -> Memory {
         let name = guest.name();
         let plan = guest.ram();
         let ram = self.frames(guest);
@@ -259,12 +263,16 @@ impl<'a, 'b> Builder<'a, 'b> {
             }
         }
         let files = self.files(bundle, guest);
+        #[cfg(feature = "virtio")]
+        let virtio = virtio::build(self.arena, guest, &ram);
         Memory {
             ram,
             flash,
             tables,
             files,
             lines,
+            #[cfg(feature = "virtio")]
+            virtio,
         }
     }
 
@@ -384,6 +392,8 @@ impl Common {
             machine.add_firmware(variables);
         }
         devices::link(guest, &machine.vgic, &memory.lines);
+        #[cfg(feature = "virtio")]
+        machine.set_virtio(memory.virtio);
         say!(
             "guest {}: started, {} lanes, {} MiB",
             guest.name(),
@@ -412,6 +422,8 @@ impl Common {
             life: Life::new(on_crash(guest.on_crash())),
             watchdog: Watchdog::new(guest.watchdog_ms().map(ticks)),
             lines: memory.lines,
+            #[cfg(feature = "virtio")]
+            virtio: memory.virtio,
         }
     }
 }

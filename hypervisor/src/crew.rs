@@ -325,6 +325,10 @@ impl Crew {
             if member.vm.machine.console_due() <= now {
                 member.vm.show_unfinished(now);
             }
+            #[cfg(feature = "virtio")]
+            if member.vm.virtio.has_work() {
+                member.vm.virtio.work();
+            }
             let phase = member.vm.life.phase();
             if member.is_live(phase) {
                 if member.vm.watchdog.is_on() {

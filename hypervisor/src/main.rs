@@ -23,6 +23,8 @@ mod operator;
 mod report;
 mod run;
 mod seeds;
+#[cfg(feature = "virtio")]
+mod virtio;
 mod vm;
 mod watch;
 

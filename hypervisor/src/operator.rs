@@ -109,6 +109,8 @@ fn hear(house: &'static House, crew: &mut Crew) {
 /// Has a machine look at what was typed for it.
 fn deliver(house: &'static House, index: usize) {
     let typed = house.vms.get(index).filter(|vm| vm.machine.has_input());
+    #[cfg(feature = "virtio")]
+    let typed = typed.filter(|vm| !vm.virtio.input());
     if let Some(seat) = typed.and_then(|vm| vm.seats.first()) {
         ThisCpu.send_sgi(seat.wake);
     }

@@ -54,6 +54,9 @@ pub struct Vm {
     pub watchdog: Watchdog,
     /// The interrupts of the computer's devices that it was given.
     pub lines: devices::Lines,
+    /// Its virtio devices.
+    #[cfg(feature = "virtio")]
+    pub virtio: &'static crate::virtio::Devices,
 }
 
 /// Bytes that a machine starts with.
@@ -191,6 +194,8 @@ impl Vm {
         self.machine.vgic.reset();
         self.machine.power.reset();
         self.machine.reset_devices();
+        #[cfg(feature = "virtio")]
+        self.virtio.reset();
         for seat in self.seats {
             seat.forget();
         }

@@ -17,6 +17,7 @@ use crate::mmio::Width;
 use crate::serve::Lines;
 use crate::vgic::Frame;
 use crate::virtio;
+use crate::virtio::VIRTIO;
 
 /// A load from a device; `None` when nobody answers there, or not in that width.
 pub(crate) fn read(vcpu: &mut Vcpu, ipa: Ipa, width: Width, hw: &mut impl Hardware) -> Option<u64> {
@@ -266,7 +267,8 @@ impl Machine {
     #[cold]
     fn refill(&self, uart: &mut Pl011) {
         let mut typed = self.typed.lock();
-        while uart.room() != 0
+        while (!VIRTIO || !self.is_input_redirected())
+            && uart.room() != 0
             && let Some(byte) = typed.pop()
         {
             // There is room.

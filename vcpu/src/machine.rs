@@ -2,7 +2,7 @@
 
 mod unfinished;
 
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Mutex;
 use stage2_addr::Ipa;
@@ -48,6 +48,8 @@ pub struct Machine {
     pub(crate) typed: Mutex<Ring<u8, TYPED_AHEAD>>,
     /// How much that is, for a look without the lock, and [`NEWS`]. Written under the lock.
     pub(crate) typed_ahead: AtomicUsize,
+    /// What was typed is not for the UART.
+    redirected: AtomicBool,
     /// Typed bytes that had no room at all.
     typed_lost: AtomicU64,
     /// When somebody has to look at the unfinished line, and how soon after it was begun.
@@ -127,6 +129,7 @@ impl Machine {
             uart_flags: AtomicU32::new(u32::from(pl011::FLAGS_AT_RESET)),
             typed: Mutex::new(Ring::new(0)),
             typed_ahead: AtomicUsize::new(0),
+            redirected: AtomicBool::new(false),
             typed_lost: AtomicU64::new(0),
             pace: Pace::new(),
             rtc: Mutex::new(Pl031::new(0)),
@@ -173,6 +176,38 @@ impl Machine {
     #[must_use]
     pub fn has_input(&self) -> bool {
         self.typed_ahead.load(Ordering::Acquire) & NEWS != 0
+    }
+
+    /// From now on what is typed waits for [`take_input`](Self::take_input), or goes to the UART again.
+    pub fn redirect_input(&self, on: bool) {
+        self.redirected.store(on, Ordering::Release);
+    }
+
+    /// Whether it waits for [`take_input`](Self::take_input).
+    #[must_use]
+    pub fn is_input_redirected(&self) -> bool {
+        self.redirected.load(Ordering::Acquire)
+    }
+
+    /// Whether something was typed that nobody has taken.
+    #[must_use]
+    pub fn waits_input(&self) -> bool {
+        self.typed_ahead.load(Ordering::Acquire) & !NEWS != 0
+    }
+
+    /// Takes what was typed, for another console than the UART; how many bytes.
+    pub fn take_input(&self, into: &mut [u8]) -> usize {
+        let mut typed = self.typed.lock();
+        let mut count = 0;
+        for place in into {
+            let Some(byte) = typed.pop() else {
+                break;
+            };
+            *place = byte;
+            count += 1;
+        }
+        self.typed_ahead.store(typed.len(), Ordering::Release);
+        count
     }
 
     /// How many bytes [`input`](Self::input) had to refuse so far.

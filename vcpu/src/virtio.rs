@@ -96,6 +96,12 @@ impl Machine {
         }
     }
 
+    /// Interrupts the machine for a slot whose `InterruptStatus` [`pend_virtio`](Self::pend_virtio) has set, from any CPU,
+    /// whoever's lanes it has.
+    pub fn interrupt_virtio(&self, slot: usize, hw: &mut impl VirtGic) {
+        self.vgic.post_spi(VIRTIO_SPI + slot_number(slot), hw);
+    }
+
     /// No slot interrupts.
     pub(crate) fn reset_virtio(&self) {
         for status in &self.virtio_status {

@@ -42,7 +42,7 @@ impl Status {
     const END: Self = Self::NEEDS_RESET.union(Self::FAILED);
 
     /// Whether the device works: the driver is ready, and nobody has given up.
-    pub(super) const fn is_live(self) -> bool {
+    pub const fn is_live(self) -> bool {
         self.contains(Self::DRIVER_OK) && !self.intersects(Self::END)
     }
 

@@ -1,0 +1,245 @@
+//! The virtio devices of a machine, in their slots: what a driver's accesses reach, and whom to interrupt then.
+//!
+//! A slot's lock is held while its device serves, by whatever CPU a lane was on, or by the one that has news from outside.
+//! Nobody waits for another slot's lock, or for a lane, while holding one. A device with much to do stops after a piece
+//! of it; whether it goes on at once depends on who else wants the CPU.
+
+mod build;
+mod terminal;
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use hypervisor_arch::hardware::ThisCpu;
+use hypervisor_arch::reach::Reach;
+use hypervisor_arch::{cpu, gic, timer};
+use spin::Once;
+use spin::mutex::TicketMutex;
+use vcpu::machine::Machine;
+use vcpu::vgic::VirtGic;
+use vcpu::virtio::{SLOTS, Slots};
+use virtio::mmio::Transport;
+use virtio::{Device, Env, Served};
+
+pub use build::{arena_bytes, build};
+
+/// `InterruptStatus`: buffers were used.
+const USED: u32 = 1;
+/// `InterruptStatus`: the configuration has changed.
+const CONFIG: u32 = 2;
+
+/// A device of any kind.
+type Any = dyn Device<Reach> + Send;
+
+/// A slot that has a device.
+struct Slot {
+    number: usize,
+    inner: TicketMutex<Inner>,
+}
+
+struct Inner {
+    transport: Transport,
+    device: &'static mut Any,
+}
+
+/// The virtio devices of one machine.
+pub struct Devices {
+    memory: Reach,
+    slots: &'static [Slot],
+    /// Which of [`slots`](Self::slots) is in which slot of the machine.
+    index: [u8; SLOTS],
+    /// The slot of its console, if it has one.
+    console: Option<usize>,
+    /// Slots with more to do than anybody had time for.
+    pending: AtomicU32,
+    machine: &'static Once<&'static Machine>,
+}
+
+impl Devices {
+    /// Tells them whose they are, before the machine runs.
+    pub fn settle(&self, machine: &'static Machine) {
+        self.machine.call_once(|| machine);
+    }
+
+    fn slot(&self, number: usize) -> Option<&Slot> {
+        let index = self.index.get(number)?;
+        self.slots.get(usize::from(*index))
+    }
+
+    /// Has a slot's device do something, and notes what that is to be seen as. The slots of this machine to interrupt.
+    #[inline(always)]
+    fn with(
+        &self,
+        slot: &Slot,
+        act: impl FnOnce(&mut Transport, &mut Any, &mut Env<'_, Reach>) -> Served,
+    ) -> (Served, u32) {
+        let Some(machine) = self.machine.get() else {
+            return (Served::default(), 0);
+        };
+        let mut env = Env {
+            memory: self.memory,
+            now: timer::now(),
+            frequency: timer::frequency(),
+            trace: None,
+        };
+        let inner = &mut *slot.inner.lock();
+        let served = act(&mut inner.transport, inner.device, &mut env);
+        if served.reset {
+            machine
+                .virtio_status(slot.number)
+                .store(0, Ordering::SeqCst);
+        }
+        let mut bits = 0;
+        if served.used {
+            bits |= USED;
+        }
+        if served.config {
+            bits |= CONFIG;
+        }
+        let raised = if bits == 0 {
+            0
+        } else {
+            machine.pend_virtio(slot.number, bits)
+        };
+        (served, raised)
+    }
+
+    /// Goes on with a device that has more to do, until it has not, or somebody else wants the CPU.
+    #[cold]
+    #[inline(never)]
+    fn go_on(&self, slot: &Slot) -> u32 {
+        let mut raised = 0;
+        loop {
+            if cpu::is_interrupted() {
+                self.put_off(slot.number);
+                return raised;
+            }
+            let (served, slots) = self.with(slot, |transport, device, env| {
+                transport.poll::<Reach>(device, env)
+            });
+            raised |= slots;
+            if !served.more {
+                return raised;
+            }
+        }
+    }
+
+    /// Leaves the rest of a device's work to the crew of this CPU, once it has looked who else wants it.
+    fn put_off(&self, slot: usize) {
+        self.pending.fetch_or(1 << (slot % SLOTS), Ordering::AcqRel);
+        ThisCpu.send_sgi(gic::sgi_value(cpu::affinity(), gic::WAKE_SGI));
+    }
+
+    /// Whether something was put off.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        self.pending.load(Ordering::Acquire) != 0
+    }
+
+    /// Does a piece of what was put off.
+    pub fn work(&self) {
+        let pending = self.pending.swap(0, Ordering::AcqRel);
+        for number in (0..SLOTS).filter(|slot| pending >> slot & 1 != 0) {
+            if self.poll(number) {
+                self.put_off(number);
+            }
+        }
+    }
+
+    /// Something may have happened outside that a slot's device has to know of. Any CPU may call this. Whether there is
+    /// more to do.
+    fn poll(&self, number: usize) -> bool {
+        let Some(slot) = self.slot(number) else {
+            return false;
+        };
+        let (served, raised) = self.with(slot, |transport, device, env| {
+            transport.poll::<Reach>(device, env)
+        });
+        if raised != 0 {
+            self.post(number);
+        }
+        served.more
+    }
+
+    /// Interrupts the machine for a slot whose status is set, from any CPU.
+    fn post(&self, slot: usize) {
+        if let Some(machine) = self.machine.get() {
+            machine.interrupt_virtio(slot, &mut ThisCpu);
+        }
+    }
+
+    /// Hands what was typed to the console, if its driver works. False if it is the UART's.
+    pub fn input(&self) -> bool {
+        let Some(console) = self.console else {
+            return false;
+        };
+        let redirected = self
+            .machine
+            .get()
+            .is_some_and(|machine| machine.is_input_redirected());
+        if redirected && self.poll(console) {
+            self.put_off(console);
+        }
+        redirected
+    }
+
+    /// All devices as after power-on. None of the machine's lanes runs.
+    pub fn reset(&self) {
+        for slot in self.slots {
+            let _ = self.with(slot, |transport, device, _| {
+                transport.reset::<Reach>(device)
+            });
+            self.redirect(slot);
+        }
+        self.pending.store(0, Ordering::Release);
+    }
+
+    /// What is typed goes to the console while its driver works.
+    fn redirect(&self, slot: &Slot) {
+        if self.console == Some(slot.number)
+            && let Some(machine) = self.machine.get()
+        {
+            machine.redirect_input(slot.inner.lock().transport.status().is_live());
+        }
+    }
+}
+
+impl Slots for Devices {
+    fn read(&self, slot: usize, offset: u64, bytes: u32) -> u64 {
+        match self.slot(slot) {
+            Some(slot) => {
+                let inner = &*slot.inner.lock();
+                inner
+                    .transport
+                    .read::<Reach>(inner.device, offset, bytes as usize)
+            }
+            None => vcpu::virtio::Empty.read(slot, offset, bytes),
+        }
+    }
+
+    fn write(&self, slot: usize, offset: u64, bytes: u32, value: u64) -> u32 {
+        let Some(slot) = self.slot(slot) else {
+            return 0;
+        };
+        let (served, raised) = self.with(slot, |transport, device, env| {
+            transport.write::<Reach>(device, offset, bytes as usize, value, env)
+        });
+        self.redirect(slot);
+        if served.more {
+            return raised | self.go_on(slot);
+        }
+        raised
+    }
+
+    fn notify(&self, slot: usize, value: u32) -> u32 {
+        let Some(slot) = self.slot(slot) else {
+            return 0;
+        };
+        let (served, raised) = self.with(slot, |transport, device, env| {
+            transport.notify::<Reach>(device, value, env)
+        });
+        if served.more {
+            return raised | self.go_on(slot);
+        }
+        raised
+    }
+}

@@ -1,0 +1,124 @@
+//! Makes the virtio devices of machines, as the plan has them.
+
+use configs_plan::{Bundle, GuestPlan, MAX_VIRTIO, VirtioDevice, VirtioPlan};
+use hypervisor_arch::fault;
+use hypervisor_arch::memory::{Arena, GuestRam};
+use hypervisor_arch::reach::Reach;
+use spin::Once;
+use spin::mutex::TicketMutex;
+use stage2_addr::Ipa;
+use vcpu::machine::Machine;
+use vcpu::virtio::SLOTS;
+use vcpu_board::RAM_BASE;
+use virtio::console::Console;
+use virtio::mmio::{Offer, Transport};
+
+use super::terminal::Mux;
+use super::{Any, Devices, Inner, Slot};
+
+/// What devices take of EL2's arena, at most.
+pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
+    let mut bytes = 0;
+    for guest in bundle.plan().guests() {
+        bytes += size_of::<Devices>() as u64 + 64;
+        for one in guest.virtio() {
+            bytes += size_of::<Slot>() as u64 + 64 + device_bytes(&one.device);
+        }
+    }
+    bytes
+}
+
+fn device_bytes(device: &VirtioDevice) -> u64 {
+    let bytes = match device {
+        VirtioDevice::Console => size_of::<Console<Mux>>(),
+        VirtioDevice::Net { .. }
+        | VirtioDevice::Block { .. }
+        | VirtioDevice::Entropy
+        | VirtioDevice::Balloon
+        | VirtioDevice::Vsock { .. } => 0,
+    };
+    bytes as u64 + 64
+}
+
+/// The virtio devices of a machine.
+pub fn build(
+    arena: &mut Arena,
+    guest: &GuestPlan<'_, 'static>,
+    ram: &GuestRam,
+) -> &'static Devices {
+    match (Builder { arena }).devices(guest, ram) {
+        Some(devices) => devices,
+        None => fault::refuse(format_args!(
+            "guest {}: EL2's arena is too small for its virtio devices",
+            guest.name()
+        )),
+    }
+}
+
+/// What devices are made from.
+struct Builder<'a> {
+    arena: &'a mut Arena,
+}
+
+impl Builder<'_> {
+    fn devices(
+        &mut self,
+        guest: &GuestPlan<'_, 'static>,
+        ram: &GuestRam,
+    ) -> Option<&'static Devices> {
+        let plans: arrayvec::ArrayVec<VirtioPlan, MAX_VIRTIO> = guest.virtio().collect();
+        let machine: &'static Once<&'static Machine> = self.arena.alloc(Once::new())?;
+        let mut index = [u8::MAX; SLOTS];
+        let mut console = None;
+        let mut made = arrayvec::ArrayVec::<Slot, MAX_VIRTIO>::new();
+        for plan in &plans {
+            let number = usize::try_from(plan.slot).ok()?;
+            *index.get_mut(number)? = u8::try_from(made.len()).ok()?;
+            if matches!(plan.device, VirtioDevice::Console) {
+                console = Some(number);
+            }
+            let device = self.device(guest, &plan.device, machine)?;
+            let transport = Transport::new(Offer::ALL);
+            let inner = TicketMutex::new(Inner { transport, device });
+            made.push(Slot { number, inner });
+        }
+        let mut made = made.into_iter();
+        let nothing = || fault::refuse(format_args!("a virtio device was not made"));
+        let slots = self
+            .arena
+            .alloc_slice(plans.len(), |_| made.next().unwrap_or_else(nothing))?;
+        let devices = Devices {
+            memory: Reach::guest(ram, Ipa::new(RAM_BASE)),
+            slots,
+            index,
+            console,
+            pending: 0.into(),
+            machine,
+        };
+        self.arena.alloc(devices).map(|devices| &*devices)
+    }
+
+    fn device(
+        &mut self,
+        guest: &GuestPlan<'_, 'static>,
+        plan: &VirtioDevice,
+        machine: &'static Once<&'static Machine>,
+    ) -> Option<&'static mut Any> {
+        Some(match plan {
+            VirtioDevice::Console => {
+                let console = self.arena.alloc(Console::new())?;
+                console.add(Mux::new(guest.name(), machine));
+                console
+            }
+            VirtioDevice::Net { .. }
+            | VirtioDevice::Block { .. }
+            | VirtioDevice::Entropy
+            | VirtioDevice::Balloon
+            | VirtioDevice::Vsock { .. } => fault::refuse(format_args!(
+                "guest {}: no virtio device of kind {} yet",
+                guest.name(),
+                plan.number()
+            )),
+        })
+    }
+}
