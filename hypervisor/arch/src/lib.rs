@@ -49,5 +49,7 @@ pub mod tables;
 pub mod timer;
 #[cfg(target_os = "none")]
 pub mod vectors;
+#[cfg(all(target_os = "none", feature = "virtio"))]
+pub mod virtio;
 #[cfg(target_os = "none")]
 pub mod world;
