@@ -63,6 +63,16 @@ pub struct Served {
 }
 
 impl Served {
+    /// Nothing came of it.
+    pub const NOTHING: Self = Self {
+        used: false,
+        config: false,
+        more: false,
+        broken: false,
+        reset: false,
+        ports: 0,
+    };
+
     /// The driver has written nonsense.
     pub const BROKEN: Self = Self {
         used: false,

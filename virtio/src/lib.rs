@@ -14,6 +14,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod balloon;
 pub mod chain;
 pub mod console;
 pub mod device;
