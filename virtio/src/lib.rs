@@ -15,6 +15,7 @@
 extern crate std;
 
 pub mod balloon;
+pub mod blk;
 pub mod chain;
 pub mod console;
 pub mod device;

@@ -1,0 +1,1 @@
+//! Requests against what the specification says of them.
