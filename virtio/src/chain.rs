@@ -4,9 +4,13 @@ use arrayvec::ArrayVec;
 use stage2_addr::Ipa;
 
 use crate::memory::GuestMemory;
+use crate::queue::Broken;
 
 /// The largest queue, and so the longest chain (virtio 1.3, 2.7.5.2).
 pub const MAX_CHAIN: usize = 256;
+
+/// The most bytes in a chain: virtio 1.3, 2.7.5.1.
+const MAX_BYTES: u64 = 1 << 32;
 
 /// A buffer that a descriptor names: inside the guest's memory, as its maker has proven.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +52,50 @@ impl Chain {
             readable: 0,
             readable_len: 0,
             writable_len: 0,
+        }
+    }
+
+    /// Forgets what it held.
+    pub(crate) fn begin(&mut self, id: u16) {
+        self.id = id;
+        self.slots = 1;
+        self.segments.clear();
+        self.readable = 0;
+        self.readable_len = 0;
+        self.writable_len = 0;
+    }
+
+    /// Takes one more buffer, if it is inside the guest's memory and in its place: what the device writes comes last (2.7.4.2).
+    /// An empty one is refused, as other devices do: no driver has a use for it, and a chain of nothing would have an end
+    /// that only its length bounds.
+    #[inline]
+    pub(crate) fn add<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        segment: Segment,
+        writable: bool,
+    ) -> Result<(), Broken> {
+        if segment.len == 0 || !memory.contains(segment.at, u64::from(segment.len)) {
+            return Err(Broken);
+        }
+        if writable {
+            self.writable_len += u64::from(segment.len);
+        } else if self.writable_len == 0 {
+            self.readable += 1;
+            self.readable_len += u64::from(segment.len);
+        } else {
+            return Err(Broken);
+        }
+        self.segments.try_push(segment).map_err(|_| Broken)
+    }
+
+    /// It is whole. No chain has more than 2^32 bytes (2.7.5.1).
+    #[inline]
+    pub(crate) fn end(&self) -> Result<(), Broken> {
+        if self.readable_len + self.writable_len <= MAX_BYTES {
+            Ok(())
+        } else {
+            Err(Broken)
         }
     }
 

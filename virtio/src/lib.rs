@@ -11,7 +11,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fake"))]
 extern crate std;
 
 pub mod balloon;
@@ -19,10 +19,14 @@ pub mod blk;
 pub mod chain;
 pub mod console;
 pub mod device;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 pub mod features;
 pub mod memory;
 pub mod mmio;
 pub mod queue;
+#[cfg(any(test, feature = "fake"))]
+pub mod rig;
 
 pub use chain::{Chain, Segment};
 pub use device::{Device, Env, Served};

@@ -28,6 +28,12 @@ pub trait GuestMemory: Copy {
     /// The same of eight bytes.
     fn load_u64(&self, at: Ipa) -> Option<u64>;
 
+    /// The two little-endian numbers of eight bytes that a descriptor is. Nothing of it is loaded twice.
+    fn load_pair(&self, at: Ipa) -> Option<[u64; 2]> {
+        let second = at.checked_add(8)?;
+        Some([self.load_u64(at)?, self.load_u64(second)?])
+    }
+
     /// Writes a little-endian number of two bytes; at once, where it is aligned.
     fn store_u16(&self, at: Ipa, value: u16) -> Option<()>;
 

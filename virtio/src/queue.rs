@@ -1,7 +1,25 @@
 //! Virtqueues: split (virtio 1.3, 2.7) and packed (2.8).
+//!
+//! A queue takes chains and gives them back. What it knows of the driver's progress is in it, and not in the guest's
+//! memory: a driver that writes where only the device writes confuses itself alone. What only the driver writes is loaded
+//! once, judged, and believed as far as it goes.
+//!
+//! The device gives chains back in any order, unless `IN_ORDER` is agreed: then it is the device's duty to push them in the
+//! order in which it popped them, which each device that serves one chain after the other does anyway. Each of them has a
+//! used entry of its own, as 2.7.9 and 2.8.8 allow.
 
-use stage2_addr::Ipa;
+mod areas;
+mod descriptor;
+mod event;
+mod flight;
+mod packed;
+mod split;
+#[cfg(test)]
+mod tests;
 
+use self::areas::Areas;
+use self::packed::Packed;
+use self::split::Split;
 use crate::chain::{Chain, Ticket};
 use crate::features::Features;
 use crate::memory::GuestMemory;
@@ -25,9 +43,13 @@ pub struct Broken;
 
 /// A queue whose areas are inside the guest's memory, aligned and apart.
 pub struct Queue {
-    _config: QueueConfig,
-    _features: Features,
-    _base: Ipa,
+    ring: Ring,
+    broken: bool,
+}
+
+enum Ring {
+    Split(Split),
+    Packed(Packed),
 }
 
 impl Queue {
@@ -38,8 +60,16 @@ impl Queue {
         features: Features,
         memory: &M,
     ) -> Option<Self> {
-        let _ = (config, max, features, memory);
-        None
+        let areas = Areas::judge(config, max, features, memory)?;
+        let ring = if features.contains(Features::RING_PACKED) {
+            Ring::Packed(Packed::new(areas, features))
+        } else {
+            Ring::Split(Split::new(areas, features))
+        };
+        Some(Self {
+            ring,
+            broken: false,
+        })
     }
 
     /// Takes the next chain; false when there is none.
@@ -47,8 +77,15 @@ impl Queue {
     /// # Errors
     /// What the driver has written is no chain. Nothing is taken, now and later.
     pub fn pop<M: GuestMemory>(&mut self, memory: &M, chain: &mut Chain) -> Result<bool, Broken> {
-        let _ = (memory, chain);
-        Ok(false)
+        if self.broken {
+            return Err(Broken);
+        }
+        let popped = match &mut self.ring {
+            Ring::Split(ring) => ring.pop(memory, chain),
+            Ring::Packed(ring) => ring.pop(memory, chain),
+        };
+        self.broken = popped.is_err();
+        popped
     }
 
     /// Undoes a [`pop`](Self::pop): the chain is the next to be taken again. Only for chains taken since the last push, and
@@ -58,27 +95,52 @@ impl Queue {
     }
 
     /// Gives a chain back, into which `written` bytes were written from its first writable byte on. The driver sees it
-    /// after [`publish`](Self::publish).
+    /// after [`publish`](Self::publish). What is not the device's to give back changes nothing.
     pub fn push<M: GuestMemory>(&mut self, memory: &M, ticket: Ticket, written: u32) {
-        let _ = (memory, ticket, written);
+        let pushed = match &mut self.ring {
+            Ring::Split(ring) => ring.push(memory, ticket, written),
+            Ring::Packed(ring) => ring.push(memory, ticket, written),
+        };
+        self.broken |= pushed.is_err();
     }
 
     /// Shows the driver what was pushed. Whether it wants an interrupt for that.
     #[must_use]
     pub fn publish<M: GuestMemory>(&mut self, memory: &M) -> bool {
-        let _ = memory;
-        false
+        let published = match &mut self.ring {
+            Ring::Split(ring) => ring.publish(memory),
+            Ring::Packed(ring) => ring.publish(memory),
+        };
+        self.broken |= published.is_err();
+        published.unwrap_or(false)
     }
 
     /// Asks the driver for no notifications for now: the device looks by itself.
     pub fn quiet<M: GuestMemory>(&mut self, memory: &M) {
-        let _ = memory;
+        let done = match &mut self.ring {
+            Ring::Split(ring) => ring.quiet(memory),
+            Ring::Packed(ring) => ring.quiet(memory),
+        };
+        self.broken |= done.is_err();
     }
 
-    /// Asks the driver for a notification of the next chain. Whether there is one already, which nobody will tell of.
+    /// Asks the driver for a notification of the next chain. Whether there is one already, which nobody will tell of, or
+    /// the queue is broken, which [`pop`](Self::pop) says.
     #[must_use]
     pub fn listen<M: GuestMemory>(&mut self, memory: &M) -> bool {
-        let _ = memory;
-        false
+        let more = match &mut self.ring {
+            Ring::Split(ring) => ring.listen(memory),
+            Ring::Packed(ring) => ring.listen(memory),
+        };
+        self.broken |= more.is_err();
+        more.unwrap_or(true)
+    }
+
+    /// Whether the driver has written nonsense: whoever has the queue open needs a reset.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
+        self.broken
     }
 }
+
+const _: () = assert!(size_of::<Queue>() < 256);
