@@ -22,6 +22,7 @@ pub mod device;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod features;
+pub mod lint;
 pub mod memory;
 pub mod mmio;
 pub mod queue;
