@@ -211,8 +211,21 @@ impl<'a, 'b> Builder<'a, 'b> {
         // A machine keeps its tag for life, so nobody asks for one later.
         let mut vmids = VmidAllocator::<CPUS>::new(width);
         let mut memories = PerGuest::new();
+        #[cfg(feature = "virtio")]
+        let disks = {
+            let room = &mut virtio::Room {
+                ledger: self.ledger,
+                ram: &self.host.ram,
+            };
+            virtio::Disks::prepare(bundle, room)
+        };
         for guest in guests {
-            let mut memory = self.memory(bundle, guest);
+            let mut memory = self.memory(
+                bundle,
+                guest,
+                #[cfg(feature = "virtio")]
+                &disks,
+            );
             let started = timer::now();
             fill(guest, &memory);
             let took = timer::now().saturating_sub(started);
@@ -237,7 +250,12 @@ impl<'a, 'b> Builder<'a, 'b> {
     }
 
     /// Frames and tables of a guest.
-    fn memory(&mut self, bundle: &Bundle<'static>, guest: &GuestPlan<'_, 'static>) -> Memory {
+    fn memory(
+        &mut self,
+        bundle: &Bundle<'static>,
+        guest: &GuestPlan<'_, 'static>,
+        #[cfg(feature = "virtio")] disks: &virtio::Disks,
+    ) -> Memory {
         let name = guest.name();
         let plan = guest.ram();
         let ram = self.frames(guest);
@@ -264,7 +282,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         }
         let files = self.files(bundle, guest);
         #[cfg(feature = "virtio")]
-        let virtio = virtio::build(self.arena, guest, &ram);
+        let virtio = virtio::build(self.arena, disks, guest, &ram);
         Memory {
             ram,
             flash,

@@ -5,6 +5,7 @@
 //! of it; whether it goes on at once depends on who else wants the CPU.
 
 mod build;
+mod disks;
 mod terminal;
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,7 @@ use virtio::mmio::Transport;
 use virtio::{Device, Env, Served};
 
 pub use build::{arena_bytes, build};
+pub use disks::{Disks, Room};
 
 /// `InterruptStatus`: buffers were used.
 const USED: u32 = 1;

@@ -9,7 +9,7 @@ use core::ptr;
 use stage2_addr::Ipa;
 use virtio::GuestMemory;
 
-use crate::memory::{Grant, GuestRam};
+use crate::memory::GuestRam;
 
 /// A range of memory under the addresses that its owner has for it.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// A guest's RAM, which begins at `first` for the guest.
+    /// A guest's RAM, which begins at `first` for the guest, or RAM of a disk's, which begins at 0.
     #[must_use]
     pub fn guest(ram: &GuestRam, first: Ipa) -> Self {
         let region = ram.region();
@@ -31,33 +31,6 @@ impl Reach {
             first: first.raw(),
             bytes: region.bytes(),
         }
-    }
-
-    /// Granted RAM of no guest's, such as a RAM disk's: its addresses begin at 0.
-    #[must_use]
-    pub fn store(grant: Grant) -> Self {
-        let region = grant.region();
-        Self {
-            base: region.base().raw(),
-            first: 0,
-            bytes: region.bytes(),
-        }
-    }
-
-    /// Bytes that EL2 itself never changes: a part of the bundle. Whoever has it must not write there.
-    #[must_use]
-    pub fn image(bytes: &'static [u8]) -> Image {
-        Image(Self {
-            base: bytes.as_ptr().expose_provenance() as u64,
-            first: 0,
-            bytes: bytes.len() as u64,
-        })
-    }
-
-    /// How much it is.
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// The address of `len` bytes at `at`, if all of them are inside.
@@ -72,23 +45,6 @@ impl Reach {
         Some(ptr::with_exposed_provenance_mut(
             usize::try_from(address).ok()?,
         ))
-    }
-}
-
-/// Memory that is only read.
-#[derive(Clone, Copy, Debug)]
-pub struct Image(Reach);
-
-impl Image {
-    /// How much it is.
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        self.0.bytes
-    }
-
-    /// Copies from here to a guest; `None`, with nothing copied, when some of it is outside.
-    pub fn copy(&self, from: u64, to_memory: &Reach, to: Ipa, len: u32) -> Option<()> {
-        self.0.copy(Ipa::new(from), to_memory, to, len)
     }
 }
 

@@ -10,11 +10,16 @@ use stage2_addr::Ipa;
 use vcpu::machine::Machine;
 use vcpu::virtio::SLOTS;
 use vcpu_board::RAM_BASE;
+use virtio::blk::{Blk, ID_BYTES, Job, Shape};
 use virtio::console::Console;
 use virtio::mmio::{Offer, Transport};
 
+use super::disks::{AnyDisk, Disks};
 use super::terminal::Mux;
 use super::{Any, Devices, Inner, Slot};
+
+/// The largest queue of a disk.
+const QUEUE_MAX: u16 = 256;
 
 /// What devices take of EL2's arena, at most.
 pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
@@ -31,8 +36,8 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
 fn device_bytes(device: &VirtioDevice) -> u64 {
     let bytes = match device {
         VirtioDevice::Console => size_of::<Console<Mux>>(),
+        VirtioDevice::Block { .. } => size_of::<Blk<'_, AnyDisk>>() + size_of::<Job>() + 64,
         VirtioDevice::Net { .. }
-        | VirtioDevice::Block { .. }
         | VirtioDevice::Entropy
         | VirtioDevice::Balloon
         | VirtioDevice::Vsock { .. } => 0,
@@ -43,10 +48,11 @@ fn device_bytes(device: &VirtioDevice) -> u64 {
 /// The virtio devices of a machine.
 pub fn build(
     arena: &mut Arena,
+    disks: &Disks,
     guest: &GuestPlan<'_, 'static>,
     ram: &GuestRam,
 ) -> &'static Devices {
-    match (Builder { arena }).devices(guest, ram) {
+    match (Builder { arena, disks }).devices(guest, ram) {
         Some(devices) => devices,
         None => fault::refuse(format_args!(
             "guest {}: EL2's arena is too small for its virtio devices",
@@ -58,6 +64,7 @@ pub fn build(
 /// What devices are made from.
 struct Builder<'a> {
     arena: &'a mut Arena,
+    disks: &'a Disks,
 }
 
 impl Builder<'_> {
@@ -110,8 +117,8 @@ impl Builder<'_> {
                 console.add(Mux::new(guest.name(), machine));
                 console
             }
+            VirtioDevice::Block { disk, is_readonly } => self.block(guest, *disk, *is_readonly)?,
             VirtioDevice::Net { .. }
-            | VirtioDevice::Block { .. }
             | VirtioDevice::Entropy
             | VirtioDevice::Balloon
             | VirtioDevice::Vsock { .. } => fault::refuse(format_args!(
@@ -120,5 +127,26 @@ impl Builder<'_> {
                 plan.number()
             )),
         })
+    }
+
+    /// A block device over a disk, with a queue for each lane.
+    fn block(
+        &mut self,
+        guest: &GuestPlan<'_, 'static>,
+        number: u32,
+        is_readonly: bool,
+    ) -> Option<&'static mut Any> {
+        let disk = self.disks.open(number, is_readonly)?;
+        let mut id = [0; ID_BYTES];
+        for (to, from) in id.iter_mut().zip(self.disks.name(number).bytes()) {
+            *to = from;
+        }
+        let shape = Shape {
+            id,
+            queues: u16::try_from(guest.lanes().count()).unwrap_or(1),
+            queue_max: QUEUE_MAX,
+        };
+        let jobs = self.arena.alloc_slice(1, |_| Job::new())?;
+        Some(self.arena.alloc(Blk::new::<Reach>(disk, shape, jobs))?)
     }
 }
