@@ -136,7 +136,7 @@ impl Found {
     }
 }
 
-/// The machine's disks and network cards, in the order of the device tree, `tree`; all other virtio devices are reset.
+/// The machine's disks and network cards, in the order of their addresses; `tree` is the device tree. All other virtio devices are reset.
 /// Once: later calls find nothing.
 #[must_use]
 pub fn take(machine: &Machine, tree: &[u8]) -> ArrayVec<Found, MAX_VIRTIO> {
@@ -152,6 +152,7 @@ pub fn take(machine: &Machine, tree: &[u8]) -> ArrayVec<Found, MAX_VIRTIO> {
             let _ = found.try_push(device);
         }
     }
+    found.sort_unstable_by_key(|device: &Found| device.base);
     found
 }
 
