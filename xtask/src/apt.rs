@@ -121,6 +121,26 @@ impl Apt {
         debs_in(&self.folder.join("deb"))
     }
 
+    /// Fetches packages and the libraries that installing them would bring.
+    pub fn download_with_libraries(&self, packages: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+        let mut simulated = self.tool("apt-get");
+        simulated.args([
+            "-q",
+            "-s",
+            "--no-install-recommends",
+            "-o",
+            "Debug::NoLocking=1",
+            "install",
+        ]);
+        let text = process::output_of(simulated.args(packages))?;
+        let wanted = with_libraries(&text, packages);
+        let title = format!("fetching {} with their libraries", packages.join(" and "));
+        let mut command = self.tool("apt-get");
+        command.args(["-q", "download"]).args(wanted);
+        process::under_step(&title, &mut command)?;
+        debs_in(&self.folder.join("deb"))
+    }
+
     /// Fetches what installing packages would fetch, from the given release.
     pub fn download_install(
         &self,
@@ -144,6 +164,21 @@ impl Apt {
         process::under_step(&title, &mut command)?;
         debs_in(&self.folder.join("cache/archives"))
     }
+}
+
+/// The packages themselves and the libraries in what `apt-get -s install` says: programs depend on interpreters and
+/// services that none of what is taken out of them needs.
+fn with_libraries(simulated: &str, packages: &[&str]) -> Vec<String> {
+    let is_library = |name: &str| {
+        let starts = |heads: &[&str]| heads.iter().any(|head| name.starts_with(head));
+        starts(&["lib", "zlib"]) && !starts(&["libperl", "libpython"])
+    };
+    simulated
+        .lines()
+        .filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
+        .filter(|name| packages.contains(name) || is_library(name))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn debs_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -207,6 +242,12 @@ fn configuration(folder: &Path, purpose: For) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_come_along_and_interpreters_do_not() {
+        let said = "Reading package lists...\nInst libc6 (2.36 Debian:12/stable [arm64])\nInst perl (5)\nInst libpython3 (3)\nInst zlib1g (1)\nInst fio (3.33 [arm64])\nConf fio (3.33)\n";
+        assert_eq!(with_libraries(said, &["fio"]), ["libc6", "zlib1g", "fio"]);
+    }
 
     #[test]
     fn a_guest_s_apt_is_arm64_and_sees_nothing_installed() {

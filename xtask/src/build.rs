@@ -39,6 +39,8 @@ impl From<ProfileArgs> for Profile {
 enum Half {
     El2,
     Guest,
+    /// Programs for guests that run Linux.
+    Linux,
 }
 
 impl Profile {
@@ -55,7 +57,15 @@ impl Half {
         project.target.join(match self {
             Self::El2 => "el2",
             Self::Guest => "guest",
+            Self::Linux => "linux",
         })
+    }
+
+    const fn target(self) -> &'static str {
+        match self {
+            Self::El2 | Self::Guest => toolchain::TARGET,
+            Self::Linux => toolchain::LINUX_TARGET,
+        }
     }
 }
 
@@ -99,6 +109,16 @@ pub fn test_guest(project: &Project, name: &str, profile: Profile) -> anyhow::Re
     flatten(&elf)
 }
 
+/// A program for guests that run Linux: what `tests/linux` holds, without libraries of its own.
+pub fn linux_program(project: &Project, bin: &str) -> anyhow::Result<PathBuf> {
+    compile(project, Half::Linux, "tests-linux", bin, Profile::Release)
+}
+
+/// The linker that comes with the compiler: the host's makes programs for the host.
+fn linker() -> String {
+    format!("target.{}.linker = \"rust-lld\"", toolchain::LINUX_TARGET)
+}
+
 /// What EL2's release build adds to cargo's configured flags.
 ///
 /// All of it lies within 1 MiB, so one ADR names an address where ADRP and ADD would be two instructions (a build without
@@ -129,10 +149,11 @@ fn compile(
     bin: &str,
     profile: Profile,
 ) -> anyhow::Result<PathBuf> {
-    toolchain::ensure()?;
+    toolchain::ensure(half.target())?;
     let level = match half {
         Half::El2 => "EL2",
         Half::Guest => "guest",
+        Half::Linux => "Linux program",
     };
     let mut cargo = toolchain::cargo();
     if say::colours_on_stderr() {
@@ -147,7 +168,7 @@ fn compile(
             "--bin",
             bin,
             "--target",
-            toolchain::TARGET,
+            half.target(),
             "--target-dir",
         ])
         .arg(half.folder(project));
@@ -156,6 +177,14 @@ fn compile(
         if matches!(half, Half::El2) {
             cargo.args(["--config", &release_flags()?]);
         }
+    }
+    if matches!(half, Half::Linux) {
+        cargo.args([
+            "--config",
+            &linker(),
+            "--config",
+            "profile.release.strip=true",
+        ]);
     }
     process::under_step(
         &format!("building {level} `{bin}` ({})", profile.folder()),
@@ -167,7 +196,7 @@ fn compile(
 /// Where cargo puts a binary.
 fn elf(project: &Project, half: Half, bin: &str, profile: Profile) -> PathBuf {
     half.folder(project)
-        .join(toolchain::TARGET)
+        .join(half.target())
         .join(profile.folder())
         .join(bin)
 }

@@ -49,7 +49,7 @@ pub fn ci(project: &Project) -> anyhow::Result<ExitCode> {
 }
 
 fn parts<'a>(project: &'a Project, args: &'a TestArgs) -> anyhow::Result<Vec<Part<'a>>> {
-    toolchain::ensure()?;
+    toolchain::ensure(toolchain::TARGET)?;
     let mut parts = Vec::new();
     if !args.qemu_only {
         parts.extend(host(project, args));

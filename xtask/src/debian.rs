@@ -1,11 +1,11 @@
 //! Debian's own arm64 kernels, and what a guest boots them with: what `kernel = "debian"` and its kin mean.
 
 pub mod firmware;
+pub mod kit;
 mod modules;
 mod programs;
 pub mod ramdisk;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use flate2::read::GzDecoder;
 
+use self::kit::Kit;
 use self::modules::Module;
 use self::ramdisk::{Contents, WANTED};
 use crate::apt::{self, Apt, For};
@@ -22,12 +23,6 @@ use crate::say;
 
 /// A busybox that needs no library.
 const BUSYBOX: &str = "busybox-static";
-
-/// What loads a guest, and the packages they are in.
-const LOADERS: [&str; 2] = ["stress-ng", "cyclictest"];
-const LOADER_PACKAGES: [&str; 2] = ["stress-ng", "rt-tests"];
-/// What a machine file calls the initrd with them.
-pub const LOAD: &str = "debian-load";
 
 /// Which of Debian's kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,11 +134,12 @@ impl Debian {
         self.kernel().is_file() && self.busybox().is_file()
     }
 
-    /// What a person put there has no version, and nothing is fetched over it. What an older xtask fetched has no
-    /// modules.
+    /// What a person put there has no version, and nothing is fetched over it. What an older xtask fetched lacks
+    /// modules that are wanted today.
     fn is_complete(&self) -> bool {
         let fetched = self.folder.join("version").is_file();
-        self.is_usable() && (!fetched || self.folder.join("modules").is_dir())
+        let wanted = fs::read_to_string(self.folder.join("wanted")).unwrap_or_default();
+        self.is_usable() && (!fetched || wanted.split_whitespace().eq(WANTED))
     }
 
     /// The initramfs that greets and powers off. Cheap, so always made anew: an older checkout may have left another.
@@ -159,31 +155,34 @@ impl Debian {
         } else {
             "shell.cpio"
         };
-        self.ramdisk(name, selftest, BTreeMap::new())
-    }
-
-    /// The same with what loads a machine; what it tests is that it bears that.
-    pub fn load(&self, project: &Project, selftest: bool) -> anyhow::Result<PathBuf> {
-        self.ramdisk("load.cpio", selftest, loaders(project)?)
-    }
-
-    fn ramdisk(
-        &self,
-        name: &str,
-        selftest: bool,
-        programs: BTreeMap<String, Vec<u8>>,
-    ) -> anyhow::Result<PathBuf> {
-        let modules = self.folder.join("modules");
-        let contents = Contents {
-            version: fs::read_to_string(self.folder.join("release")).unwrap_or_default(),
-            modules: if modules.is_dir() {
-                modules::pick(&modules, &WANTED)?
-            } else {
-                Vec::new()
+        self.ramdisk(
+            name,
+            Contents {
+                selftest,
+                ..Contents::default()
             },
-            programs,
+        )
+    }
+
+    /// The same with a kit of programs, and what it tests is that kit's to say.
+    pub fn with(&self, project: &Project, kit: Kit, selftest: bool) -> anyhow::Result<PathBuf> {
+        let contents = Contents {
+            programs: kit.programs(project)?,
+            links: kit.links().to_vec(),
+            check: kit.check(),
             selftest,
+            ..Contents::default()
         };
+        let when = if selftest { "-selftest" } else { "" };
+        self.ramdisk(&format!("{}{when}.cpio", kit.check()), contents)
+    }
+
+    fn ramdisk(&self, name: &str, mut contents: Contents) -> anyhow::Result<PathBuf> {
+        contents.version = fs::read_to_string(self.folder.join("release")).unwrap_or_default();
+        let modules = self.folder.join("modules");
+        if modules.is_dir() {
+            contents.modules = modules::pick(&modules, &WANTED)?;
+        }
         let archive = ramdisk::shell(&fs::read(self.busybox())?, &contents)?;
         self.place(name, &archive)
     }
@@ -193,40 +192,6 @@ impl Debian {
         files::write_whole(&path, bytes)?;
         Ok(path)
     }
-}
-
-/// stress-ng, cyclictest and their libraries, from the cache or fetched.
-fn loaders(project: &Project) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
-    let folder = project.cache.join("debian-arm64-load");
-    let _held = Hold::on(&project.cache)?;
-    if !folder.is_dir() {
-        let state = project.cache.join("apt-arm64");
-        let apt = Apt::set_up(project, &state, For::Arm64Guest { suite: None })?;
-        let debs = apt.download_install(&LOADER_PACKAGES, apt.suite())?;
-        let unpacked = project.cache.join("debian-arm64-load.part");
-        let _ = fs::remove_dir_all(&unpacked);
-        apt::unpack(&debs, &unpacked)?;
-        for deb in debs {
-            let _ = fs::remove_file(deb);
-        }
-        let kept = unpacked.join("kept");
-        for (place, bytes) in programs::gather(&unpacked, &LOADERS)? {
-            let path = kept.join(place);
-            fs::create_dir_all(path.parent().unwrap_or(&kept))?;
-            fs::write(path, bytes)?;
-        }
-        fs::rename(&kept, &folder)?;
-        let _ = fs::remove_dir_all(&unpacked);
-    }
-    let mut files = BTreeMap::new();
-    for part in ["bin", "lib"] {
-        for entry in fs::read_dir(folder.join(part))? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            files.insert(format!("{part}/{name}"), fs::read(&path)?);
-        }
-    }
-    Ok(files)
 }
 
 fn fetch(project: &Project, flavour: Flavour, folder: &Path) -> anyhow::Result<()> {
@@ -280,6 +245,7 @@ fn keep(unpacked: &Path, folder: &Path, package: &str) -> anyhow::Result<()> {
     keep_modules(&modules::pick(&tree, &WANTED)?, &folder.join("modules"))?;
     fs::write(folder.join("release"), &release)?;
     fs::write(folder.join("version"), package)?;
+    fs::write(folder.join("wanted"), WANTED.join("\n"))?;
     files::write_whole(&folder.join("Image"), &plain_image(&fs::read(&kernel)?)?)
 }
 

@@ -29,7 +29,7 @@ enum State {
 /// Looks, shows a table, and with `--fix` gets what is missing.
 pub fn doctor(project: &Project, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     if args.fix {
-        toolchain::ensure()?;
+        toolchain::ensure(toolchain::TARGET)?;
         Qemu::ensure(project, args.qemu.qemu.as_deref())?;
     }
     let findings = [
@@ -90,7 +90,7 @@ fn rust() -> Finding {
 
 fn target() -> anyhow::Result<Finding> {
     let what = format!("target {}", toolchain::TARGET);
-    Ok(if toolchain::has_target()? {
+    Ok(if toolchain::has_target(toolchain::TARGET)? {
         Finding {
             what,
             state: State::Ok,

@@ -10,7 +10,8 @@ use configs_compiler::{FileKind, GuestSummary, HostFiles, RunOptions, Seeds, Sum
 
 use crate::build::{self, Profile};
 use crate::debian::firmware::Firmware;
-use crate::debian::{self, Debian, Flavour};
+use crate::debian::kit::Kit;
+use crate::debian::{Debian, Flavour};
 use crate::project::Project;
 use crate::qemu::Qemu;
 use crate::run::places::{self, Source};
@@ -165,11 +166,12 @@ impl Machine {
             .div_ceil(1 << 20)
             .next_multiple_of(GRAIN_MIB);
         let tests_itself = |initrd: &Option<String>| {
-            let names = Flavour::ALL.map(Flavour::name);
+            let flavours = Flavour::ALL.map(Flavour::name);
+            let kits = Kit::ALL.map(Kit::name);
             self.selftest
                 && initrd
                     .as_deref()
-                    .is_some_and(|initrd| initrd == debian::LOAD || names.contains(&initrd))
+                    .is_some_and(|initrd| kits.contains(&initrd) || flavours.contains(&initrd))
         };
         let guests = compiled.summary().guests.iter();
         Ok(Compiled {
@@ -270,13 +272,17 @@ impl Machine {
             });
             files = files.with_companion(name, name);
         }
-        files = self.provide(
-            files,
-            trouble,
-            FileKind::Initrd,
-            debian::LOAD,
-            move |project| Debian::ensure(project, Flavour::Cloud)?.load(project, selftest),
-        );
+        for kit in Kit::ALL {
+            files = self.provide(
+                files,
+                trouble,
+                FileKind::Initrd,
+                kit.name(),
+                move |project| {
+                    Debian::ensure(project, Flavour::Cloud)?.with(project, kit, selftest)
+                },
+            );
+        }
         let hello = |project: &Project| Debian::ensure(project, Flavour::Cloud)?.hello();
         self.provide(files, trouble, FileKind::Initrd, "debian-hello", hello)
     }

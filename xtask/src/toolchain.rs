@@ -1,7 +1,7 @@
-//! The Rust side of what is needed: one bare-metal target.
+//! The Rust side of what is needed: a bare-metal target, and one for programs that Linux guests are tested with.
 //!
 //! Where rustup's auto-install is off, a toolchain file installs nothing, and one naming a toolchain the
-//! machine lacks would keep even this program from starting. So there is none, and the target is added here.
+//! machine lacks would keep even this program from starting. So there is none, and targets are added here.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +12,9 @@ use crate::process;
 
 /// EL2 and the guests' kernels: no FP or SIMD instruction is emitted, so guest FP state is safe until switched on purpose.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
+
+/// Programs for Linux guests: linked with what the target brings along, they need no library and no linker of the host's.
+pub const LINUX_TARGET: &str = "aarch64-unknown-linux-musl";
 
 /// The cargo that runs us, so that every build uses the same toolchain; our own where the one that runs us works for
 /// another project.
@@ -25,11 +28,11 @@ pub fn sysroot() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(sysroot.trim()))
 }
 
-/// Whether the compiler has the target's standard library.
-pub fn has_target() -> anyhow::Result<bool> {
+/// Whether the compiler has a target's standard library.
+pub fn has_target(target: &str) -> anyhow::Result<bool> {
     Ok(sysroot()?
         .join("lib/rustlib")
-        .join(TARGET)
+        .join(target)
         .join("lib")
         .is_dir())
 }
@@ -85,24 +88,24 @@ fn is_of_a_project(variable: &str) -> bool {
         && (whole.contains(&variable) || starts.iter().any(|start| variable.starts_with(start)))
 }
 
-/// Adds the target where it is missing.
-pub fn ensure() -> anyhow::Result<()> {
-    if has_target()? {
+/// Adds a target where it is missing.
+pub fn ensure(target: &str) -> anyhow::Result<()> {
+    if has_target(target)? {
         return Ok(());
     }
     if process::which("rustup").is_none() {
         bail!(
-            "the Rust target {TARGET} is missing and there is no rustup to add it.\n\
+            "the Rust target {target} is missing and there is no rustup to add it.\n\
              Install Rust with rustup (https://rustup.rs), or install your distribution's package of that target's standard library"
         );
     }
     process::under_step(
-        &format!("adding the Rust target {TARGET}"),
-        tool("RUSTUP", "rustup").args(["target", "add", TARGET]),
+        &format!("adding the Rust target {target}"),
+        tool("RUSTUP", "rustup").args(["target", "add", target]),
     )?;
-    if !has_target()? {
+    if !has_target(target)? {
         bail!(
-            "`rustup target add {TARGET}` ended well, but this toolchain ({}) still lacks it",
+            "`rustup target add {target}` ended well, but this toolchain ({}) still lacks it",
             process::output_of(rustc().arg("--version"))?.trim()
         );
     }

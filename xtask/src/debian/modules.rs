@@ -19,6 +19,8 @@ pub struct Module {
     pub name: String,
     /// The names of what must be loaded before.
     pub needs: Vec<String>,
+    /// What else the kernel may ask for it by: `fs-ext4`.
+    pub aliases: Vec<String>,
     /// The ELF file.
     pub bytes: Vec<u8>,
 }
@@ -62,6 +64,17 @@ pub fn dependencies(modules: &[Module]) -> String {
     text
 }
 
+/// `modules.alias` of these modules, as modprobe reads it.
+pub fn aliases(modules: &[Module]) -> String {
+    let mut text = String::new();
+    for module in modules {
+        for alias in &module.aliases {
+            text.push_str(&format!("alias {alias} {}\n", module.name));
+        }
+    }
+    text
+}
+
 fn index(folder: &Path, found: &mut BTreeMap<String, PathBuf>) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("{} is missing", folder.display()))? {
         let path = entry?.path();
@@ -93,12 +106,18 @@ fn take(
         bail!("the kernel's modules depend on each other in a circle at {name}");
     }
     let bytes = unpacked(path)?;
-    let mut needs = depends(&bytes).with_context(|| format!("{} is no module", path.display()))?;
+    let (mut needs, aliases) =
+        information(&bytes).with_context(|| format!("{} is no module", path.display()))?;
     needs.retain(|need| found.contains_key(need));
     for need in &needs {
         take(need, found, picked, depth.saturating_add(1))?;
     }
-    picked.push(Module { name, needs, bytes });
+    picked.push(Module {
+        name,
+        needs,
+        aliases,
+        bytes,
+    });
     Ok(())
 }
 
@@ -117,8 +136,8 @@ fn unpacked(path: &Path) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-/// What a module says it depends on.
-fn depends(elf: &[u8]) -> anyhow::Result<Vec<String>> {
+/// What a module says it depends on, and its aliases.
+fn information(elf: &[u8]) -> anyhow::Result<(Vec<String>, Vec<String>)> {
     let header = FileHeader64::<Endianness>::parse(elf)?;
     let endian = header.endian()?;
     let sections = header.sections(endian, elf)?;
@@ -126,14 +145,17 @@ fn depends(elf: &[u8]) -> anyhow::Result<Vec<String>> {
         .section_by_name(endian, b".modinfo")
         .context("it has no .modinfo")?;
     let data = section.data(endian, elf)?;
-    let list = data
-        .split(|byte| *byte == 0)
-        .find_map(|entry| entry.strip_prefix(b"depends="));
-    Ok(String::from_utf8_lossy(list.unwrap_or_default())
-        .split(',')
-        .filter(|name| !name.is_empty())
-        .map(|name| name.replace('-', "_"))
-        .collect())
+    let (mut needs, mut aliases) = (Vec::new(), Vec::new());
+    for entry in data.split(|byte| *byte == 0) {
+        let entry = String::from_utf8_lossy(entry);
+        if let Some(list) = entry.strip_prefix("depends=") {
+            let names = list.split(',').filter(|name| !name.is_empty());
+            needs.extend(names.map(|name| name.replace('-', "_")));
+        } else if let Some(alias) = entry.strip_prefix("alias=") {
+            aliases.push(alias.to_owned());
+        }
+    }
+    Ok((needs, aliases))
 }
 
 #[cfg(test)]
@@ -142,7 +164,7 @@ mod tests {
 
     /// An ELF file of three sections: none, `.modinfo`, and their names.
     fn module(depends: &str) -> Vec<u8> {
-        let info = format!("license=GPL\0depends={depends}\0");
+        let info = format!("license=GPL\0alias=fs-{depends}\0depends={depends}\0");
         let names = b"\0.modinfo\0.names\0";
         let (info_at, info_len) = (64u64, info.len() as u64);
         let names_at = info_at + info_len;
@@ -218,6 +240,7 @@ mod tests {
             dependencies(&picked),
             "virtio.ko:\nvirtio_ring.ko: virtio.ko\nvirtio_net.ko: virtio_ring.ko virtio.ko\n"
         );
+        assert!(aliases(&picked).contains("alias fs-virtio virtio_ring\n"));
     }
 
     #[test]

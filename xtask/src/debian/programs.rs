@@ -11,12 +11,16 @@ use object::elf::{DT_NEEDED, FileHeader64, PT_INTERP};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 
 /// Where Debian keeps an arm64 machine's libraries, from the root of a package.
-const LIBRARIES: [&str; 4] = [
+const LIBRARIES: [&str; 5] = [
     "lib/aarch64-linux-gnu",
     "usr/lib/aarch64-linux-gnu",
+    // librbd's own, which has it as its run path.
+    "usr/lib/aarch64-linux-gnu/ceph",
     "lib",
     "usr/lib",
 ];
+/// Where it keeps programs.
+const PROGRAMS: [&str; 4] = ["usr/bin", "bin", "usr/sbin", "sbin"];
 /// Where they go in a guest: where the loader looks without a cache of its own.
 const PLACE: &str = "lib";
 
@@ -33,7 +37,11 @@ pub fn gather(tree: &Path, programs: &[&str]) -> anyhow::Result<BTreeMap<String,
     let mut files = BTreeMap::new();
     let mut open: VecDeque<(String, PathBuf)> = VecDeque::new();
     for program in programs {
-        let path = tree.join("usr/bin").join(program);
+        let path = PROGRAMS
+            .iter()
+            .map(|folder| tree.join(folder).join(program))
+            .find(|path| path.is_file());
+        let path = path.with_context(|| format!("{program} is missing"))?;
         open.push_back((format!("bin/{program}"), path));
     }
     while let Some((place, path)) = open.pop_front() {

@@ -10,7 +10,6 @@ const HELLO: &str = include_str!("hello.sh");
 const INITTAB: &str = include_str!("inittab");
 const RC: &str = include_str!("rc.sh");
 const PROFILE: &str = include_str!("profile.sh");
-const LOAD: &str = include_str!("load.sh");
 const SELFTEST: &str = include_str!("selftest.sh");
 /// What the last line of a self-test that found nothing is.
 pub const SELFTEST_OK: &str = "selftest: ok";
@@ -19,27 +18,49 @@ pub const SELFTEST_FAILED: &str = "selftest: FAILED: ";
 /// What begins the line that says that the kernel has come to the end of its way.
 pub const USER_SPACE: &str = "user space reached ";
 
-/// What a guest may be given, in the order in which it is loaded at boot.
-pub const WANTED: [&str; 6] = [
+/// What a guest may need. `rc.sh` loads those whose device is there; a file system's come when it is mounted.
+pub const WANTED: [&str; 10] = [
     "virtio_mmio",
     "virtio_console",
     "virtio_blk",
     "virtio_net",
     "virtio_rng",
+    "virtio_balloon",
+    "vmw_vsock_virtio_transport",
     "arm_smccc_trng",
+    "ext4",
+    // What ext4 asks the kernel's crypto for by name, and no list of dependencies says so.
+    "crc32c_generic",
 ];
 
 /// What is in the initramfs beside busybox.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Contents {
     /// The kernel's version, as `uname -r` says it.
     pub version: String,
     /// The modules, each after what it needs.
     pub modules: Vec<Module>,
-    /// Further programs and their libraries, by path. With any, what it tests is that it bears load.
+    /// Further programs and their libraries, by path.
     pub programs: BTreeMap<String, Vec<u8>>,
+    /// Links to programs: name and target.
+    pub links: Vec<(&'static str, &'static str)>,
+    /// The command that tests the guest.
+    pub check: &'static str,
     /// Whether it tests itself and powers off instead of opening a shell.
     pub selftest: bool,
+}
+
+impl Default for Contents {
+    fn default() -> Self {
+        Self {
+            version: String::new(),
+            modules: Vec::new(),
+            programs: BTreeMap::new(),
+            links: Vec::new(),
+            check: "selftest",
+            selftest: false,
+        }
+    }
 }
 
 /// Busybox and an `/init` that says what it sees and powers off.
@@ -66,20 +87,23 @@ pub fn shell(busybox: &[u8], contents: &Contents) -> anyhow::Result<Vec<u8>> {
     for (path, bytes) in &contents.programs {
         archive.program(path, bytes)?;
     }
-    if !contents.programs.is_empty() {
-        archive.program("bin/load", LOAD.as_bytes())?;
+    for (name, target) in &contents.links {
+        archive.link(name, target)?;
     }
+    archive.file("etc/check", format!("{}\n", contents.check).as_bytes())?;
     if contents.selftest {
         archive.file("etc/selftest", b"")?;
     }
     if !contents.modules.is_empty() {
-        let boot = WANTED
-            .iter()
-            .filter(|name| contents.modules.iter().any(|module| module.name == **name))
-            .fold(String::new(), |list, name| list + name + "\n");
         archive
-            .file("lib/modules/version", contents.version.as_bytes())?
-            .file("lib/modules/boot", boot.as_bytes())?
+            .file(
+                "lib/modules/version",
+                format!("{}\n", contents.version.trim_end()).as_bytes(),
+            )?
+            .file(
+                "lib/modules/modules.alias",
+                modules::aliases(&contents.modules).as_bytes(),
+            )?
             .file(
                 "lib/modules/modules.dep",
                 modules::dependencies(&contents.modules).as_bytes(),
@@ -105,6 +129,7 @@ fn common(busybox: &[u8]) -> anyhow::Result<Initramfs> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kit::Kit;
     use super::*;
 
     fn holds(archive: &[u8], text: &str) -> bool {
@@ -125,8 +150,10 @@ mod tests {
         assert!(RC.contains(USER_SPACE) && RC.contains("/etc/selftest"));
         assert!(SELFTEST.contains(&format!("echo \"{SELFTEST_OK}\"")));
         assert!(SELFTEST.contains(SELFTEST_FAILED));
-        assert!(LOAD.contains(&format!("echo \"{SELFTEST_OK}\"")));
-        assert!(LOAD.contains(SELFTEST_FAILED));
+        for kit in Kit::ALL {
+            assert!(kit.script().contains(&format!("echo \"{SELFTEST_OK}\"")));
+            assert!(kit.script().contains(SELFTEST_FAILED));
+        }
     }
 
     #[test]
@@ -147,12 +174,15 @@ mod tests {
         let module = |name: &str, needs: &[&str]| Module {
             name: name.to_owned(),
             needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+            aliases: vec![format!("virtio:d-{name}")],
             bytes: b"elf".to_vec(),
         };
         let contents = Contents {
             version: "6.1.0-1".to_owned(),
             modules: vec![module("virtio", &[]), module("virtio_net", &["virtio"])],
             programs: BTreeMap::from([("bin/cyclictest".to_owned(), b"elf".to_vec())]),
+            links: vec![("bin/late", "cyclictest")],
+            check: "load",
             selftest: false,
         };
         let archive = shell(b"x", &contents).unwrap();
@@ -160,8 +190,10 @@ mod tests {
             "6.1.0-1",
             "lib/modules/virtio_net.ko\0",
             "virtio_net.ko: virtio.ko\n",
+            "alias virtio:d-virtio_net virtio_net\n",
             "bin/cyclictest\0",
-            "bin/load\0",
+            "bin/late\0",
+            "load\n",
         ] {
             assert!(holds(&archive, text), "{text}");
         }

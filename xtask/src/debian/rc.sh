@@ -1,13 +1,66 @@
 #!/bin/busybox sh
-# What comes before the shell: file systems, the guest's name, the modules for what a guest may be given.
+# What comes before the shell: file systems, the modules for the devices that are there, the guest's name.
 b=/bin/busybox
 $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
 $b mount -t devtmpfs dev /dev
+$b mount -t tmpfs -o mode=755 run /run
+
+# Modules of another kernel than the running one are of no use, and what has no file here is built in. What was loaded
+# is noted for the self-test. The shell's own words as far as they go: each program costs milliseconds of every boot.
+release=
+[ ! -f /lib/modules/version ] || read -r release </lib/modules/version
+read -r running </proc/sys/kernel/osrelease
+load() {
+    [ "$release" = "$running" ] && [ -f "/lib/modules/$1.ko" ] && [ ! -d "/sys/module/$1" ] || return 0
+    echo "$1" >>/run/modules
+    $b modprobe "$1" || echo "the module $1 was not loaded"
+}
+# The driver of each kind of virtio device (virtio 1.3, 5).
+drivers() {
+    for device in /sys/bus/virtio/devices/*/device; do
+        [ -f "$device" ] || return 0
+        read -r kind <"$device"
+        case $kind in
+            0x0001) load virtio_net ;;
+            0x0002) load virtio_blk ;;
+            0x0003) load virtio_console ;;
+            0x0004) load virtio_rng ;;
+            0x0005) load virtio_balloon ;;
+            0x0013) load vmw_vsock_virtio_transport ;;
+        esac
+    done
+}
+if [ "$release" = "$running" ]; then
+    $b ln -s . "/lib/modules/$release"
+    # What the kernel asks for by itself: a file system.
+    echo /bin/modprobe >/proc/sys/kernel/modprobe
+    for device in /sys/bus/platform/devices/*virtio_mmio*; do
+        [ ! -e "$device" ] || load virtio_mmio
+        break
+    done
+    drivers
+    [ ! -e /sys/bus/platform/devices/smccc_trng ] || load arm_smccc_trng
+fi
+
+# The console may be a virtio device, which the kernel did not have when it began and takes a moment to talk to.
+read -r line </proc/cmdline
+consoles=
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    read -r consoles </sys/class/tty/console/active
+    case $line in
+        *console=hvc*) case $consoles in *hvc*) break ;; esac ;;
+        *) break ;;
+    esac
+    $b sleep 0.05
+done
+console=${consoles##* }
+$b ln -s "${console:-ttyAMA0}" /dev/shell
+if [ -n "$console" ]; then exec </dev/console >/dev/console 2>&1; fi
+
 $b mkdir -p /dev/pts /dev/shm
 $b mount -t devpts -o mode=620 pts /dev/pts
 $b mount -t tmpfs -o mode=1777 tmp /tmp
-$b mount -t tmpfs -o mode=755 run /run
 $b --install -s /bin
 
 # `hostname=` on the kernel's command line, else the guest's name in the machine file.
@@ -16,18 +69,11 @@ name=$(sed -n 's/.*\<hostname=\([^ ]*\).*/\1/p' /proc/cmdline)
 hostname "${name:-linux}"
 ip link set lo up 2>/dev/null
 
-# Modules of another kernel than the running one are of no use.
-if [ -f /lib/modules/version ] && [ "$(cat /lib/modules/version)" = "$(uname -r)" ]; then
-    ln -s . "/lib/modules/$(uname -r)"
-    for module in $(cat /lib/modules/boot); do
-        modprobe "$module" || echo "the module $module was not loaded"
-    done
-fi
-
 read -r seconds _ </proc/uptime
 echo "user space reached $seconds s after the kernel began"
 if [ -f /etc/selftest ] || grep -qw xdv.selftest /proc/cmdline; then
-    if [ -f /bin/load ]; then load; else selftest; fi
+    read -r check </etc/check
+    $check
     # Busybox's poweroff and not init's: nothing runs that would need to be told.
     poweroff -f
 fi

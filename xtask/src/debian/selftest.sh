@@ -102,10 +102,15 @@ alarm() {
 
 modules() {
     missing=
-    for module in $(cat /lib/modules/boot 2>/dev/null); do
+    for module in $(cat /run/modules 2>/dev/null); do
         [ -d "/sys/module/$module" ] || missing="$missing $module"
     done
     same "modules not loaded" "${missing:-none}" none
+    idle=
+    for device in /sys/bus/virtio/devices/*; do
+        [ ! -e "$device" ] || [ -e "$device/driver" ] || idle="$idle ${device##*/}"
+    done
+    same "virtio devices without a driver" "${idle:-none}" none
 }
 
 words() {
