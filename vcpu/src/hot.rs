@@ -159,7 +159,8 @@ pub fn acknowledged(vcpu: &mut Vcpu, intid: u32, hw: &mut impl Hardware) -> bool
 #[cold]
 #[inline(never)]
 fn kick_rest(vcpu: &mut Vcpu, mail: u32, hw: &mut impl Hardware) -> bool {
-    let done = vcpu.gic.kick_rest(mail, hw);
+    let machine = vcpu.machine;
+    let done = vcpu.gic.kick_rest(&machine.vgic, mail, hw);
     if done {
         vcpu.trace.note_interrupt(KICK, Source::Kick, hw.elr());
     } else {

@@ -17,7 +17,7 @@ use crate::inject::Features;
 use crate::psci::Power;
 use crate::smccc::Workarounds;
 use crate::vgic::Vgic;
-use crate::virtio::{Empty, SLOTS, Slots};
+use crate::virtio::{Empty, KEPT, Slots, VIRTIO};
 use unfinished::{Pace, Watch};
 
 /// How much an operator may type ahead of the UART.
@@ -65,7 +65,7 @@ pub struct Machine {
     /// What is in the virtio slots.
     pub(crate) virtio: &'static dyn Slots,
     /// `InterruptStatus` of each.
-    pub(crate) virtio_status: [AtomicU32; SLOTS],
+    pub(crate) virtio_status: [AtomicU32; KEPT],
 }
 
 /// A machine's serial port and the line it has begun.
@@ -137,7 +137,7 @@ impl Machine {
             firmware: Mutex::new(Firmware::new(&mut [])),
             fired: AtomicU64::new(0),
             virtio: &Empty,
-            virtio_status: [const { AtomicU32::new(0) }; SLOTS],
+            virtio_status: [const { AtomicU32::new(0) }; KEPT],
         }
     }
 
@@ -270,7 +270,9 @@ impl Machine {
         self.firmware.lock().reset();
         self.fired.store(0, Ordering::SeqCst);
         self.alarm.store(u64::MAX, Ordering::SeqCst);
-        self.reset_virtio();
+        if VIRTIO {
+            self.reset_virtio();
+        }
     }
 
     /// Whether an address is in the machine's RAM.

@@ -53,7 +53,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 pub use aside::Away;
 use bits::{at, lane_bit};
@@ -63,6 +63,8 @@ pub use mmio::{Frame, Refused};
 pub use port::VirtGic;
 pub use sgi::SgiRegister;
 use state::State;
+
+use crate::virtio::VIRTIO;
 
 /// The most lanes one VM may have.
 pub const MAX_LANES: usize = 8;
@@ -84,6 +86,8 @@ pub(crate) const LINKED_PPIS: u32 = 1 << VIRTUAL_TIMER | 1 << PHYSICAL_TIMER;
 pub(crate) const MAIL_SGIS: u32 = 0xffff;
 /// `mail`: the lane must take the slow path (an SPI for it, or a freeze request).
 pub(crate) const MAIL_ATTENTION: u32 = 1 << 16;
+/// `mail`: somebody has posted an SPI that is routed to the lane.
+pub(crate) const MAIL_POSTED: u32 = 1 << 17;
 
 /// No request.
 pub(crate) const FREEZE_NONE: u32 = 0;
@@ -160,8 +164,9 @@ pub struct Vgic {
     pub(crate) shared: [LaneShared; MAX_LANES],
     /// SPIs that were pulsed by who has no lane of the VM, bit 0 for INTID 32: some lane's to take.
     posted: AtomicU64,
-    /// The lane that each SPI is routed to, or [`pulse::TO_ALL`]: a copy for who posts one, written under the lock.
-    posted_to: [AtomicU8; 64],
+    /// The lane that each SPI is routed to, or [`pulse::TO_ALL`], four bits each: a copy for who posts one, written under
+    /// the lock.
+    posted_to: [AtomicU64; 4],
     /// Everything else.
     state: spin::Mutex<State>,
 }
@@ -184,7 +189,7 @@ impl Vgic {
             has_devices: AtomicBool::new(false),
             shared: [const { LaneShared::new() }; MAX_LANES],
             posted: AtomicU64::new(0),
-            posted_to: [const { AtomicU8::new(0) }; 64],
+            posted_to: [const { AtomicU64::new(0) }; 4],
             state: spin::Mutex::new(State::new(lanes)),
         }
     }
@@ -209,7 +214,9 @@ impl Vgic {
         if self.has_devices.load(Ordering::Relaxed) {
             self.summarise_linked(&state);
         }
-        self.forget_posted();
+        if VIRTIO {
+            self.forget_posted();
+        }
         for shared in &self.shared {
             shared.mail.store(0, Ordering::SeqCst);
             shared.group.store(u32::MAX, Ordering::SeqCst);

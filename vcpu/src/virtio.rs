@@ -27,6 +27,9 @@ pub const SLOTS: usize = 32;
 
 const _: () = assert!(SLOTS as u64 == VIRTIO_SLOTS);
 
+/// Of how many the status is kept.
+pub(crate) const KEPT: usize = if VIRTIO { SLOTS } else { 1 };
+
 /// The devices in a machine's slots. `slot` is below [`SLOTS`], `offset` below the stride of slots, `bytes` 1, 2, 4 or 8,
 /// and the access aligned to it.
 ///
@@ -75,7 +78,7 @@ impl Machine {
             clippy::indexing_slicing,
             reason = "the index is masked to the table's length"
         )]
-        &self.virtio_status[slot & (SLOTS - 1)]
+        &self.virtio_status[slot & (KEPT - 1)]
     }
 
     /// Sets bits of a slot's `InterruptStatus`. The bitmap with which [`Slots`] have its lane interrupted: the slot's own
@@ -103,6 +106,7 @@ impl Machine {
     }
 
     /// No slot interrupts.
+    #[inline(never)]
     pub(crate) fn reset_virtio(&self) {
         for status in &self.virtio_status {
             status.store(0, Ordering::SeqCst);
@@ -126,10 +130,7 @@ const fn slot_number(slot: usize) -> u32 {
 /// A load from a slot.
 #[inline(never)]
 pub(crate) fn read(machine: &Machine, slot: usize, offset: u64, bytes: u32) -> u64 {
-    if !VIRTIO {
-        return virtio::read_empty(offset, bytes);
-    }
-    if (offset, bytes) == (INTERRUPT_STATUS, 4) {
+    if VIRTIO && (offset, bytes) == (INTERRUPT_STATUS, 4) {
         return u64::from(machine.virtio_status(slot).load(Ordering::Acquire));
     }
     machine.virtio.read(slot, offset, bytes)

@@ -5,7 +5,8 @@ use core::sync::atomic::Ordering;
 
 use super::bits::{Ones, at, at_mut, low8, low32};
 use super::lane::NO_SLOT;
-use super::{LaneGic, MAIL_SGIS, Vgic, VirtGic, lr};
+use super::{LaneGic, MAIL_POSTED, MAIL_SGIS, Vgic, VirtGic, lr};
+use crate::virtio::VIRTIO;
 
 /// `ICC_SGI1R_EL1`: the INTID field's position.
 const SGI_INTID_SHIFT: u32 = 24;
@@ -112,7 +113,7 @@ impl LaneGic {
     pub fn fast_kick(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) -> bool {
         match self.kick_once(vgic, hw) {
             Ok(()) => true,
-            Err(mail) => self.kick_rest(mail, hw),
+            Err(mail) => self.kick_rest(vgic, mail, hw),
         }
     }
 
@@ -135,7 +136,12 @@ impl LaneGic {
     /// Several SGIs at once, attention, an SGI that has no list register yet, or nothing. True when all is delivered.
     #[cold]
     #[inline(never)]
-    pub fn kick_rest(&mut self, mail: u32, hw: &mut impl VirtGic) -> bool {
+    pub fn kick_rest(&mut self, vgic: &Vgic, mail: u32, hw: &mut impl VirtGic) -> bool {
+        let mail = if VIRTIO && mail & MAIL_POSTED != 0 && self.fast_posted(vgic, hw) {
+            mail & !MAIL_POSTED
+        } else {
+            mail
+        };
         for sgi in Ones(mail & MAIL_SGIS) {
             if !(self.place_again(sgi, hw) || self.place_new_sgi(sgi, hw)) {
                 self.held |= 1 << sgi;
@@ -182,7 +188,7 @@ impl LaneGic {
     }
 
     /// Frees list registers of SGIs that the guest has finished. Others keep theirs: the software state knows of them.
-    fn evict_sgis(&mut self, hw: &mut impl VirtGic) {
+    pub(super) fn evict_sgis(&mut self, hw: &mut impl VirtGic) {
         let empty = low32(hw.read_elrsr());
         for (sgi, slot) in self.sgi_slot.iter_mut().enumerate() {
             let bit = 1u32.checked_shl(u32::from(*slot)).unwrap_or(0);

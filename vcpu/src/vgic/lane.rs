@@ -9,8 +9,8 @@ use super::port::{HCR_EN, HCR_EOICOUNT_SHIFT, Interface, VMCR_VENG0, VMCR_VENG1,
 use super::recall;
 use super::state::{Snapshot, State};
 use super::{
-    FREEZE_DONE, FREEZE_NONE, FREEZE_REQUESTED, LINKED_PPIS, MAIL_ATTENTION, MAIL_SGIS, MAX_LRS,
-    Vgic, VirtGic, lr,
+    FREEZE_DONE, FREEZE_NONE, FREEZE_REQUESTED, LINKED_PPIS, MAIL_ATTENTION, MAIL_POSTED,
+    MAIL_SGIS, MAX_LRS, Vgic, VirtGic, lr,
 };
 use crate::virtio::VIRTIO;
 
@@ -35,6 +35,9 @@ pub struct LaneGic {
     pub(super) timer: u64,
     /// Where each SGI sits, so that the next one of its number needs no search.
     pub(super) sgi_slot: [u8; 16],
+    /// Where each SPI sits that may be pulsed without a look at anything else, four bits each; 0 = nowhere. List register 0
+    /// is the timer's.
+    pub(super) spi_slot: [u64; 4],
     /// What each used list register was last given, without state.
     pub(super) bodies: [u64; MAX_LRS],
     /// Priorities of the SGIs.
@@ -65,6 +68,7 @@ impl LaneGic {
             group: 0,
             timer: 0,
             sgi_slot: [NO_SLOT; 16],
+            spi_slot: [0; 4],
             bodies: [0; MAX_LRS],
             sgi_priority: [0; 16],
             physical: 0,
@@ -266,9 +270,10 @@ impl LaneGic {
 
     /// Moves this lane's list registers, mail and leftovers into the software state.
     pub(super) fn fold_own(&mut self, vgic: &Vgic, state: &mut State, hw: &mut impl VirtGic) {
-        let mail = at(&vgic.shared, self.id)
-            .mail
-            .fetch_and(!(MAIL_SGIS | MAIL_ATTENTION), Ordering::AcqRel);
+        let mail = at(&vgic.shared, self.id).mail.fetch_and(
+            !(MAIL_SGIS | MAIL_ATTENTION | MAIL_POSTED),
+            Ordering::AcqRel,
+        );
         if !self.here {
             // The list registers of this CPU are not the lane's.
             state.collect(self.id);
@@ -306,6 +311,9 @@ impl LaneGic {
         self.timer = 0;
         self.plain = false;
         self.sgi_slot = [NO_SLOT; 16];
+        if VIRTIO {
+            self.spi_slot = [0; 4];
+        }
     }
 
     /// Answers a freeze request: copies the list registers out and empties them. Only called while waiting for the lock.

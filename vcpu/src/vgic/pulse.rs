@@ -6,15 +6,25 @@
 //! to the holder of its own VM's) nor fill its list registers. So it *posts*: it sets the SPI's bit in one word of the VM
 //! and leaves word with the lane that the SPI is routed to. Whoever folds next takes the bit into the software state, but
 //! for SPIs in another lane's list registers: those that lane has to take itself, after it has folded them.
+//!
+//! The short path is for an edge that is enabled and routed to one lane, which is nearly all there is of virtio. It keeps
+//! the list register it had, as SGIs do: while a list register has it, whoever wants to change anything about it asks the
+//! lane first ([`State::homes`]), so the lane may make it pending there without a look at anything. Else it is given
+//! a free list register under the lock, if that is to be had at once.
 
 use core::sync::atomic::Ordering;
 
 use super::bits::{Ones, at, at_mut, low8, low32};
 use super::state::{ROUTE_AFFINITY, State};
-use super::{LaneGic, MAIL_ATTENTION, Vgic, VirtGic};
+use super::{LaneGic, MAIL_ATTENTION, MAIL_POSTED, Vgic, VirtGic, lr};
 
 /// `posted_to`: whoever is there.
-const TO_ALL: u8 = 0xff;
+const TO_ALL: u64 = 0xf;
+
+/// Where the four bits of an SPI are, in words of 16 each.
+const fn four_bits(spi: usize) -> (usize, usize) {
+    (spi >> 4, (spi & 15) * 4)
+}
 
 impl Vgic {
     /// Pulses the SPI `intid` (32 to 95) from any CPU, whoever's lanes it has, and without waiting for anybody.
@@ -26,11 +36,12 @@ impl Vgic {
             return;
         };
         self.posted.fetch_or(1 << spi, Ordering::SeqCst);
-        let to = at(&self.posted_to, spi as usize).load(Ordering::SeqCst);
+        let (index, shift) = four_bits(spi as usize);
+        let to = at(&self.posted_to, index).load(Ordering::SeqCst) >> shift & 15;
         let lanes = self.shared.iter().enumerate().take(self.lanes());
         for (lane, shared) in lanes {
-            if to == TO_ALL || usize::from(to) == lane {
-                shared.post(MAIL_ATTENTION, hw);
+            if to == TO_ALL || to == lane as u64 {
+                shared.post(MAIL_POSTED, hw);
             }
         }
     }
@@ -75,8 +86,15 @@ impl Vgic {
         let lane = low8(route);
         let single = route & ROUTE_AFFINITY == u64::from(lane) && usize::from(lane) < self.lanes();
         let any = route & !ROUTE_AFFINITY != 0;
-        let to = if single && !any { lane } else { TO_ALL };
-        at(&self.posted_to, spi).store(to, Ordering::SeqCst);
+        let to = if single && !any {
+            u64::from(lane)
+        } else {
+            TO_ALL
+        };
+        let (index, shift) = four_bits(spi);
+        let word = at(&self.posted_to, index);
+        let others = word.load(Ordering::Relaxed) & !(15 << shift);
+        word.store(others | to << shift, Ordering::SeqCst);
         let bit = 1 << (spi & 63);
         if self.has_posted() {
             state.latch_spis(self.posted.fetch_and(!bit, Ordering::SeqCst) & bit);
@@ -85,6 +103,135 @@ impl Vgic {
 }
 
 impl LaneGic {
+    /// Pulses SPIs, bit 0 for INTID 32, by the short path: those that this lane is to take and that have, or can be given, a
+    /// list register of it. The others, of which nothing has changed: [`pulse`](Self::pulse) is due.
+    #[inline(always)]
+    #[must_use]
+    pub fn fast_pulse(&mut self, vgic: &Vgic, spis: u64, hw: &mut impl VirtGic) -> u64 {
+        let spi = spis.trailing_zeros() & 63;
+        if spis.is_power_of_two() && self.pulse_again(spi, hw) {
+            return 0;
+        }
+        self.pulse_new(vgic, spis, hw)
+    }
+
+    /// Makes an SPI pending in the list register it has, if it has one.
+    #[inline(always)]
+    fn pulse_again(&mut self, spi: u32, hw: &mut impl VirtGic) -> bool {
+        let index = self.spi_seat(spi);
+        if index == 0 {
+            return false;
+        }
+        hw.pend_lr(index, *at(&self.bodies, index));
+        true
+    }
+
+    /// The rest of [`fast_pulse`](Self::fast_pulse).
+    #[cold]
+    #[inline(never)]
+    fn pulse_new(&mut self, vgic: &Vgic, spis: u64, hw: &mut impl VirtGic) -> u64 {
+        let mut left = 0;
+        for spi in ones(spis) {
+            if !(self.pulse_again(spi, hw) || self.place_new_spi(vgic, spi, hw, |_| true)) {
+                left |= 1 << spi;
+            }
+        }
+        left
+    }
+
+    /// Takes what was posted for this lane, by the short path. False when the slow path is due.
+    #[inline(never)]
+    pub(super) fn fast_posted(&mut self, vgic: &Vgic, hw: &mut impl VirtGic) -> bool {
+        let mut all = true;
+        for spi in ones(vgic.posted.load(Ordering::SeqCst)) {
+            let take = |bit: u64| vgic.posted.fetch_and(!bit, Ordering::SeqCst) & bit != 0;
+            if self.spi_seat(spi) != 0 {
+                if take(1 << spi) {
+                    self.pulse_again(spi, hw);
+                }
+                continue;
+            }
+            let (index, shift) = four_bits(spi as usize);
+            let to = at(&vgic.posted_to, index).load(Ordering::SeqCst) >> shift & 15;
+            // What is another lane's that lane is told of.
+            all &= to != TO_ALL
+                && (to != self.id as u64
+                    || self.place_new_spi(vgic, spi, hw, |spi| take(1 << spi)));
+        }
+        all
+    }
+
+    /// Gives an SPI a free list register, if it is this lane's to take and there is one, and `take` has it when the lock is
+    /// held. True also where somebody else has taken it.
+    fn place_new_spi(
+        &mut self,
+        vgic: &Vgic,
+        spi: u32,
+        hw: &mut impl VirtGic,
+        take: impl FnOnce(u32) -> bool,
+    ) -> bool {
+        let Some(mut state) = vgic.state.try_lock() else {
+            return false;
+        };
+        let able = self.here && self.held == 0;
+        if !able || !state.is_pulsed(vgic, self.id, spi) || !state.is_idle(spi) {
+            return false;
+        }
+        if self.free == 0 {
+            self.evict_sgis(hw);
+        }
+        if self.free == 0 {
+            self.evict_spis(&mut state, hw);
+        }
+        if self.free == 0 {
+            return false;
+        }
+        if !take(spi) {
+            return true;
+        }
+        let index = self.free.trailing_zeros();
+        self.free &= !(1 << index);
+        self.used |= 1 << index;
+        self.plain = false;
+        state.set_home(spi, Some(self.id));
+        let (priority, group1) = state.rank(self.id, spi + 32);
+        let body = lr::template(spi + 32, priority, group1);
+        *at_mut(&mut self.bodies, index as usize) = body;
+        self.seat_spi(spi, index);
+        hw.write_lr(index as usize, body | lr::PENDING);
+        true
+    }
+
+    /// Frees list registers of SPIs that the guest has finished. Nothing of those is anywhere else.
+    fn evict_spis(&mut self, state: &mut State, hw: &mut impl VirtGic) {
+        let empty = low32(hw.read_elrsr()) & self.used;
+        for index in Ones(empty) {
+            let intid = lr::intid(*at(&self.bodies, index as usize));
+            if let Some(spi) = intid.checked_sub(32)
+                && self.spi_seat(spi) == index as usize
+            {
+                state.set_home(spi, None);
+                self.seat_spi(spi, 0);
+                self.free |= 1 << index;
+                self.used &= !(1 << index);
+            }
+        }
+    }
+
+    /// The list register of an SPI that has one and may be pulsed there; 0 for none.
+    #[inline(always)]
+    fn spi_seat(&self, spi: u32) -> usize {
+        let (index, shift) = four_bits(spi as usize);
+        (*at(&self.spi_slot, index) >> shift & 15) as usize
+    }
+
+    /// Notes it.
+    pub(super) const fn seat_spi(&mut self, spi: u32, seat: u32) {
+        let (index, shift) = four_bits(spi as usize);
+        let word = at_mut(&mut self.spi_slot, index);
+        *word = *word & !(15 << shift) | (seat as u64 & 15) << shift;
+    }
+
     /// Pulses SPIs, bit 0 for INTID 32, on behalf of devices of the VM.
     #[cold]
     #[inline(never)]
@@ -95,6 +242,12 @@ impl LaneGic {
         state.latch_spis(spis);
         self.close(vgic, state, frozen, hw);
     }
+}
+
+/// The set bits of a word, lowest first.
+fn ones(word: u64) -> impl Iterator<Item = u32> {
+    let [low, high] = [low32(word), low32(word >> 32)];
+    Ones(low).chain(Ones(high).map(|bit| bit + 32))
 }
 
 impl State {

@@ -8,6 +8,7 @@ use super::port::{
 };
 use super::state::State;
 use super::{LINKED_PPIS, LaneGic, MAX_LRS, VIRTUAL_TIMER, Vgic, VirtGic, lr};
+use crate::virtio::VIRTIO;
 
 impl LaneGic {
     /// Fills the list registers from the software state and sets `ICH_HCR_EL2` for what did not fit.
@@ -32,7 +33,7 @@ impl LaneGic {
         }
         self.used = plan.used;
         hw.write_hcr(HCR_EN | maintenance(left, vmcr));
-        self.prepare_hot(state, &plan, left);
+        self.prepare_hot(vgic, state, &plan, left);
     }
 
     /// Pays physical deactivations that no interrupt stands for any more, and mirrors the enables.
@@ -51,11 +52,14 @@ impl LaneGic {
     }
 
     /// What the hot path may do until the next refill.
-    fn prepare_hot(&mut self, state: &State, plan: &Plan, left: Left) {
+    fn prepare_hot(&mut self, vgic: &Vgic, state: &State, plan: &Plan, left: Left) {
         let bank = state.bank(self.id);
         self.open = state.open(self.id);
         self.group = bank.group;
         self.sgi_slot = [NO_SLOT; 16];
+        if VIRTIO {
+            self.spi_slot = [0; 4];
+        }
         self.free = 0;
         self.timer = 0;
         self.plain = false;
@@ -75,6 +79,9 @@ impl LaneGic {
             let value = *at(&plan.values, index as usize);
             let intid = lr::intid(value);
             self.plain &= intid < 32 && (index == 0 || value & lr::HW == 0);
+            if VIRTIO && intid >= 32 && state.is_pulsed(vgic, self.id, intid - 32) {
+                self.seat_spi(intid - 32, index);
+            }
             if intid < 16 && value & lr::GROUP1 != 0 && self.open >> intid & 1 != 0 {
                 *at_mut(&mut self.sgi_slot, intid as usize) = low8(u64::from(index));
             }

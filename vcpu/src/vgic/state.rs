@@ -1,8 +1,10 @@
 //! The software distributor: everything about every interrupt that is not in a list register right now.
 
+use core::sync::atomic::Ordering;
+
 use super::bits::{Ones, Words, at, at_mut, lane_bit, low8};
 use super::lr;
-use super::{LINKED_PPIS, MAX_LRS};
+use super::{LINKED_PPIS, MAX_LRS, Vgic};
 
 /// Nobody: no list register holds the SPI.
 const NOBODY: u8 = 0xff;
@@ -243,6 +245,36 @@ impl State {
         }
         let lane = usize::from(low8(route));
         (route & ROUTE_AFFINITY == u64::from(low8(route)) && lane < self.lanes).then_some(lane)
+    }
+
+    /// Whether a pulse of an SPI (INTID − 32) makes it pending for `lane` as the guest has set it up, and nothing of it is
+    /// outside list registers: a device's own edge, enabled, of a group that is forwarded, and routed to this lane alone.
+    ///
+    /// None of this changes while a list register of the lane has the SPI, unless the lane was asked for it.
+    pub(super) fn is_pulsed(&self, vgic: &Vgic, lane: usize, spi: u32) -> bool {
+        let (word, bit) = ((spi >> 5) as usize, spi & 31);
+        let spis = &self.spis;
+        let enabled = at(&vgic.spi_enable, word).load(Ordering::SeqCst);
+        let able = enabled
+            & self.forwarded(*at(&spis.group, word))
+            & *at(&spis.edge, word)
+            & !*at(&spis.linked, word)
+            & !*at(&spis.latch, word);
+        able >> bit & 1 != 0 && *at(&spis.route, spi as usize) == lane as u64
+    }
+
+    /// Whether an SPI is in nobody's list register and not active.
+    pub(super) const fn is_idle(&self, spi: u32) -> bool {
+        let active = *at(&self.spis.active, (spi >> 5) as usize) >> (spi & 31) & 1 != 0;
+        !active && *at(&self.spis.home, spi as usize) == NOBODY
+    }
+
+    /// A list register of `lane` has the SPI now, or nobody's.
+    pub(super) const fn set_home(&mut self, spi: u32, lane: Option<usize>) {
+        *at_mut(&mut self.spis.home, spi as usize) = match lane {
+            Some(lane) => low8(lane as u64),
+            None => NOBODY,
+        };
     }
 
     /// The lanes whose list registers hold any of the SPIs `bits` of word `word`.

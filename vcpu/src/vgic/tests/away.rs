@@ -148,20 +148,36 @@ impl Life<'_> {
             }
             2 => {
                 self.write(D, 0x6100 + 8 * u64::from(token), next as u64);
-                self.write(D, 0x204, 1 << token);
+                self.pend(token);
             }
             3 => {
                 // Pending before it has anywhere to go.
                 self.write(D, 0x6100 + 8 * u64::from(token), 200);
-                self.write(D, 0x204, 1 << token);
+                self.pend(token);
                 self.write(D, 0x6100 + 8 * u64::from(token), next as u64);
             }
             4 => {
                 // Any lane may have it.
                 self.write(D, 0x6100 + 8 * u64::from(token), 1 << 31);
-                self.write(D, 0x204, 1 << token);
+                self.pend(token);
             }
             _ => self.send(next, sgi),
+        }
+    }
+
+    /// Makes the token's SPI pending, in one of the ways there are.
+    fn pend(&mut self, token: u32) {
+        let way = self.roll(3);
+        let (vgic, port) = (&self.shared.vgic, &mut self.port);
+        match way {
+            0 => self.write(D, 0x204, 1 << token),
+            1 => vgic.post_spi(32 + token, port),
+            _ => {
+                let left = self.lane.fast_pulse(vgic, 1 << token, port);
+                if left != 0 {
+                    self.lane.pulse(vgic, left, port);
+                }
+            }
         }
     }
 

@@ -52,6 +52,8 @@ impl Run {
                 bits: 0xffff_04ff,
             },
         );
+        // The pulsed ones are edges, as their devices' nodes say.
+        run.config(0, 1, u32::MAX);
         run
     }
 

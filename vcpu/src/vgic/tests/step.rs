@@ -122,9 +122,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         4 => (prop::sample::select(std::vec![VIRTUAL_TIMER, PHYSICAL_TIMER]), any::<bool>())
             .prop_map(|(intid, high)| Step::Timer { intid, high }),
         6 => (0usize..2, any::<bool>()).prop_map(|(which, high)| Step::Device { which, high }),
-        6 => prop::sample::select(PULSED.to_vec()).prop_map(|intid| Step::Pulse { spis: 1 << (intid - 32) }),
+        12 => prop::sample::select(PULSED.to_vec()).prop_map(|intid| Step::Pulse { spis: 1 << (intid - 32) }),
         1 => any::<u64>().prop_map(|spis| Step::Pulse { spis: spis & all_pulsed() }),
-        6 => prop::sample::select(PULSED.to_vec()).prop_map(|intid| Step::Post { intid }),
+        12 => prop::sample::select(PULSED.to_vec()).prop_map(|intid| Step::Post { intid }),
         1 => (any::<u8>(), any::<bool>(), any::<bool>())
             .prop_map(|(pmr, group0, group1)| Step::Guest { pmr, group0, group1 }),
         1 => Just(Step::Guest { pmr: 0xf0, group0: true, group1: true }),

@@ -4,6 +4,7 @@ use core::cell::{Cell, RefCell};
 use std::vec::Vec;
 
 use crate::vgic::fake::FakeCpu;
+use crate::vgic::fake::probe::Interrupts;
 use crate::vgic::port::Interface;
 use crate::vgic::{Frame, LINKED_PPIS, LaneGic, Refused, SgiRegister, Vgic, VirtGic, lr};
 
@@ -32,6 +33,10 @@ pub(super) struct World {
     kicks: Cell<u32>,
     /// Slow-path calls, to see storms.
     pub(super) exits: Cell<u64>,
+    /// Pulses that took the short path.
+    pub(super) pulsed_fast: Cell<u64>,
+    /// Pulses and kicks take the slow path.
+    pub(super) slow: Cell<bool>,
 }
 
 /// The hardware port of one CPU in the world.
@@ -145,6 +150,8 @@ impl World {
             seats: (0..lanes).map(seat).collect(),
             kicks: Cell::new(0),
             exits: Cell::new(0),
+            pulsed_fast: Cell::new(0),
+            slow: Cell::new(false),
         };
         for lane in 0..lanes {
             world.vgic.set_kick(lane, lane as u64 + 1);
@@ -222,6 +229,13 @@ impl World {
         }
     }
 
+    /// What is pending and active for a lane. Changes nothing.
+    pub(super) fn interrupts(&self, lane: usize) -> Interrupts {
+        self.resume(lane);
+        let seat = self.seats[lane].borrow();
+        Interrupts::of(&self.vgic, &seat.lane, &seat.cpu)
+    }
+
     pub(super) fn is_here(&self, lane: usize) -> bool {
         self.seats[lane].borrow().lane.here
     }
@@ -285,7 +299,18 @@ impl World {
 
     pub(super) fn pulse(&self, lane: usize, spis: u64) {
         self.resume(lane);
-        self.with(lane, |seat, vgic, port| seat.pulse(vgic, spis, port));
+        self.with(lane, |seat, vgic, port| {
+            let left = if self.slow.get() {
+                spis
+            } else {
+                seat.fast_pulse(vgic, spis, port)
+            };
+            self.pulsed_fast
+                .set(self.pulsed_fast.get() + u64::from((spis & !left).count_ones()));
+            if left != 0 {
+                seat.pulse(vgic, left, port);
+            }
+        });
     }
 
     /// From the CPU of `lane`, which may have another VM's lane.
@@ -308,7 +333,8 @@ impl World {
                 // Its CPU finds the mail, and it is looked at when the lane is back.
                 return None;
             }
-            let done = self.with(lane, |seat, vgic, port| seat.fast_kick(vgic, port));
+            let done =
+                !self.slow.get() && self.with(lane, |seat, vgic, port| seat.fast_kick(vgic, port));
             if !done {
                 self.serve(lane);
             }
