@@ -12,12 +12,14 @@ mod disk;
 mod engine;
 mod job;
 mod ram;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub use disk::{Disk, Facts, Op, Outcome, Request, SECTOR, Status, Token};
 pub use job::{ID_BYTES, Job};
 pub use ram::{RamDisk, ReadOnly};
+pub use snapshot::{BLOCK, Snapshot};
 
 use self::config::Config;
 use self::engine::BUDGET;

@@ -28,6 +28,7 @@ pub mod mmio;
 pub mod queue;
 #[cfg(any(test, feature = "fake"))]
 pub mod rig;
+pub mod rng;
 
 pub use chain::{Chain, Segment};
 pub use device::{Device, Env, Served};

@@ -19,7 +19,7 @@ pub struct Facts {
     pub discards: bool,
     /// It writes zeroes by itself.
     pub zeroes: bool,
-    /// The most sectors of one request that moves data; at least 1. About 256 is right where the sectors are in memory.
+    /// The most sectors of one request that moves data; at least 1. About 128 is right where the sectors are in memory.
     pub most: u32,
 }
 

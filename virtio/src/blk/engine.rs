@@ -12,8 +12,8 @@ use crate::queue::{Broken, Queue};
 /// How many bits of a token are the job's number; the others tell its turns apart.
 const INDEX_BITS: u32 = 5;
 
-/// About how many bytes are moved in a call.
-pub(super) const BUDGET: u64 = 256 << 10;
+/// About how many bytes are moved in a call: a poll of the transport is two.
+pub(super) const BUDGET: u64 = 128 << 10;
 /// What a request costs beside its data, and what each of its buffers does, in the same coin.
 const COST: u64 = 2 << 10;
 const COST_OF_BUFFER: u64 = 128;
@@ -99,7 +99,9 @@ impl<D> Blk<'_, D> {
             }
             self.pending &= !(1 << queue);
         }
-        Ok(Pause::Idle)
+        // The last request may have been too large.
+        let spent = *budget == 0 && self.ready != 0;
+        Ok(if spent { Pause::Spent } else { Pause::Idle })
     }
 
     /// The next queue to look at: they take turns.

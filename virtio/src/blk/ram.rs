@@ -6,8 +6,8 @@ use super::disk::{Disk, Facts, Op, Outcome, Request, SECTOR, Status, Token};
 use crate::chain::{Cursor, Segment};
 use crate::memory::GuestMemory;
 
-/// How many sectors at once: 128 KiB.
-pub(super) const MOST: u32 = 256;
+/// How many sectors at once: 64 KiB.
+pub(super) const MOST: u32 = 128;
 
 /// What zeroes are copied from.
 static ZEROES: [u8; 512] = [0; 512];
