@@ -15,7 +15,7 @@
 use core::sync::atomic::Ordering;
 
 use super::bits::{Ones, at, at_mut, low8, low32};
-use super::state::{ROUTE_AFFINITY, State};
+use super::state::{NOBODY, ROUTE_AFFINITY, State};
 use super::{LaneGic, MAIL_ATTENTION, MAIL_POSTED, Vgic, VirtGic, lr};
 
 /// `posted_to`: whoever is there.
@@ -251,6 +251,44 @@ fn ones(word: u64) -> impl Iterator<Item = u32> {
 }
 
 impl State {
+    /// Which of the SPIs `bits` of word `word` are in nobody's list register.
+    pub(super) fn homeless(&self, word: usize, bits: u32) -> u32 {
+        Ones(bits).fold(0, |found, bit| {
+            let home = *at(&self.spis.home, word * 32 + bit as usize);
+            found | u32::from(home == NOBODY) << bit
+        })
+    }
+
+    /// Whether a pulse of an SPI (INTID − 32) makes it pending for `lane` as the guest has set it up, and nothing of it is
+    /// outside list registers: a device's own edge, enabled, of a group that is forwarded, and routed to this lane alone.
+    ///
+    /// None of this changes while a list register of the lane has the SPI, unless the lane was asked for it.
+    pub(super) fn is_pulsed(&self, vgic: &Vgic, lane: usize, spi: u32) -> bool {
+        let (word, bit) = ((spi >> 5) as usize, spi & 31);
+        let spis = &self.spis;
+        let enabled = at(&vgic.spi_enable, word).load(Ordering::SeqCst);
+        let able = enabled
+            & self.forwarded(*at(&spis.group, word))
+            & *at(&spis.edge, word)
+            & !*at(&spis.linked, word)
+            & !*at(&spis.latch, word);
+        able >> bit & 1 != 0 && *at(&spis.route, spi as usize) == lane as u64
+    }
+
+    /// Whether an SPI is in nobody's list register and not active.
+    pub(super) const fn is_idle(&self, spi: u32) -> bool {
+        let active = *at(&self.spis.active, (spi >> 5) as usize) >> (spi & 31) & 1 != 0;
+        !active && *at(&self.spis.home, spi as usize) == NOBODY
+    }
+
+    /// A list register of `lane` has the SPI now, or nobody's.
+    pub(super) const fn set_home(&mut self, spi: u32, lane: Option<usize>) {
+        *at_mut(&mut self.spis.home, spi as usize) = match lane {
+            Some(lane) => low8(lane as u64),
+            None => NOBODY,
+        };
+    }
+
     /// Makes SPIs pending, of which none is in a list register.
     fn latch_spis(&mut self, spis: u64) {
         for (word, bits) in [low32(spis), low32(spis >> 32)].into_iter().enumerate() {

@@ -1,13 +1,11 @@
 //! The software distributor: everything about every interrupt that is not in a list register right now.
 
-use core::sync::atomic::Ordering;
-
 use super::bits::{Ones, Words, at, at_mut, lane_bit, low8};
 use super::lr;
-use super::{LINKED_PPIS, MAX_LRS, Vgic};
+use super::{LINKED_PPIS, MAX_LRS};
 
 /// Nobody: no list register holds the SPI.
-const NOBODY: u8 = 0xff;
+pub(super) const NOBODY: u8 = 0xff;
 /// The priority bits that exist (five, as in `ICH_VTR_EL2.PRIbits` of the machines at hand).
 pub(super) const PRIORITY_MASK: u8 = 0xf8;
 /// `GICD_IROUTER<n>.Interrupt_Routing_Mode`.
@@ -70,7 +68,7 @@ pub(super) struct SpiBank {
     /// `GICD_IROUTER<n>` as written.
     pub(super) route: [u64; 64],
     /// The lane whose list register holds it.
-    home: [u8; 64],
+    pub(super) home: [u8; 64],
     /// The lane that took it, while it is active.
     pub(super) owner: [u8; 64],
     /// Those of devices of the machine.
@@ -247,36 +245,6 @@ impl State {
         (route & ROUTE_AFFINITY == u64::from(low8(route)) && lane < self.lanes).then_some(lane)
     }
 
-    /// Whether a pulse of an SPI (INTID − 32) makes it pending for `lane` as the guest has set it up, and nothing of it is
-    /// outside list registers: a device's own edge, enabled, of a group that is forwarded, and routed to this lane alone.
-    ///
-    /// None of this changes while a list register of the lane has the SPI, unless the lane was asked for it.
-    pub(super) fn is_pulsed(&self, vgic: &Vgic, lane: usize, spi: u32) -> bool {
-        let (word, bit) = ((spi >> 5) as usize, spi & 31);
-        let spis = &self.spis;
-        let enabled = at(&vgic.spi_enable, word).load(Ordering::SeqCst);
-        let able = enabled
-            & self.forwarded(*at(&spis.group, word))
-            & *at(&spis.edge, word)
-            & !*at(&spis.linked, word)
-            & !*at(&spis.latch, word);
-        able >> bit & 1 != 0 && *at(&spis.route, spi as usize) == lane as u64
-    }
-
-    /// Whether an SPI is in nobody's list register and not active.
-    pub(super) const fn is_idle(&self, spi: u32) -> bool {
-        let active = *at(&self.spis.active, (spi >> 5) as usize) >> (spi & 31) & 1 != 0;
-        !active && *at(&self.spis.home, spi as usize) == NOBODY
-    }
-
-    /// A list register of `lane` has the SPI now, or nobody's.
-    pub(super) const fn set_home(&mut self, spi: u32, lane: Option<usize>) {
-        *at_mut(&mut self.spis.home, spi as usize) = match lane {
-            Some(lane) => low8(lane as u64),
-            None => NOBODY,
-        };
-    }
-
     /// The lanes whose list registers hold any of the SPIs `bits` of word `word`.
     pub(super) fn homes(&self, word: usize, bits: u32) -> u32 {
         Ones(bits).fold(0, |lanes, bit| {
@@ -286,14 +254,6 @@ impl State {
             } else {
                 lanes | lane_bit(usize::from(home))
             }
-        })
-    }
-
-    /// Which of the SPIs `bits` of word `word` are in nobody's list register.
-    pub(super) fn homeless(&self, word: usize, bits: u32) -> u32 {
-        Ones(bits).fold(0, |found, bit| {
-            let home = *at(&self.spis.home, word * 32 + bit as usize);
-            found | u32::from(home == NOBODY) << bit
         })
     }
 
