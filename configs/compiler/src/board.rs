@@ -46,8 +46,15 @@ pub(crate) const VIRTIO: Window = Window {
     size: 0x4000,
     what: "virtio-mmio, 32 empty slots",
 };
+/// What the slots are where not all are empty.
+pub(crate) const VIRTIO_IN_USE: &str = "virtio-mmio, 32 slots";
 /// The first slot's interrupt, as a shared peripheral interrupt; the others follow.
 pub(crate) const VIRTIO_SPI: u32 = 16;
+/// Where a slot is.
+pub(crate) fn slot(number: u32) -> u64 {
+    let offset = u64::from(number).saturating_mul(VIRTIO_STRIDE);
+    VIRTIO.start.saturating_add(offset)
+}
 /// The flash that firmware keeps its variables in: the second bank of `virt`. The firmware itself is in the first one,
 /// which answers no commands and so is no flash to a driver.
 pub(crate) const VARIABLES: Window = Window {

@@ -24,6 +24,8 @@ pub enum FileKind {
     Dtb,
     /// The names of a kernel's addresses.
     Symbols,
+    /// What is on a disk.
+    Image,
 }
 
 impl FileKind {
@@ -35,6 +37,7 @@ impl FileKind {
             Self::Overlay => "overlay",
             Self::Dtb => "dtb",
             Self::Symbols => "symbol file",
+            Self::Image => "image",
         }
     }
 }
@@ -47,6 +50,7 @@ impl fmt::Display for FileKind {
             Self::Overlay => "overlay",
             Self::Dtb => "dtb",
             Self::Symbols => "symbols",
+            Self::Image => "image",
         })
     }
 }
@@ -83,6 +87,11 @@ pub trait Environment {
     /// The initrd that goes with a kernel when the file names none.
     fn companion(&self, _kernel: &str) -> Option<String> {
         None
+    }
+
+    /// Whether a kernel speaks through a virtio console, where its guest's file says nothing else.
+    fn has_virtio_console(&self, _kernel: &str) -> bool {
+        false
     }
 
     /// Whether a built-in kernel is firmware, which no file's content tells.
@@ -135,6 +144,7 @@ pub struct HostFiles {
     builtins: BTreeMap<(FileKind, String), Provider>,
     companions: BTreeMap<String, String>,
     firmware: BTreeSet<String>,
+    virtio_consoles: BTreeSet<String>,
 }
 
 impl HostFiles {
@@ -149,6 +159,7 @@ impl HostFiles {
             builtins: BTreeMap::new(),
             companions: BTreeMap::new(),
             firmware: BTreeSet::new(),
+            virtio_consoles: BTreeSet::new(),
         }
     }
 
@@ -201,6 +212,13 @@ impl HostFiles {
         self
     }
 
+    /// This kernel speaks through a virtio console, unless the file says something else.
+    #[must_use]
+    pub fn with_virtio_console(mut self, kernel: &str) -> Self {
+        self.virtio_consoles.insert(kernel.to_owned());
+        self
+    }
+
     /// This built-in kernel is firmware.
     #[must_use]
     pub fn with_firmware(mut self, kernel: &str) -> Self {
@@ -219,6 +237,7 @@ impl fmt::Debug for HostFiles {
             .field("builtins", &self.builtins.keys())
             .field("companions", &self.companions)
             .field("firmware", &self.firmware)
+            .field("virtio_consoles", &self.virtio_consoles)
             .finish()
     }
 }
@@ -242,6 +261,10 @@ impl Environment for HostFiles {
 
     fn companion(&self, kernel: &str) -> Option<String> {
         self.companions.get(kernel).cloned()
+    }
+
+    fn has_virtio_console(&self, kernel: &str) -> bool {
+        self.virtio_consoles.contains(kernel)
     }
 
     fn is_firmware(&self, kernel: &str) -> bool {

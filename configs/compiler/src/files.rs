@@ -95,6 +95,29 @@ impl<'e> Files<'e> {
         self.load(FileKind::Overlay, name, found)
     }
 
+    /// What is on a disk: whole sectors, the last one filled up with zeros.
+    pub(crate) fn image(
+        &mut self,
+        name: &Field<String>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Rc<Vec<u8>>> {
+        let bytes = self.load(FileKind::Image, name, found)?;
+        let sector = usize::try_from(configs_plan::SECTOR).ok()?;
+        if bytes.is_empty() {
+            let diagnostic = Diagnostic::new(format!("the image `{}` is empty", name.value));
+            let help = "name a file with something in it; a disk that is empty at first has a `size` and no `image`";
+            let label = "no byte is in it";
+            found.push(diagnostic.at(name.span.clone(), label).help(help));
+            return None;
+        }
+        if bytes.len().is_multiple_of(sector) {
+            return Some(bytes);
+        }
+        let mut whole = bytes.to_vec();
+        whole.resize(bytes.len().next_multiple_of(sector), 0);
+        Some(Rc::new(whole))
+    }
+
     /// The names of a kernel's addresses.
     pub(crate) fn symbols(
         &mut self,
@@ -240,10 +263,21 @@ impl<'e> Files<'e> {
             LoadError::TooLarge { path, size: bytes } => {
                 Diagnostic::new(format!("the {noun} `{word}` is too large"))
                     .at(here(), format!("`{}` has {}", path.display(), size(*bytes)))
-                    .help(format!(
-                        "no {noun} may have more than {}; was a disk image meant?",
-                        size(crate::MAX_FILE)
-                    ))
+                    .help(match kind {
+                        FileKind::Image => format!(
+                            "an image lies in the machine's memory and may have {} at most; give the machine a disk of \
+                             its own, `cargo xtask run --disk FILE`, and write `machine = 0`",
+                            size(crate::MAX_FILE)
+                        ),
+                        FileKind::Kernel
+                        | FileKind::Initrd
+                        | FileKind::Overlay
+                        | FileKind::Dtb
+                        | FileKind::Symbols => format!(
+                            "no {noun} may have more than {}; was a disk image meant?",
+                            size(crate::MAX_FILE)
+                        ),
+                    })
             }
             LoadError::Unreadable { path, reason } => {
                 Diagnostic::new(format!("the {noun} `{word}` cannot be read"))

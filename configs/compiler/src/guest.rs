@@ -15,7 +15,8 @@ use crate::raw::RawGuest;
 use crate::summary::{GuestSummary, RegionSummary};
 use crate::symbols::Symbols;
 use crate::tree::Tree;
-use crate::{BundleFile, names, room};
+use crate::virtio::{Devices, Virtio};
+use crate::{BundleFile, names, room, summary};
 
 /// A guest whose files are there and have their places.
 #[derive(Debug)]
@@ -103,7 +104,13 @@ pub(crate) fn load(
 }
 
 /// Writes down a guest that was found good.
-pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> Option<Built> {
+pub(crate) fn build(
+    guest: &RawGuest,
+    loaded: Loaded,
+    lanes: Vec<LanePlan>,
+    virtio: &Virtio,
+    own: &Devices,
+) -> Option<Built> {
     let name = guest.name.as_ref()?.value.clone();
     let Loaded {
         load,
@@ -123,38 +130,21 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
     let mut parts = vec![("kernel", layout.kernel, kernel.bytes.to_vec())];
     parts.extend(initrd.map(|(start, bytes)| ("initrd", start, bytes.to_vec())));
     parts.push(("dtb", layout.dtb, tree));
-    let host = guest.host_memory.as_ref().map(|host| host.value);
-    let on_crash = guest
-        .on_crash
-        .as_ref()
-        .map_or(OnCrash::default(), |field| field.value);
-    let watchdog_ms = guest
-        .watchdog
-        .as_ref()
-        .and_then(|field| u32::try_from(field.value / 1_000).ok());
+    let mut regions = regions(&load, &kernel, &parts, &devices, lanes.len());
+    slots(&mut regions, virtio, own);
     let summary = GuestSummary {
-        name: name.clone(),
-        kernel: guest.kernel.as_ref()?.value.clone(),
-        initrd: guest.initrd.as_ref().map(|initrd| initrd.value.clone()),
         kernel_at: layout.kernel,
         symbols,
-        memory: load.memory,
         lanes: lanes.clone(),
-        on_crash,
-        watchdog_ms,
-        host_memory: host,
-        cmdline: guest
-            .cmdline
-            .as_ref()
-            .map(|cmdline| cmdline.value.clone())
-            .unwrap_or_default(),
-        regions: regions(&load, &kernel, &parts, &devices, lanes.len()),
+        virtio: own.slots.len(),
+        regions,
+        ..described(guest, load.memory)?
     };
     let (segments, files) = packed(&name, parts);
     let ram = RamPlan {
         ipa: RAM_BASE,
         size: load.memory,
-        host,
+        host: summary.host_memory,
     };
     let spec = GuestSpec {
         name,
@@ -162,18 +152,40 @@ pub(crate) fn build(guest: &RawGuest, loaded: Loaded, lanes: Vec<LanePlan>) -> O
         entry: layout.entry,
         dtb: layout.dtb,
         lanes,
-        on_crash,
-        watchdog_ms,
+        on_crash: summary.on_crash,
+        watchdog_ms: summary.watchdog_ms,
         segments,
         devices: devices.iter().map(|device| device.plan).collect(),
-        virtio: Vec::new(),
-        is_virtio_linted: false,
-        faults: None,
+        virtio: own.slots.clone(),
+        is_virtio_linted: own.is_linted,
+        faults: own.faults,
     };
     Some(Built {
         spec,
         files,
         summary,
+    })
+}
+
+/// What the file says of a guest. Its lanes and places are open.
+fn described(guest: &RawGuest, memory: u64) -> Option<GuestSummary> {
+    let watchdog = guest.watchdog.as_ref();
+    let on_crash = guest.on_crash.as_ref();
+    let cmdline = guest.cmdline.as_ref();
+    Some(GuestSummary {
+        name: guest.name.as_ref()?.value.clone(),
+        kernel: guest.kernel.as_ref()?.value.clone(),
+        initrd: guest.initrd.as_ref().map(|initrd| initrd.value.clone()),
+        kernel_at: 0,
+        symbols: None,
+        memory,
+        lanes: Vec::new(),
+        on_crash: on_crash.map_or(OnCrash::default(), |field| field.value),
+        watchdog_ms: watchdog.and_then(|field| u32::try_from(field.value / 1_000).ok()),
+        host_memory: guest.host_memory.as_ref().map(|host| host.value),
+        cmdline: cmdline.map_or_else(String::new, |cmdline| cmdline.value.clone()),
+        virtio: 0,
+        regions: Vec::new(),
     })
 }
 
@@ -193,6 +205,23 @@ fn packed(name: &str, parts: Vec<(&str, u64, Vec<u8>)>) -> (Vec<SegmentSpec>, Ve
         (segment, BundleFile { name: file, data })
     };
     parts.into_iter().map(pack).unzip()
+}
+
+/// Puts the slots that are not empty behind the window that they are in.
+fn slots(regions: &mut Vec<RegionSummary>, virtio: &Virtio, own: &Devices) {
+    let window = regions.iter().position(|r| r.start == board::VIRTIO.start);
+    let window = window.filter(|_| !own.slots.is_empty());
+    let Some(window) = window else { return };
+    if let Some(region) = regions.get_mut(window) {
+        region.what = board::VIRTIO_IN_USE.to_owned();
+    }
+    let behind = own.slots.iter().map(|slot| RegionSummary {
+        start: board::slot(slot.slot),
+        size: board::VIRTIO_STRIDE,
+        what: format!("- {}", summary::virtio::words(virtio, &slot.device)),
+    });
+    let at = window.saturating_add(1);
+    regions.splice(at..at, behind.collect::<Vec<_>>());
 }
 
 /// The guest's address space, lowest address first.

@@ -27,10 +27,12 @@ mod kernel;
 mod layout;
 mod memory;
 mod names;
+mod odds;
 mod overlay;
 mod percent;
 mod place;
 mod quantity;
+mod rate;
 mod raw;
 mod room;
 mod shares;
@@ -42,6 +44,7 @@ mod text;
 mod time;
 mod tree;
 mod unpack;
+mod virtio;
 
 use configs_plan::cpio::Writer;
 use configs_plan::encode::{PlanSpec, encode};
@@ -51,7 +54,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use elf::Flat;
 pub use environment::{Environment, FileKind, HostFiles, LoadError, MAX_FILE, Seeds, USUAL_DTB};
 pub use suggest::nearest;
-pub use summary::{GuestSummary, RegionSummary, Summary};
+pub use summary::{DiskSummary, GuestSummary, NetworkSummary, RegionSummary, Summary};
 pub use symbols::Symbols;
 
 /// A kernel in an ELF file as it lies in memory, where it takes `limit` bytes at most.
@@ -177,8 +180,8 @@ pub fn compile(
     }
 }
 
-/// Gives each guest that names no initrd the one that goes with its kernel. What is wrong with that one is said where
-/// the kernel is named.
+/// Gives each guest that names no initrd or no console the one that goes with its kernel. What is wrong with it is said
+/// where the kernel is named.
 fn complete(config: &mut raw::RawConfig, environment: &dyn Environment) {
     for guest in &mut config.guests {
         let kernel = guest.kernel.as_ref().filter(|_| guest.initrd.is_none());
@@ -193,6 +196,7 @@ fn complete(config: &mut raw::RawConfig, environment: &dyn Environment) {
         if companion.is_some() {
             guest.initrd = companion;
         }
+        virtio::complete(guest, environment);
     }
 }
 
@@ -213,7 +217,8 @@ fn judge(
     let machine_memory = environment
         .memory()
         .or(machine.memory.as_ref().map(|memory| memory.value));
-    names::judge(guests, found);
+    let named: Vec<_> = guests.iter().filter_map(|g| g.name.as_ref()).collect();
+    names::judge(&named, names::Named::Guest, found);
     memory::judge(guests, machine, machine_memory, found);
     let limit = cpus::Limit::new(environment.cpus(), machine, found);
     let placed = cpus::place(guests, &limit, found);
@@ -227,6 +232,7 @@ fn judge(
         .iter()
         .map(|guest| guest::load(guest, given.next().unwrap_or_default(), &mut files, found))
         .collect();
+    let virtio = virtio::judge(config, &mut files, found);
     if !found.is_empty() {
         return None;
     }
@@ -235,25 +241,21 @@ fn judge(
         .iter()
         .zip(loaded)
         .zip(placed.lanes)
-        .map(|((guest, loaded), lanes)| guest::build(guest, loaded?, lanes));
+        .zip(&virtio.guests)
+        .map(|(((guest, loaded), lanes), own)| guest::build(guest, loaded?, lanes, &virtio, own));
     let built: Option<Vec<guest::Built>> = built.collect();
-    match finish(built?, options) {
+    let own = memory::of_virtio(&virtio);
+    match finish(built?, virtio, options) {
         Ok(mut compiled) => {
             let bundle = u64::try_from(compiled.bundle.len()).unwrap_or(u64::MAX);
-            let needed = memory::needed(guests, machine, bundle);
+            let needed = memory::needed(guests, machine, bundle, own);
             compiled.summary.memory_needed = needed;
             compiled.summary.cpus_least = placed.least;
             compiled.summary.memory_stated = machine_memory;
             compiled.summary.cpus_stated = environment
                 .cpus()
                 .or(machine.cpus.as_ref().map(|cpus| cpus.value));
-            memory::judge_total(
-                guests,
-                machine,
-                machine_memory.unwrap_or(needed),
-                needed,
-                found,
-            );
+            memory::judge_total(config, machine_memory.unwrap_or(needed), needed, found);
             Some(compiled)
         }
         // What EL2 would refuse should have been found before: say it rather than hand it out.
@@ -265,13 +267,22 @@ fn judge(
 }
 
 /// Plan and bundle of the guests, judged once more the way EL2 will.
-fn finish(built: Vec<guest::Built>, options: &RunOptions) -> Result<Compiled, String> {
+fn finish(
+    built: Vec<guest::Built>,
+    virtio: virtio::Virtio,
+    options: &RunOptions,
+) -> Result<Compiled, String> {
     let (mut specs, mut files, mut guests) = (Vec::new(), Vec::new(), Vec::new());
     for guest in built {
         specs.push(guest.spec);
         files.extend(guest.files);
         guests.push(guest.summary);
     }
+    let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
+    let (disks, networks) = (
+        summary::virtio::disks(&virtio, &names),
+        summary::virtio::networks(&virtio, &names),
+    );
     let last = specs
         .iter()
         .flat_map(|spec| spec.lanes.iter())
@@ -281,21 +292,14 @@ fn finish(built: Vec<guest::Built>, options: &RunOptions) -> Result<Compiled, St
     let spec = PlanSpec {
         cpus: cpus_needed,
         deadline_ms: options.deadline_ms.filter(|ms| *ms != 0),
-        disks: Vec::new(),
-        networks: Vec::new(),
+        disks: virtio.disks,
+        networks: virtio.networks,
         guests: specs,
     };
     let plan = encode(&spec).map_err(|error| error.to_string())?;
-    let mut archive = Writer::new();
-    let all = std::iter::once((PLAN_FILE, &plan))
-        .chain(files.iter().map(|file| (file.name.as_str(), &file.data)));
-    for (name, data) in all {
-        archive
-            .file(name, data)
-            .map_err(|_| format!("`{name}` is too long for the bundle"))?;
-    }
-    let bundle = archive.finish();
+    let bundle = pack(&plan, &files, &virtio.images)?;
     Bundle::open(&bundle).map_err(|error| error.to_string())?;
+    files.extend(virtio.images);
     let summary = Summary {
         cpus_needed,
         cpus_least: cpus_needed,
@@ -303,6 +307,8 @@ fn finish(built: Vec<guest::Built>, options: &RunOptions) -> Result<Compiled, St
         cpus_stated: None,
         memory_stated: None,
         guests,
+        disks,
+        networks,
     };
     Ok(Compiled {
         plan,
@@ -310,4 +316,22 @@ fn finish(built: Vec<guest::Built>, options: &RunOptions) -> Result<Compiled, St
         bundle,
         summary,
     })
+}
+
+/// One archive of plan and files. Images of disks come last, where they can be read in place.
+fn pack(plan: &[u8], files: &[BundleFile], images: &[BundleFile]) -> Result<Vec<u8>, String> {
+    let too_long = |name: &str| format!("`{name}` is too long for the bundle");
+    let mut archive = Writer::new();
+    archive
+        .file(PLAN_FILE, plan)
+        .map_err(|_| too_long(PLAN_FILE))?;
+    for BundleFile { name, data } in files {
+        archive.file(name, data).map_err(|_| too_long(name))?;
+    }
+    for BundleFile { name, data } in images {
+        archive
+            .aligned(name, data, configs_plan::IMAGE_ALIGN)
+            .map_err(|_| too_long(name))?;
+    }
+    Ok(archive.finish())
 }

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use configs_plan::{HOST_LIMIT, RAM_BASE, RAM_GRANULE, RAM_LIMIT};
+use configs_plan::{DiskKind, HOST_LIMIT, RAM_BASE, RAM_GRANULE, RAM_LIMIT, SECTOR, VirtioDevice};
 
 use crate::diagnostic::Diagnostic;
-use crate::raw::{Field, RawGuest, RawMachine};
+use crate::raw::{Field, RawConfig, RawGuest, RawMachine};
 use crate::size::{address, written};
 use crate::summary::size;
+use crate::virtio::Virtio;
 
 /// Where `virt` has its memory: the default of `memory_base`, which matters only to `host_memory`.
 const VIRT_MEMORY: u64 = 0x4000_0000;
@@ -239,9 +240,34 @@ impl<'c> Pin<'c> {
     }
 }
 
-/// How much memory the machine needs for these guests and a bundle of `bundle` bytes: the least at which EL2 finds a
-/// place for each in one piece, beside itself and the bundle.
-pub(crate) fn needed(guests: &[RawGuest], machine: &RawMachine, bundle: u64) -> u64 {
+/// How much memory disks take that are in none of their users' own: with what EL2 keeps of each snapshot's pages, and in
+/// granules, since each is a piece of its own.
+pub(crate) fn of_virtio(virtio: &Virtio) -> u64 {
+    let mut total = 0u64;
+    for (nth, disk) in (0u32..).zip(&virtio.disks) {
+        let has = |device: &VirtioDevice| matches!(device, VirtioDevice::Block { disk, .. } if *disk == nth);
+        let slots = virtio.guests.iter().flat_map(|guest| &guest.slots);
+        let users = slots.filter(|slot| has(&slot.device)).count();
+        let bytes = disk.sectors.saturating_mul(SECTOR);
+        let pieces = match disk.kind {
+            DiskKind::Memory { .. } => (1, bytes),
+            DiskKind::Snapshot { memory, .. } => {
+                // 8 bytes for each page of 4 KiB are 1/512; twice that is room.
+                let index = bytes.saturating_add(memory) / 256;
+                (users, memory.saturating_add(index))
+            }
+            DiskKind::Readonly { .. } | DiskKind::Machine { .. } => (0, 0),
+        };
+        let count = u64::try_from(pieces.0).unwrap_or(u64::MAX);
+        let whole = pieces.1.checked_next_multiple_of(RAM_GRANULE);
+        total = total.saturating_add(whole.unwrap_or(u64::MAX).saturating_mul(count));
+    }
+    total
+}
+
+/// How much memory the machine needs for these guests, a bundle of `bundle` bytes and `disks` of them: the least at which
+/// EL2 finds a place for each in one piece, beside itself and the bundle.
+pub(crate) fn needed(guests: &[RawGuest], machine: &RawMachine, bundle: u64, disks: u64) -> u64 {
     let base = machine
         .memory_base
         .as_ref()
@@ -252,9 +278,14 @@ pub(crate) fn needed(guests: &[RawGuest], machine: &RawMachine, bundle: u64) -> 
         .map(|pin| pin.start.saturating_sub(base)..pin.end().saturating_sub(base))
         .collect();
     let chosen = guests.iter().filter(|guest| guest.host_memory.is_none());
-    let sizes: Vec<_> = chosen
+    let of_guests = chosen
         .filter_map(|guest| guest.memory.as_ref())
-        .map(|memory| memory.value)
+        .map(|memory| memory.value);
+    // EL2 takes what it needs for itself first.
+    let sizes: Vec<_> = Some(disks)
+        .filter(|disks| *disks != 0)
+        .into_iter()
+        .chain(of_guests)
         .collect();
     let last_pin = pins.iter().map(|pin| pin.end).max().unwrap_or(0);
     let sum = sizes
@@ -332,8 +363,7 @@ fn lowest(total: u64, base: u64, taken: &[Range<u64>], size: u64, align: u64) ->
 
 /// Refuses a machine whose memory does not hold its guests.
 pub(crate) fn judge_total(
-    guests: &[RawGuest],
-    machine: &RawMachine,
+    config: &RawConfig,
     machine_memory: u64,
     needed: u64,
     found: &mut Vec<Diagnostic>,
@@ -341,6 +371,7 @@ pub(crate) fn judge_total(
     if needed <= machine_memory {
         return;
     }
+    let (guests, machine) = (&config.guests, &config.machine);
     let title = format!(
         "these guests do not fit into a machine with {}",
         size(machine_memory)
@@ -361,6 +392,13 @@ pub(crate) fn judge_total(
             memory.span.clone(),
             format!("`{}` has {}", name.value, size(memory.value)),
         );
+    }
+    for disk in &config.disks {
+        let (Some(size_of), Some(name)) = (&disk.size, &disk.name) else {
+            continue;
+        };
+        let label = format!("the disk `{}` has {}", name.value, size(size_of.value));
+        diagnostic = diagnostic.see(size_of.span.clone(), label);
     }
     let needed = written(needed);
     let diagnostic = diagnostic.note(
@@ -396,7 +434,7 @@ mod tests {
     }
 
     fn machine(sizes: &[(u64, Option<u64>)], bundle: u64) -> u64 {
-        needed(&guests(sizes), &RawMachine::default(), bundle)
+        needed(&guests(sizes), &RawMachine::default(), bundle, 0)
     }
 
     #[test]

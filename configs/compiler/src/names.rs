@@ -3,25 +3,43 @@
 use configs_plan::NameError;
 
 use crate::diagnostic::Diagnostic;
-use crate::raw::{Field, RawGuest};
+use crate::raw::Field;
 
 /// arm64 Linux takes command lines of 2048 bytes, the zero byte at the end included (`COMMAND_LINE_SIZE`).
 const MAX_CMDLINE: usize = 2047;
 
-/// Judges the names of all guests, each alone and all together.
-pub(crate) fn judge(guests: &[RawGuest], found: &mut Vec<Diagnostic>) {
+/// What has names by which others name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Guest,
+    Disk,
+    Network,
+}
+
+impl Named {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Disk => "disk",
+            Self::Network => "network",
+        }
+    }
+}
+
+/// Judges the names of all that are of one kind, each alone and all together.
+pub(crate) fn judge(names: &[&Field<String>], of: Named, found: &mut Vec<Diagnostic>) {
     let mut seen: Vec<&Field<String>> = Vec::new();
-    for name in guests.iter().filter_map(|guest| guest.name.as_ref()) {
+    for name in names {
         if let Err(error) = configs_plan::check_name(&name.value) {
-            found.push(invalid(name, error));
+            found.push(invalid(name, of, error));
         } else if let Some(first) = seen.iter().find(|first| first.value == name.value) {
-            let free = free_name(&name.value, guests);
+            let free = free_name(&name.value, names);
             found.push(
-                Diagnostic::new(format!("two guests are named `{}`", name.value))
+                Diagnostic::new(format!("two {}s are named `{}`", of.word(), name.value))
                     .at(name.span.clone(), "the second")
                     .see(first.span.clone(), "the first")
                     .fix(
-                        "give each guest a name of its own",
+                        format!("give each {} a name of its own", of.word()),
                         name.span.clone(),
                         format!("\"{free}\""),
                     ),
@@ -31,8 +49,8 @@ pub(crate) fn judge(guests: &[RawGuest], found: &mut Vec<Diagnostic>) {
     }
 }
 
-fn invalid(name: &Field<String>, error: NameError) -> Diagnostic {
-    let diagnostic = Diagnostic::new(format!("{:?} cannot be a guest's name", name.value));
+fn invalid(name: &Field<String>, of: Named, error: NameError) -> Diagnostic {
+    let diagnostic = Diagnostic::new(format!("{:?} cannot be a {}'s name", name.value, of.word()));
     let diagnostic = diagnostic.at(name.span.clone(), format!("it {error}"));
     const RULE: &str =
         "a name has 1 to 31 small letters, digits and hyphens, and does not begin with a hyphen";
@@ -72,18 +90,13 @@ fn likeness(name: &str) -> Option<String> {
     .then_some(short)
 }
 
-/// `name-2`, or the next that no guest has.
-fn free_name(name: &str, guests: &[RawGuest]) -> String {
+/// `name-2`, or the next that none has.
+fn free_name(name: &str, names: &[&Field<String>]) -> String {
     let stem: String = name
         .chars()
         .take(configs_plan::MAX_NAME.saturating_sub(2))
         .collect();
-    let taken = |candidate: &String| {
-        guests
-            .iter()
-            .filter_map(|g| g.name.as_ref())
-            .any(|name| name.value == *candidate)
-    };
+    let taken = |candidate: &String| names.iter().any(|name| name.value == *candidate);
     (2..=9)
         .map(|n| format!("{stem}-{n}"))
         .find(|candidate| !taken(candidate))

@@ -7,17 +7,23 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::Diagnostic;
 use crate::suggest;
+use aliases::ALIASES;
 use configs_plan::OnCrash;
 use values::describe;
+pub(crate) use virtio::{Console, Partition, RawCard, RawDisk, RawDiskUse, RawNetwork, RawVirtio};
 
+mod aliases;
 mod lanes;
 mod values;
+mod virtio;
 
 /// A machine file whose keys are known and whose values have the right type. `None`: absent, or wrong and reported.
 #[derive(Debug, Default)]
 pub(crate) struct RawConfig {
     pub(crate) machine: RawMachine,
     pub(crate) guests: Vec<RawGuest>,
+    pub(crate) disks: Vec<RawDisk>,
+    pub(crate) networks: Vec<RawNetwork>,
 }
 
 /// The table `[machine]`.
@@ -57,6 +63,8 @@ pub(crate) struct RawGuest {
     pub(crate) watchdog: Option<Field<u64>>,
     /// The devices of the machine that it is given, by alias, path or name.
     pub(crate) devices: Option<Field<Vec<Field<String>>>>,
+    /// Its virtio devices.
+    pub(crate) virtio: RawVirtio,
 }
 
 impl RawGuest {
@@ -91,8 +99,8 @@ struct Kind {
 
 static FILE: Kind = Kind {
     name: "a machine file",
-    keys: &["guest", "machine"],
-    help: "a machine file has a `[[guest]]` for each guest, and can have a `[machine]`",
+    keys: &["guest", "machine", "disk", "network"],
+    help: "a machine file has a `[[guest]]` for each guest, and can have `[machine]`, `[[disk]]` and `[[network]]`",
 };
 static MACHINE: Kind = Kind {
     name: "`[machine]`",
@@ -120,61 +128,25 @@ static GUEST: Kind = Kind {
         "watchdog",
         "devices",
         "symbols",
+        "disks",
+        "networks",
+        "console",
+        "rng",
+        "vsock",
+        "balloon",
+        "lint",
+        "faults",
     ],
-    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus`, `host_memory`, `budget`, `period`, `priority`, `on_crash`, `watchdog`, `devices` and `symbols`",
+    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus`, `host_memory`, `budget`, `period`, `priority`, `on_crash`, `watchdog`, `devices`, `symbols`, `disks`, `networks`, `console`, `rng`, `vsock`, `balloon`, `lint` and `faults`",
 };
-/// What other tools call our keys.
-const ALIASES: [(&str, &str); 39] = [
-    ("ram", "memory"),
-    ("mem", "memory"),
-    ("size", "memory"),
-    ("vcpus", "lanes"),
-    ("vcpu", "lanes"),
-    ("smp", "lanes"),
-    ("cores", "lanes"),
-    ("image", "kernel"),
-    ("bootargs", "cmdline"),
-    ("append", "cmdline"),
-    ("args", "cmdline"),
-    ("command_line", "cmdline"),
-    ("initramfs", "initrd"),
-    ("ramdisk", "initrd"),
-    ("dtbo", "overlay"),
-    ("dtb", "overlay"),
-    ("device_tree", "dtb"),
-    ("passthrough", "devices"),
-    ("dtdev", "devices"),
-    ("hardware", "devices"),
-    ("system_map", "symbols"),
-    ("symbol_file", "symbols"),
-    ("vmlinux", "symbols"),
-    ("kernel_format", "format"),
-    ("affinity", "cpus"),
-    ("load_address", "load"),
-    ("reservation", "budget"),
-    ("quota", "budget"),
-    ("runtime", "budget"),
-    ("utilisation", "budget"),
-    ("utilization", "budget"),
-    ("deadline", "period"),
-    ("restart", "on_crash"),
-    ("on_failure", "on_crash"),
-    ("heartbeat", "watchdog"),
-    ("n", "count"),
-    ("number", "count"),
-    ("exclusive", "dedicated"),
-    ("pinned", "dedicated"),
-];
 
 impl Kind {
     /// The key that was probably meant.
     fn meant(&self, word: &str) -> Option<&'static str> {
         let lower = word.to_lowercase();
-        let alias = ALIASES
-            .iter()
-            .find(|(alias, _)| *alias == lower)
-            .map(|(_, key)| *key);
-        let alias = alias.filter(|key| self.keys.contains(key));
+        let mut aliases = ALIASES.iter().filter(|(alias, _)| *alias == lower);
+        let alias = aliases.find(|(_, key)| self.keys.contains(key));
+        let alias = alias.map(|(_, key)| *key);
         alias.or_else(|| suggest::nearest(word, self.keys.iter().copied()))
     }
 }
@@ -186,7 +158,7 @@ pub(crate) fn read(table: &DeTable<'_>, found: &mut Vec<Diagnostic>) -> RawConfi
         meant: Vec::new(),
     };
     reader.unknown_keys(table, &FILE);
-    let guest_is_meant = !reader.meant.is_empty();
+    let guest_is_meant = reader.meant.contains(&"guest");
     let machine = table
         .get("machine")
         .map(|value| reader.machine(value))
@@ -198,7 +170,13 @@ pub(crate) fn read(table: &DeTable<'_>, found: &mut Vec<Diagnostic>) -> RawConfi
     if !table.contains_key("guest") && !guest_is_meant {
         reader.found.push(no_guest());
     }
-    RawConfig { machine, guests }
+    let (disks, networks) = (reader.disks(table), reader.networks(table));
+    RawConfig {
+        machine,
+        guests,
+        disks,
+        networks,
+    }
 }
 
 fn no_guest() -> Diagnostic {
@@ -231,9 +209,9 @@ impl Reader<'_> {
             let diagnostic = diagnostic.at(key.span(), format!("{} has no such {what}", kind.name));
             self.found.push(match kind.meant(word) {
                 // A list takes any number of heads, so another one is no double.
-                Some("guest") if value.get_ref().is_array() => {
-                    self.meant.push("guest");
-                    diagnostic.fix("did you mean `guest`?", key.span(), "guest")
+                Some(meant @ ("guest" | "disk" | "network")) if value.get_ref().is_array() => {
+                    self.meant.push(meant);
+                    diagnostic.fix(format!("did you mean `{meant}`?"), key.span(), meant)
                 }
                 Some(meant) if table.contains_key(meant) => diagnostic.help(format!(
                     "did you mean `{meant}`? It is already there: remove this one"
@@ -364,6 +342,7 @@ impl Reader<'_> {
             on_crash: self.on_crash(table),
             watchdog: self.long_time(table, "watchdog"),
             devices: self.devices(table),
+            virtio: self.virtio(table),
         }
     }
 

@@ -9,6 +9,9 @@ use crate::cpus::cpus;
 use crate::shares::PRIORITY;
 use crate::symbols::Symbols;
 use crate::time::shown;
+pub use virtio::{DiskSummary, NetworkSummary};
+
+pub(crate) mod virtio;
 
 /// A compiled machine, for a person to read. `Display` renders it as plain text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,10 @@ pub struct Summary {
     pub memory_stated: Option<u64>,
     /// The guests, in the order of the file.
     pub guests: Vec<GuestSummary>,
+    /// The disks.
+    pub disks: Vec<DiskSummary>,
+    /// The networks.
+    pub networks: Vec<NetworkSummary>,
 }
 
 /// One guest of a compiled machine.
@@ -52,6 +59,8 @@ pub struct GuestSummary {
     pub host_memory: Option<u64>,
     /// Its command line.
     pub cmdline: String,
+    /// How many virtio devices it has.
+    pub virtio: usize,
     /// Its address space, lowest address first.
     pub regions: Vec<RegionSummary>,
 }
@@ -79,6 +88,25 @@ impl Summary {
     pub fn memory(&self) -> u64 {
         self.memory_stated.unwrap_or(self.memory_needed)
     }
+
+    /// Whether any guest has a virtio device.
+    #[must_use]
+    pub fn has_virtio(&self) -> bool {
+        self.guests.iter().any(|guest| guest.virtio != 0)
+    }
+
+    /// How many disks of its own the machine must have.
+    #[must_use]
+    pub fn machine_disks(&self) -> u32 {
+        let last = self.disks.iter().filter_map(|disk| disk.unit).max();
+        last.map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// Whether the machine must have a network card of its own.
+    #[must_use]
+    pub fn has_uplink(&self) -> bool {
+        self.networks.iter().any(|network| network.has_uplink)
+    }
 }
 
 impl fmt::Display for Summary {
@@ -99,6 +127,7 @@ impl fmt::Display for Summary {
         write_table(f, &rows)?;
         writeln!(f)?;
         write_table(f, &self.lanes_by_cpu())?;
+        self.write_virtio(f)?;
         for guest in &self.guests {
             writeln!(f, "\n{}", guest.name)?;
             if let Some(words) = guest.lifecycle() {
@@ -154,6 +183,25 @@ impl Summary {
             }
         }
         rows
+    }
+}
+
+impl Summary {
+    /// The disks and the networks, where there are any.
+    fn write_virtio(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.disks.is_empty() {
+            writeln!(f)?;
+            let mut rows = vec![["DISK", "SIZE", "WHAT IT IS", "GUESTS"].map(str::to_owned)];
+            rows.extend(self.disks.iter().map(DiskSummary::row));
+            write_table(f, &rows)?;
+        }
+        if !self.networks.is_empty() {
+            writeln!(f)?;
+            let mut rows = vec![["NETWORK", "WHO IS ON IT"].map(str::to_owned)];
+            rows.extend(self.networks.iter().map(NetworkSummary::row));
+            write_table(f, &rows)?;
+        }
+        Ok(())
     }
 }
 

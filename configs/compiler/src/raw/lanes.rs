@@ -71,7 +71,7 @@ impl Reader<'_> {
         })
     }
 
-    fn flag(&mut self, table: &DeTable<'_>, key: &str) -> Option<Field<bool>> {
+    pub(super) fn flag(&mut self, table: &DeTable<'_>, key: &str) -> Option<Field<bool>> {
         let value = table.get(key)?;
         let span = value.span();
         if let DeValue::Boolean(flag) = value.get_ref() {

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Field, Reader};
 use crate::diagnostic::Diagnostic;
 use crate::quantity::Wrong;
-use crate::{percent, size, time};
+use crate::{odds, percent, rate, size, time};
 
 impl Reader<'_> {
     pub(super) fn text(
@@ -162,6 +162,26 @@ impl Reader<'_> {
         })
     }
 
+    /// A rate of a network, in bytes a second.
+    pub(super) fn rate(&mut self, table: &DeTable<'_>, key: &str) -> Option<Field<u64>> {
+        self.measure(table, key, "100Mbit/s", &RATE)
+    }
+
+    /// How often something happens, in parts per million.
+    pub(super) fn odds(&mut self, table: &DeTable<'_>, key: &str) -> Option<Field<u64>> {
+        self.measure(table, key, "1%", &ODDS)
+    }
+
+    /// A large count: any integer that has 64 bits.
+    pub(super) fn count(
+        &mut self,
+        table: &DeTable<'_>,
+        key: &str,
+        example: &str,
+    ) -> Option<Field<u64>> {
+        self.integer_of(key, table.get(key)?, &format!("`{key} = {example}`"))
+    }
+
     /// An address: any integer that has 64 bits.
     pub(super) fn address(&mut self, table: &DeTable<'_>, key: &str) -> Option<Field<u64>> {
         self.integer_of(key, table.get(key)?, &format!("`{key} = 0x4020_0000`"))
@@ -232,6 +252,18 @@ const TIME: Measure = Measure {
 const LONG_TIME: Measure = Measure {
     parse: time::parse_long,
     ..TIME
+};
+const RATE: Measure = Measure {
+    what: "a rate",
+    text: "text with a unit",
+    help: "write a whole number and kbit/s, Mbit/s or Gbit/s",
+    parse: rate::parse,
+};
+const ODDS: Measure = Measure {
+    what: "how often something happens",
+    text: "text with a unit",
+    help: "write a whole number and % or ppm (parts per million)",
+    parse: odds::parse,
 };
 const PART: Measure = Measure {
     what: "a part of a CPU",

@@ -1,0 +1,174 @@
+//! What the keys of virtio mean in the plan and in the bundle.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    reason = "the helpers of a test fail by panicking"
+)]
+
+mod fixtures;
+
+use configs_compiler::{Compiled, RunOptions, compile};
+use configs_plan::{Bundle, DiskKind, Part, VirtioDevice, cpio::Archive};
+use fixtures::Fixtures;
+
+fn compiled(text: &str) -> Compiled {
+    let options = RunOptions::default();
+    let compiled = compile("t", text.as_bytes(), &Fixtures::default(), &options);
+    compiled.unwrap_or_else(|why| unreachable!("{why}"))
+}
+
+fn guest(name: &str, more: &str) -> String {
+    format!(
+        "[[guest]]\nname = \"{name}\"\nkernel = \"guest-kernel\"\nmemory = \"64M\"\nlanes = 1\n{more}\n"
+    )
+}
+
+const ALL: &str = include_str!("accepted/virtio.toml");
+
+#[test]
+fn devices_are_in_the_slots_that_the_order_says() {
+    let compiled = compiled(ALL);
+    let bundle = Bundle::open(compiled.bundle()).expect("it is sound");
+    let plan = bundle.plan();
+    let kinds = |nth: usize| {
+        let guest = plan.guests().nth(nth).expect("it is there");
+        let slots: Vec<_> = guest.virtio().collect();
+        assert!((0..).zip(&slots).all(|(nth, virtio)| virtio.slot == nth));
+        slots
+            .iter()
+            .map(|virtio| virtio.device.number())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(0), [3, 2, 2, 2, 2, 2, 1, 1, 4, 19, 5]);
+    assert_eq!(kinds(1), [2, 2, 2, 2, 2, 1, 1], "no console, no numbers");
+    assert_eq!(kinds(2), [3, 4]);
+    assert_eq!(kinds(3), [4]);
+    let guests: Vec<_> = plan.guests().collect();
+    assert_eq!(
+        guests
+            .iter()
+            .map(|g| g.is_virtio_linted())
+            .collect::<Vec<_>>(),
+        [true, false, false, false]
+    );
+    assert_eq!(guests[0].faults(), None);
+    let faults = guests[1].faults().expect("some are asked for");
+    assert_eq!((faults.seed, faults.error, faults.delay), (42, 10_000, 500));
+}
+
+#[test]
+fn disks_are_what_the_file_says() {
+    let compiled = compiled(ALL);
+    let bundle = Bundle::open(compiled.bundle()).expect("it is sound");
+    let disks: Vec<_> = bundle.plan().disks().collect();
+    let names: Vec<_> = disks.iter().map(|disk| disk.name).collect();
+    let all = [
+        "root", "programs", "data", "scratch", "swap", "logs", "shared",
+    ];
+    assert_eq!(names, all);
+    let sectors: Vec<_> = disks.iter().map(|disk| disk.sectors).collect();
+    assert_eq!(sectors, [6144, 2, 131_072, 32_768, 131_072, 0, 0]);
+    let DiskKind::Snapshot { image, memory } = &disks[0].kind else {
+        unreachable!("it is a snapshot")
+    };
+    assert_eq!((image.len, *memory), (3 << 20, 1 << 20));
+    // What is no whole sector is filled up.
+    let DiskKind::Readonly { image } = &disks[1].kind else {
+        unreachable!("it is read only")
+    };
+    let bytes = bundle.image(image).expect("it is there");
+    assert_eq!(bytes.len(), 1024);
+    assert!(bytes[..1000].iter().all(|byte| *byte == 0x30));
+    assert!(bytes[1000..].iter().all(|byte| *byte == 0));
+    assert!(matches!(disks[2].kind, DiskKind::Memory { image: Some(_) }));
+    assert_eq!(disks[3].kind, DiskKind::Memory { image: None });
+    let of_machine = |unit, part, is_readonly| DiskKind::Machine {
+        unit,
+        part,
+        is_readonly,
+    };
+    assert_eq!(disks[4].kind, of_machine(0, Part::From(2048), false));
+    assert_eq!(disks[5].kind, of_machine(1, Part::Number(2), false));
+    let named = Part::Name("things to read");
+    assert_eq!(disks[6].kind, of_machine(1, named, true));
+    // Images can be read in place, wherever they are.
+    for entry in Archive::new(compiled.bundle()).entries() {
+        let entry = entry.expect("it is sound");
+        if entry.name.starts_with("disks/") {
+            let at = entry.data.as_ptr().addr() - compiled.bundle().as_ptr().addr();
+            assert!(at.is_multiple_of(4096), "{}", entry.name);
+        }
+    }
+    let summary = compiled.summary();
+    assert!(summary.has_virtio() && summary.has_uplink());
+    assert_eq!(summary.machine_disks(), 2);
+}
+
+#[test]
+fn cards_have_their_own_addresses_and_keep_them() {
+    let cards = |text: &str| {
+        let compiled = compiled(text);
+        let bundle = Bundle::open(compiled.bundle()).expect("it is sound");
+        let devices = bundle.plan().guests().flat_map(|guest| guest.virtio());
+        let mut macs = Vec::new();
+        for virtio in devices {
+            if let VirtioDevice::Net { mac, .. } = virtio.device {
+                macs.push(mac);
+            }
+        }
+        macs
+    };
+    let lan = "[[network]]\nname = \"lan\"\n";
+    let alone = cards(&format!("{lan}{}", guest("web", "networks = [\"lan\"]")));
+    let both = format!(
+        "{lan}{}{}",
+        guest("db", "networks = [\"lan\", \"lan\"]"),
+        guest("web", "networks = [\"lan\"]")
+    );
+    let both = cards(&both);
+    assert_eq!(both[2], alone[0], "whoever else is there");
+    assert_eq!(both.len(), 3);
+    assert!(both[0] != both[1] && both[1] != both[2]);
+    assert!(both.iter().all(|mac| mac[0] == 2));
+}
+
+#[test]
+fn a_kernel_that_speaks_through_virtio_is_told() {
+    let cmdline = |more: &str| {
+        let compiled = compiled(&guest("alpha", more));
+        compiled.summary().guests[0].cmdline.clone()
+    };
+    let virtio = "console = \"virtio\"";
+    assert_eq!(cmdline(virtio), "console=hvc0 earlycon");
+    assert_eq!(
+        cmdline(&format!("{virtio}\ncmdline = \"quiet\"")),
+        "console=hvc0 earlycon quiet"
+    );
+    let own = "cmdline = \"quiet console=ttyAMA0\"";
+    assert_eq!(
+        cmdline(&format!("{virtio}\n{own}")),
+        "quiet console=ttyAMA0"
+    );
+    assert_eq!(cmdline("console = \"pl011\""), "");
+    assert_eq!(cmdline("rng = true"), "");
+}
+
+#[test]
+fn the_machine_has_memory_for_its_disks() {
+    let needed = |disks: &str, guests: &str| compiled(&format!("{disks}{guests}")).memory_needed();
+    let empty = "[[disk]]\nname = \"a\"\nsize = \"1G\"\n";
+    let user = "disks = [\"a\"]";
+    let without = needed("", &guest("alpha", ""));
+    let with = needed(empty, &guest("alpha", user));
+    assert!(with > without && with >= (1 << 30) + (64 << 20));
+    // Each user of a snapshot writes to memory of its own.
+    let snapshot = "[[disk]]\nname = \"a\"\nimage = \"root.img\"\nsize = \"1G\"\nsnapshot = true\n";
+    let one = needed(snapshot, &guest("alpha", user));
+    let two = needed(
+        snapshot,
+        &format!("{}{}", guest("alpha", user), guest("beta", user)),
+    );
+    assert!(one >= with && two - one >= 1 << 30);
+    let machine = "[[disk]]\nname = \"a\"\nmachine = 0\n";
+    assert_eq!(needed(machine, &guest("alpha", user)), without);
+}
