@@ -25,10 +25,12 @@ pub mod features;
 pub mod lint;
 pub mod memory;
 pub mod mmio;
+pub mod net;
 pub mod queue;
 #[cfg(any(test, feature = "fake"))]
 pub mod rig;
 pub mod rng;
+pub mod switch;
 
 pub use chain::{Chain, Segment};
 pub use device::{Device, Env, Served};

@@ -91,7 +91,10 @@ impl Queue {
     /// Undoes a [`pop`](Self::pop): the chain is the next to be taken again. Only for chains taken since the last push, and
     /// the youngest first: a frame turned out not to fit into what the driver has posted.
     pub fn unpop(&mut self, ticket: Ticket) {
-        let _ = ticket;
+        match &mut self.ring {
+            Ring::Split(ring) => ring.unpop(ticket),
+            Ring::Packed(ring) => ring.unpop(ticket),
+        }
     }
 
     /// Gives a chain back, into which `written` bytes were written from its first writable byte on. The driver sees it

@@ -54,6 +54,19 @@ impl Place {
         }
     }
 
+    /// So many slots earlier, at most a whole round.
+    #[inline]
+    fn before(self, slots: u16, size: u16) -> Self {
+        if let Some(slot) = self.slot.checked_sub(slots) {
+            Self { slot, ..self }
+        } else {
+            Self {
+                slot: self.slot + size - slots,
+                wrap: !self.wrap,
+            }
+        }
+    }
+
     /// As event suppression names it.
     #[inline]
     fn word(self) -> u16 {
@@ -116,6 +129,13 @@ impl Packed {
         self.busy += slots;
         self.next = self.next.after(slots, self.areas.size);
         Ok(true)
+    }
+
+    pub(super) fn unpop(&mut self, ticket: Ticket) {
+        if self.flight.give(ticket.id) {
+            self.busy = self.busy.saturating_sub(ticket.slots);
+            self.next = self.next.before(ticket.slots, self.areas.size);
+        }
     }
 
     /// The flags of the next descriptor, if it is available (2.8.1).

@@ -71,6 +71,12 @@ impl Split {
         Ok(true)
     }
 
+    pub(super) fn unpop(&mut self, ticket: Ticket) {
+        if self.flight.give(ticket.id) {
+            self.next = self.next.wrapping_sub(1);
+        }
+    }
+
     /// Looks at the available index. Whether there is something.
     #[inline]
     fn look<M: GuestMemory>(&mut self, memory: &M) -> Result<bool, Broken> {

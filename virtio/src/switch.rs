@@ -1,0 +1,478 @@
+//! A switch for Ethernet frames between guests, and between them and the outside.
+//!
+//! Ports are in networks, and a frame never leaves its network. In a network they are in VLANs ([`Vlan`]). A frame goes
+//! straight from its sender's buffers into its receivers': the switch keeps none. A receiver without buffers misses the
+//! frame, and nobody waits for it.
+//!
+//! Who sends holds the lock of its own device, and takes the receivers' locks one after another: whoever holds one of
+//! those takes nothing else. What has been delivered is shown to its receivers when a batch is over
+//! ([`Switch::finish`]), and only then are they interrupted: once for all of it.
+//!
+//! Nothing here grows. What a frame costs is bounded by the ports of its network, and a budget bounds how many are sent
+//! before others have their turn.
+
+use core::array::from_fn;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+mod cut;
+#[cfg(any(test, feature = "echo"))]
+mod echo;
+pub(crate) mod filter;
+pub(crate) mod frame;
+mod ingress;
+mod learned;
+mod port;
+pub(crate) mod rate;
+pub(crate) mod receive;
+#[cfg(test)]
+mod tests;
+
+use crate::chain::Chain;
+use crate::memory::GuestMemory;
+use crate::net::header::Offload;
+use frame::{Frame, Link, Mac, START};
+pub use ingress::Ingress;
+use learned::Learned;
+pub use port::{Passed, Peer, Port, Reason, Uplink, Vlan};
+use rate::{Clock, Meter};
+pub use receive::MAX_PAIRS;
+
+/// The most networks.
+pub const MAX_NETWORKS: usize = 8;
+/// The most ports in all of them.
+pub const MAX_PORTS: usize = 64;
+/// The longest payload of a frame.
+pub const MTU: u16 = 1500;
+/// The longest piece that is to be cut: as long as IP's headers can say.
+const MAX_PAYLOAD: u32 = 65_535;
+/// Frames for everybody that a port may send in a second, and at once.
+const STORM: u64 = 1000;
+const STORM_BURST: u64 = 256;
+/// What a rate allows at once: the bytes of a sixteenth of a second, and no less than two pieces of 64 KiB.
+const BURST: u64 = 2 << 16;
+/// What a batch may copy.
+const BUDGET_FRAMES: u32 = 64;
+const BUDGET_BYTES: u32 = 256 << 10;
+
+/// What a batch has cost.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Budget {
+    frames: u32,
+    bytes: u32,
+}
+
+impl Budget {
+    /// A frame was copied.
+    pub fn spend(&mut self, bytes: u32) {
+        self.frames += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Whether it is time for others.
+    pub fn is_spent(&self) -> bool {
+        self.frames >= BUDGET_FRAMES || self.bytes >= BUDGET_BYTES
+    }
+}
+
+/// Who sends, and what it may.
+pub(crate) struct Origin {
+    pub port: usize,
+    rate: Meter,
+    storm: Meter,
+    /// Ports that were sent something in this batch.
+    touched: u64,
+    pub budget: Budget,
+    /// Where receivers' buffers are noted.
+    chain: Chain,
+}
+
+impl Origin {
+    /// One that sends from a port.
+    pub fn new<M>(port: usize, of: &Port<'_, M>) -> Self {
+        let rate = match of.peer {
+            Peer::Guest { rate, .. } => rate,
+            Peer::Uplink(_) => 0,
+            #[cfg(any(test, feature = "echo"))]
+            Peer::Echo { .. } => 0,
+        };
+        Self {
+            port,
+            rate: Meter::new(rate, (rate >> 4).max(BURST)),
+            storm: Meter::new(STORM, STORM_BURST),
+            touched: 0,
+            budget: Budget::default(),
+            chain: Chain::new(),
+        }
+    }
+}
+
+/// Why some ports make no switch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadSwitch {
+    /// There are more than [`MAX_PORTS`].
+    TooMany,
+    /// This port is in a network that there is not.
+    Network(usize),
+    /// Its address is nobody's, or another port's of the network.
+    Address(usize),
+    /// Its VLAN is none: they end at 4094.
+    Vlan(usize),
+}
+
+/// The switch.
+pub struct Switch<'a, M> {
+    ports: &'a [Port<'a, M>],
+    /// Each port's own address, as its card's driver has set it; 0 for none.
+    macs: [AtomicU64; MAX_PORTS],
+    /// Ports of the same network that frames of this one may go to; of a trunk's, not all.
+    peers: [u64; MAX_PORTS],
+    /// Ports whose frames may come from anywhere, so that anybody may be behind them.
+    open: u64,
+    /// Ports that want frames for stations that they are not.
+    curious: AtomicU64,
+    learned: Learned,
+}
+
+/// The set of one port.
+const fn bit(port: usize) -> u64 {
+    1 << (port % MAX_PORTS)
+}
+
+/// The lowest port of a set, taken out of it.
+fn next(set: &mut u64) -> Option<usize> {
+    let port = usize::try_from(set.trailing_zeros()).ok()?;
+    *set &= set.wrapping_sub(1);
+    (port < MAX_PORTS).then_some(port)
+}
+
+impl<'a, M: GuestMemory> Switch<'a, M> {
+    /// A switch of these ports, which have their place's number.
+    ///
+    /// # Errors
+    /// They make none.
+    pub fn new(ports: &'a [Port<'a, M>]) -> Result<Self, BadSwitch> {
+        if ports.len() > MAX_PORTS {
+            return Err(BadSwitch::TooMany);
+        }
+        let mut switch = Self {
+            ports,
+            macs: from_fn(|_| AtomicU64::new(0)),
+            peers: [0; MAX_PORTS],
+            open: 0,
+            curious: AtomicU64::new(0),
+            learned: Learned::new(),
+        };
+        for (at, port) in ports.iter().enumerate() {
+            switch.add(at, port)?;
+        }
+        Ok(switch)
+    }
+
+    fn add(&mut self, at: usize, port: &Port<'_, M>) -> Result<(), BadSwitch> {
+        if usize::from(port.network) >= MAX_NETWORKS {
+            return Err(BadSwitch::Network(at));
+        }
+        if matches!(port.vlan, Vlan::Access(4095..)) {
+            return Err(BadSwitch::Vlan(at));
+        }
+        for (other, that) in self.ports.iter().enumerate() {
+            if other == at || that.network != port.network {
+                continue;
+            }
+            if port.mac().is_some() && port.mac() == that.mac() {
+                return Err(BadSwitch::Address(at));
+            }
+            let meet = match (port.vlan, that.vlan) {
+                (Vlan::Access(one), Vlan::Access(two)) => one == two,
+                (Vlan::Trunk, _) | (_, Vlan::Trunk) => true,
+            };
+            if let Some(peers) = self.peers.get_mut(at).filter(|_| meet) {
+                *peers |= bit(other);
+            }
+        }
+        if let Some(mac) = port.mac() {
+            if !mac.is_station() {
+                return Err(BadSwitch::Address(at));
+            }
+            self.set_mac(at, mac);
+        }
+        if port.is_open() {
+            self.open |= bit(at);
+        }
+        Ok(())
+    }
+
+    /// A port.
+    #[must_use]
+    pub fn port(&self, port: usize) -> Option<&'a Port<'a, M>> {
+        self.ports.get(port)
+    }
+
+    /// Every port, in its order.
+    #[must_use]
+    pub fn ports(&self) -> &'a [Port<'a, M>] {
+        self.ports
+    }
+
+    /// The address of a port's card.
+    pub(crate) fn mac(&self, port: usize) -> Mac {
+        let mac = self.macs.get(port);
+        Mac(mac.map_or(0, |mac| mac.load(Relaxed)))
+    }
+
+    /// Gives a card another address.
+    pub(crate) fn set_mac(&self, port: usize, mac: Mac) {
+        if let Some(own) = self.macs.get(port) {
+            own.store(mac.0, Relaxed);
+        }
+    }
+
+    /// Whether an address may become a port's: nobody else of its network has it.
+    pub(crate) fn is_free(&self, port: usize, mac: Mac) -> bool {
+        let network = self.ports.get(port).map_or(0, |port| port.network);
+        let others = self.members(network) & !bit(port);
+        mac.is_station() && self.owner(others, mac).is_none()
+    }
+
+    /// Notes whether a card wants frames for stations that it is not.
+    pub(crate) fn set_curious(&self, port: usize, is_curious: bool) {
+        if is_curious {
+            self.curious.fetch_or(bit(port), Relaxed);
+        } else {
+            self.curious.fetch_and(!bit(port), Relaxed);
+        }
+    }
+
+    /// Who of a set has an address of its own like this.
+    fn owner(&self, mut among: u64, mac: Mac) -> Option<usize> {
+        while let Some(port) = next(&mut among) {
+            if self.mac(port) == mac {
+                return Some(port);
+            }
+        }
+        None
+    }
+
+    /// Ports of a network.
+    fn members(&self, network: u8) -> u64 {
+        let of = self.ports.iter().enumerate();
+        let of = of.filter(|(_, port)| port.network == network);
+        of.fold(0, |set, (at, _)| set | bit(at))
+    }
+
+    /// Judges who sends a frame of so many bytes, and whether it may. The VLAN it comes in on.
+    fn admit(
+        &self,
+        origin: &mut Origin,
+        port: &Port<'_, M>,
+        link: &Link,
+        bytes: u32,
+        clock: Clock,
+    ) -> Result<u16, Reason> {
+        if !port.is_up() {
+            return Err(Reason::Down);
+        }
+        let from = link.from();
+        if port.is_open() {
+            let others = self.members(port.network) & !bit(origin.port);
+            if !from.is_station() || self.owner(others, from).is_some() {
+                return Err(Reason::Spoofed);
+            }
+            self.learned
+                .learn(port.network, from, origin.port, clock.quads());
+        } else if from != self.mac(origin.port) {
+            return Err(Reason::Spoofed);
+        }
+        if link.to().is_link_local() {
+            return Err(Reason::Reserved);
+        }
+        let vlan = port.comes_in(link.tag)?;
+        if !origin.rate.admit(bytes, clock) {
+            return Err(Reason::Rate);
+        }
+        Ok(vlan)
+    }
+
+    /// Who is to receive a frame.
+    fn targets(
+        &self,
+        origin: &mut Origin,
+        port: &Port<'_, M>,
+        to: Mac,
+        clock: Clock,
+    ) -> Result<u64, Reason> {
+        let peers = self.peers.get(origin.port).copied().unwrap_or(0);
+        if !to.is_group() {
+            // Nobody is called zero, and that is what stands where nobody is.
+            if to == Mac(0) || to == self.mac(origin.port) {
+                return Err(Reason::Nobody);
+            }
+            if let Some(owner) = self.owner(peers, to) {
+                return Ok(bit(owner));
+            }
+            if let Some(seen) = self.learned.find(port.network, to, clock.quads()) {
+                return match bit(seen) & peers {
+                    0 => Err(Reason::Nobody),
+                    one => Ok(one),
+                };
+            }
+        }
+        if !origin.storm.admit(1, clock) {
+            return Err(Reason::Storm);
+        }
+        Ok(if to.is_group() {
+            peers
+        } else {
+            peers & (self.open | self.curious.load(Relaxed))
+        })
+    }
+
+    /// Sends a frame on its way. What becomes of it is counted.
+    pub(crate) fn send(&self, origin: &mut Origin, mut frame: Frame<'_, M>, clock: Clock) {
+        let Some(port) = self.ports.get(origin.port) else {
+            return;
+        };
+        let link = frame.link;
+        let payload = frame.payload();
+        let most = match frame.offload {
+            Offload::Segments(..) => MAX_PAYLOAD,
+            Offload::Nothing | Offload::Checksum(_) => u32::from(MTU),
+        };
+        let targets = if payload > most {
+            Err(Reason::TooLong)
+        } else {
+            self.admit(origin, port, &link, frame.len(), clock)
+                .and_then(|vlan| {
+                    frame.vlan = vlan;
+                    self.targets(origin, port, link.to(), clock)
+                })
+        };
+        match targets {
+            Ok(mut targets) => {
+                port.sent.pass(frame.len());
+                while let Some(to) = next(&mut targets) {
+                    self.deliver(origin, to, &frame);
+                }
+            }
+            Err(reason) => port.sent.drop(reason),
+        }
+    }
+
+    /// Counts a frame that was none.
+    #[cold]
+    pub(crate) fn refuse(&self, origin: &Origin, reason: Reason) {
+        if let Some(port) = self.ports.get(origin.port) {
+            port.sent.drop(reason);
+        }
+    }
+
+    /// Gives a frame to a port.
+    fn deliver(&self, origin: &mut Origin, to: usize, frame: &Frame<'_, M>) {
+        let Some(port) = self.ports.get(to) else {
+            return;
+        };
+        let Some(tag) = port.goes_out(frame.vlan, frame.link.tag) else {
+            return;
+        };
+        origin.touched |= bit(to);
+        match port.peer {
+            Peer::Guest { .. } => Self::hand(origin, port, frame, tag),
+            Peer::Uplink(uplink) => {
+                let done = match frame.offload {
+                    Offload::Nothing => leave(uplink, frame, tag, &mut origin.budget),
+                    Offload::Checksum(_) | Offload::Segments(..) => cut::each(frame, &mut |one| {
+                        leave(uplink, one, tag, &mut origin.budget)
+                    }),
+                };
+                let _held = port.receive.lock();
+                match done {
+                    Ok(()) => port.received.pass(frame.len()),
+                    Err(reason) => port.received.drop(reason),
+                }
+            }
+            #[cfg(any(test, feature = "echo"))]
+            Peer::Echo { mac, ip } => {
+                let Some(asker) = self.ports.get(origin.port) else {
+                    return;
+                };
+                echo::answer(frame, Mac::new(mac), ip, |answer| {
+                    origin.touched |= bit(origin.port);
+                    if let (Peer::Guest { .. }, Some(tag)) =
+                        (asker.peer, asker.goes_out(answer.vlan, answer.link.tag))
+                    {
+                        Self::hand(origin, asker, answer, tag);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Gives a frame to a guest's card.
+    fn hand(origin: &mut Origin, port: &Port<'_, M>, frame: &Frame<'_, M>, tag: Option<u16>) {
+        let mut receive = port.receive.lock();
+        if !receive.filter.accepts(frame.link.to()) {
+            return;
+        }
+        let done = if port.is_up() {
+            let pairs = receive.pairs;
+            let pair = if pairs > 1 {
+                port.pair(frame.flow(), pairs)
+            } else {
+                0
+            };
+            receive.take(pair, frame, tag, &mut origin.chain, &mut origin.budget)
+        } else {
+            Err(Reason::Down)
+        };
+        match done {
+            Ok(bytes) => port.received.pass(bytes),
+            Err(reason) => port.received.drop(reason),
+        }
+    }
+
+    /// Ends a batch: shows the receivers what came. Those that want to be interrupted.
+    pub(crate) fn finish(&self, origin: &mut Origin) -> u64 {
+        origin.budget = Budget::default();
+        let mut touched = core::mem::take(&mut origin.touched);
+        let mut wants = 0;
+        while let Some(at) = next(&mut touched) {
+            let Some(port) = self.ports.get(at) else {
+                continue;
+            };
+            match port.peer {
+                Peer::Guest { .. } => {
+                    if port.receive.lock().publish() {
+                        wants |= bit(at);
+                    }
+                }
+                Peer::Uplink(uplink) => uplink.flush(),
+                #[cfg(any(test, feature = "echo"))]
+                Peer::Echo { .. } => {}
+            }
+        }
+        wants
+    }
+}
+
+/// A frame leaves the machine.
+fn leave<M: GuestMemory>(
+    uplink: &dyn Uplink,
+    frame: &Frame<'_, M>,
+    tag: Option<u16>,
+    budget: &mut Budget,
+) -> Result<(), Reason> {
+    let mut start = [0; START];
+    let remaining = frame.pour(tag, &mut start).remaining();
+    let len = usize::try_from(remaining).unwrap_or(0) - crate::net::header::HEADER;
+    budget.spend(frame.len());
+    let mut is_there = true;
+    let taken = uplink.transmit(len, &mut |into| {
+        is_there = frame.pour(tag, &mut start).read(into) == Some(len);
+        is_there
+    });
+    match (taken, is_there) {
+        (_, false) => Err(Reason::Fault),
+        (false, true) => Err(Reason::Full),
+        (true, true) => Ok(()),
+    }
+}

@@ -1,0 +1,55 @@
+//! Frames from outside.
+
+use super::frame::{Frame, LINK, Link};
+use super::rate::Clock;
+use super::{Origin, Peer, Reason, Switch};
+use crate::memory::GuestMemory;
+use crate::net::header::Offload;
+
+/// The way into the machine, for the driver of its own network card: one that keeps it under a lock.
+pub struct Ingress<'a, M> {
+    switch: &'a Switch<'a, M>,
+    origin: Origin,
+}
+
+impl<'a, M: GuestMemory> Ingress<'a, M> {
+    /// The way in by a port, if that is an uplink.
+    #[must_use]
+    pub fn new(switch: &'a Switch<'a, M>, port: usize) -> Option<Self> {
+        let of = switch.port(port)?;
+        matches!(of.peer, Peer::Uplink(_)).then(|| Self {
+            switch,
+            origin: Origin::new(port, of),
+        })
+    }
+
+    /// A frame has come, without virtio's header and with a valid checksum or none; `now` is the physical counter, and
+    /// `frequency` how often it counts in a second. Whether others should have their turn before the next one.
+    pub fn frame(&mut self, bytes: &[u8], now: u64, frequency: u64) -> bool {
+        let clock = Clock { now, frequency };
+        let parts = bytes.split_first_chunk::<LINK>().and_then(|(first, rest)| {
+            let tag = || rest.first_chunk().copied();
+            let link = Link::read(first, tag)?;
+            Some((link, rest.get(link.len() - LINK..)?))
+        });
+        if let Some((link, text)) = parts {
+            let frame = Frame {
+                link,
+                vlan: 0,
+                offload: Offload::Nothing,
+                text,
+                body: None,
+            };
+            self.switch.send(&mut self.origin, frame, clock);
+        } else {
+            self.switch.refuse(&self.origin, Reason::Malformed);
+        }
+        self.origin.budget.is_spent()
+    }
+
+    /// After some frames: their receivers are shown them. The ports whose drivers want to be interrupted.
+    #[must_use]
+    pub fn finish(&mut self) -> u64 {
+        self.switch.finish(&mut self.origin)
+    }
+}

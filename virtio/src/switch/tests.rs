@@ -1,0 +1,15 @@
+//! Guests on networks, and what reaches whom.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "for tests: numbers are small"
+)]
+
+mod attacks;
+mod commands;
+mod lan;
+mod naive;
+mod offloads;
+mod outside;
+mod queues;
+mod races;
