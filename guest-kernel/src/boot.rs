@@ -3,7 +3,8 @@
 use crate::last_words::refuse;
 use crate::program;
 use crate::shared::{SHARED, Shared};
-use guest_kernel_arch::{console, cpu, gic, mmu, say, xdv};
+use arrayvec::ArrayVec;
+use guest_kernel_arch::{console, cpu, gic, mmu, say, virtio, xdv};
 use guest_kernel_core::check::BAD_COMMAND_LINE;
 use guest_kernel_core::machine::{Conduit, Machine};
 use guest_kernel_core::options::{Level, Options};
@@ -18,7 +19,7 @@ pub fn first_lane(tree: &'static [u8]) -> ! {
     });
     xdv::detect(machine.conduit);
     put_this_cpu_first(&mut machine);
-    let (free, window) =
+    let (mut free, window) =
         mmu::turn_on(&machine, tree).unwrap_or_else(|error| refuse(format_args!("{error}")));
     console::use_uart(machine.uart);
     let command_line = machine.command_line;
@@ -27,6 +28,11 @@ pub fn first_lane(tree: &'static [u8]) -> ! {
         crate::last_words::leave(BAD_COMMAND_LINE)
     });
     gic::init(&machine).unwrap_or_else(|error| refuse(format_args!("{error}")));
+    let slots = if options.virtio.is_empty() {
+        ArrayVec::new()
+    } else {
+        virtio::slots(&machine, &mut free)
+    };
     let pattern = Pattern::new(machine.name, options.level == Level::Full);
     let shared = SHARED.call_once(|| Shared {
         machine,
@@ -38,7 +44,7 @@ pub fn first_lane(tree: &'static [u8]) -> ! {
     gic::init_lane(shared.machine.timer_intid)
         .unwrap_or_else(|error| refuse(format_args!("{error}")));
     cpu::unmask();
-    program::first_lane(shared, window)
+    program::first_lane(shared, window, slots)
 }
 
 /// Lane 0 is the CPU that runs first, wherever the tree lists it.

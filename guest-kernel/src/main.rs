@@ -13,6 +13,7 @@ mod last_words;
 mod ports;
 mod program;
 mod shared;
+mod virtio;
 
 use core::panic::PanicInfo;
 use guest_kernel_arch::exception::Report;
@@ -53,7 +54,11 @@ impl Kernel for GuestKernel {
                 // The interrupt is level-triggered: it must go before it can be ended.
                 timer::disarm();
             }
-            Interrupt::Unexpected(intid) => LANES.note_unexpected(intid),
+            Interrupt::Unexpected(intid) => {
+                if !virtio::note(&shared.machine, intid) {
+                    LANES.note_unexpected(intid);
+                }
+            }
         }
     }
 

@@ -5,16 +5,23 @@ mod report;
 use crate::last_words::leave;
 use crate::ports::Port;
 use crate::shared::{LANES, Shared};
+use crate::virtio;
+use arrayvec::ArrayVec;
 use dustlib_k_abi::{ExitCode, version};
 use guest_kernel_arch::probe::Window;
+use guest_kernel_arch::virtio::Slot;
 use guest_kernel_arch::{cpu, gic, misdeeds, power, say, timer, xdv};
 use guest_kernel_core::addr::GuestPhys;
 use guest_kernel_core::check::Failure;
+use guest_kernel_core::machine::MAX_VIRTIO;
 use guest_kernel_core::options::{Ending, Level};
 use guest_kernel_core::pattern::Pass;
 use guest_kernel_core::smp::Phase;
 use guest_kernel_core::{ipi, isolation, tick};
 use report::{counted, mebibytes};
+
+/// The slots of virtio devices that are to be checked.
+pub type Slots = ArrayVec<Slot, MAX_VIRTIO>;
 
 /// How long all lanes together may take for a part. Only a broken machine needs so long.
 const PHASE_PATIENCE_MS: u64 = 300_000;
@@ -22,7 +29,7 @@ const PHASE_PATIENCE_MS: u64 = 300_000;
 const LOOK_MS: u64 = 1;
 
 /// The first lane's way through the program.
-pub fn first_lane(shared: &'static Shared, mut window: Window) -> ! {
+pub fn first_lane(shared: &'static Shared, mut window: Window, mut slots: Slots) -> ! {
     hello(shared);
     let result = match shared.options.level {
         Level::None => {
@@ -31,7 +38,7 @@ pub fn first_lane(shared: &'static Shared, mut window: Window) -> ! {
         }
         Level::Quick | Level::Full => self_check(shared, &mut window),
     };
-    if let Err(failure) = result {
+    if let Err(failure) = result.and_then(|()| virtio::check(shared, &mut slots)) {
         say!("self-check: {} FAILED: {failure}", failure.check());
         leave(failure.exit_code());
     }

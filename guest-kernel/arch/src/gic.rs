@@ -3,7 +3,7 @@
 use aarch64_cpu::asm::barrier;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicError, GicV3, SgiTarget, SgiTargetGroup};
-use arm_gic::{IntId, UniqueMmioPointer};
+use arm_gic::{IntId, Trigger, UniqueMmioPointer};
 use core::fmt;
 use core::ptr::{self, NonNull};
 use guest_kernel_core::addr::PhysRange;
@@ -91,6 +91,19 @@ pub fn init_lane(timer_intid: u32) -> Result<(), Error> {
     GicCpuInterface::set_priority_mask(0xFF);
     GicCpuInterface::enable_group1(true);
     barrier::isb(barrier::SY);
+    Ok(())
+}
+
+/// Lets the first lane take a device's interrupts, which are edges.
+///
+/// # Errors
+/// When the controller has no such interrupt.
+pub fn init_device(intid: u32) -> Result<(), Error> {
+    let mut gic = GIC.get().ok_or(Error::NoRedistributor)?.lock();
+    let intid = IntId::try_from(intid).map_err(|_| Error::NoRoom)?;
+    gic.set_trigger(intid, None, Trigger::Edge)?;
+    gic.set_interrupt_priority(intid, None, PRIORITY)?;
+    gic.enable_interrupt(intid, None, true)?;
     Ok(())
 }
 

@@ -8,11 +8,14 @@
 
 #![no_std]
 
+extern crate alloc;
+
 pub mod console;
 pub mod cpu;
 mod entry;
 pub mod exception;
 pub mod gic;
+mod heap;
 mod image;
 pub mod memory;
 pub mod misdeeds;
@@ -21,6 +24,7 @@ pub mod power;
 pub mod probe;
 mod stack;
 pub mod timer;
+pub mod virtio;
 pub mod xdv;
 
 pub use entry::Kernel;

@@ -26,6 +26,16 @@ impl Free {
         Some(Self { ranges })
     }
 
+    /// Takes so many whole pages out of it, for good: the end of the largest range.
+    pub fn take(&mut self, bytes: u64) -> Option<PhysRange> {
+        let largest = self.ranges.iter_mut().max_by_key(|range| range.len())?;
+        let rest = largest.len().checked_sub(bytes)? / ram::PAGE * ram::PAGE;
+        let rest = PhysRange::new(largest.start(), rest)?;
+        let taken = PhysRange::between(rest.end(), largest.end());
+        *largest = rest;
+        Some(taken)
+    }
+
     /// How many bytes there are.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -39,6 +39,15 @@ pub fn turn_on(machine: &Machine<'_>, tree: &'static [u8]) -> Result<(Free, Wind
         let range = range.grow_to(PAGE).ok_or(MapError::TooHigh(range.end()))?;
         map.map(range, Attributes::Device)?;
     }
+    // Slots are smaller than pages and lie side by side, in order.
+    let mut mapped = GuestPhys::new(0);
+    for slot in &machine.virtio {
+        let range = slot.range;
+        let range = range.grow_to(PAGE).ok_or(MapError::TooHigh(range.end()))?;
+        let range = PhysRange::between(range.start().max(mapped), range.end());
+        map.map(range, Attributes::Device)?;
+        mapped = range.end().max(mapped);
+    }
     let window = Window::new(map.window()?);
     let free = Free::new(machine, tree).ok_or(MapError::OutOfTables)?;
     enable(map.root());

@@ -5,6 +5,7 @@ use crate::isolation::Breach;
 use crate::pattern::Mismatch;
 use crate::smp::Phase;
 use crate::tick::Untimely;
+use crate::virtio::{Kind, Wrong};
 use core::fmt;
 use dustlib_k_abi::ExitCode;
 
@@ -45,6 +46,13 @@ pub enum Failure {
     Lingering(usize),
     /// An interrupt came that nobody asked for.
     Unexpected(u32),
+    /// A virtio device did not do what it should.
+    Virtio {
+        /// Of which kind.
+        kind: Kind,
+        /// What it did.
+        wrong: Wrong,
+    },
 }
 
 impl Failure {
@@ -59,6 +67,7 @@ impl Failure {
             Self::Timer { .. } => "timer",
             Self::Memory(_) => "memory",
             Self::Isolation(_) => "isolation",
+            Self::Virtio { kind, .. } => kind.name(),
         }
     }
 
@@ -73,6 +82,7 @@ impl Failure {
             Self::Isolation(_) => 15,
             Self::Stuck { .. } => 16,
             Self::Unexpected(_) => 18,
+            Self::Virtio { .. } => 19,
         })
     }
 }
@@ -108,6 +118,7 @@ impl fmt::Display for Failure {
                 write!(f, "{address:#x} holds {found:#018x}, not {wanted:#018x}")
             }
             Self::Isolation(breach) => breach.fmt(f),
+            Self::Virtio { wrong, .. } => wrong.fmt(f),
         }
     }
 }
@@ -171,6 +182,14 @@ mod tests {
             (Failure::Memory(mismatch), "memory", "0x40000000"),
             (Failure::Isolation(breach), "isolation", "0x1000"),
             (
+                Failure::Virtio {
+                    kind: Kind::Blk,
+                    wrong: Wrong::Absent,
+                },
+                "blk",
+                "no such device",
+            ),
+            (
                 Failure::Stuck {
                     lane: 2,
                     phase: Phase::Fill,
@@ -182,7 +201,7 @@ mod tests {
         for (failure, check, word) in failures {
             assert_eq!(failure.check(), check);
             assert!(failure.to_string().contains(word), "{failure}");
-            assert!((11..=18).contains(&failure.exit_code().0));
+            assert!((11..=19).contains(&failure.exit_code().0));
         }
     }
 }

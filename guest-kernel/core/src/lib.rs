@@ -25,6 +25,7 @@ pub mod ram;
 pub mod smp;
 pub mod syndrome;
 pub mod tick;
+pub mod virtio;
 
 /// The most CPUs one guest has (the machine's own limit: SGI targets fit one affinity group, and
 /// each CPU owns two of the sixteen SGIs, see [`interrupt`]).

@@ -49,6 +49,18 @@ impl Affinity {
     }
 }
 
+/// The most virtio-mmio slots: what QEMU's `virt` and XDV have.
+pub const MAX_VIRTIO: usize = 32;
+
+/// A place where a virtio device may be (devicetree binding `virtio,mmio`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct VirtioSlot {
+    /// Its registers.
+    pub range: PhysRange,
+    /// Its interrupt.
+    pub intid: u32,
+}
+
 /// The machine, as far as this kernel uses it.
 #[derive(Clone, Debug)]
 pub struct Machine<'a> {
@@ -70,6 +82,8 @@ pub struct Machine<'a> {
     pub redistributors: PhysRange,
     /// The UART, if there is one.
     pub uart: Option<PhysRange>,
+    /// The virtio-mmio slots, in the order of their addresses.
+    pub virtio: ArrayVec<VirtioSlot, MAX_VIRTIO>,
     /// The virtual timer's interrupt number.
     pub timer_intid: u32,
     /// How PSCI is called.

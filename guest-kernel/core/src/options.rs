@@ -3,6 +3,7 @@
 //! The endings other than a clean exit exist so that tests can watch XDV deal with a guest that
 //! goes wrong while another runs on.
 
+use crate::virtio::Kinds;
 use core::fmt;
 
 /// How much the self-check does.
@@ -59,6 +60,15 @@ pub struct Options<'a> {
     /// `late_us=N`: how late a timer interrupt may be. The default is generous, for an emulator on
     /// a busy machine; under icount a few microseconds are enough.
     pub late_us: u32,
+    /// `virtio=blk,net,console,rng,vsock`: the virtio devices that are checked, after the self-check. Every disk's first
+    /// and last sectors are overwritten.
+    pub virtio: Kinds,
+    /// `rounds=N`: how much each of them has to do.
+    pub rounds: u32,
+    /// `peer=CID`: the guest that the socket device connects to; else it waits for somebody to connect.
+    pub peer: Option<u32>,
+    /// `type`: the console waits for a line, and says it back.
+    pub types: bool,
     /// The first word that means nothing here, for a remark.
     pub unknown: Option<&'a str>,
 }
@@ -70,6 +80,10 @@ impl Default for Options<'_> {
             ending: Ending::Exit(0),
             delay_ms: 0,
             late_us: 2_000_000,
+            virtio: Kinds::default(),
+            rounds: 500,
+            peer: None,
+            types: false,
             unknown: None,
         }
     }
@@ -121,12 +135,17 @@ impl<'a> Options<'a> {
             ("exit", _) => self.ending = Ending::Exit(number("exit=CODE")?),
             ("delay_ms", _) => self.delay_ms = number("delay_ms=MILLISECONDS")?,
             ("late_us", _) => self.late_us = number("late_us=MICROSECONDS")?,
+            ("virtio", _) => self.virtio = Kinds::parse(value).ok_or(bad(VIRTIO))?,
+            ("rounds", _) => self.rounds = number("rounds=NUMBER")?,
+            ("peer", _) => self.peer = Some(number("peer=CID")?),
+            ("type", "") => self.types = true,
             (_, _) => self.unknown = self.unknown.or(Some(word)),
         }
         Ok(())
     }
 }
 
+const VIRTIO: &str = "virtio= and any of blk, net, console, rng, vsock, with commas between them";
 const FAULTS: &str = "fault=undefined, text, exec, unmapped or stack";
 
 fn fault(value: &str) -> Option<Fault> {
@@ -143,6 +162,7 @@ fn fault(value: &str) -> Option<Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virtio::Kind;
 
     #[test]
     fn nothing_asked_means_everything_checked() {
@@ -184,6 +204,17 @@ mod tests {
     }
 
     #[test]
+    fn virtio_devices_are_a_list() {
+        let options = Options::parse("virtio=rng,blk rounds=7 peer=4 type").unwrap();
+        assert!(options.virtio.iter().map(Kind::name).eq(["blk", "rng"]));
+        assert_eq!(
+            (options.rounds, options.peer, options.types),
+            (7, Some(4), true)
+        );
+        assert!(Options::default().virtio.is_empty());
+    }
+
+    #[test]
     fn foreign_words_are_noticed_not_refused() {
         let options = Options::parse("console=ttyAMA0 exit=1 panic=5 quiet").unwrap();
         assert_eq!(options.unknown, Some("console=ttyAMA0"));
@@ -201,6 +232,8 @@ mod tests {
             "exit=4294967296",
             "delay_ms=",
             "late_us=1e3",
+            "virtio=disk",
+            "rounds=",
         ] {
             let bad = Options::parse(line).unwrap_err();
             assert_eq!(bad.word, line);

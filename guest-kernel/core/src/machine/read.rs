@@ -1,6 +1,8 @@
 //! Reading the device tree.
 
-use super::{Affinity, Conduit, LARGEST_TREE, Machine, MachineError, SMALLEST_TREE};
+use super::{
+    Affinity, Conduit, LARGEST_TREE, MAX_VIRTIO, Machine, MachineError, SMALLEST_TREE, VirtioSlot,
+};
 use crate::addr::{GuestPhys, PhysRange};
 use arrayvec::ArrayVec;
 use dtoolkit::fdt::{Fdt, FdtNode};
@@ -37,6 +39,7 @@ impl<'a> Machine<'a> {
             distributor,
             redistributors,
             uart: uart(root),
+            virtio: virtio(root),
             timer_intid: timer(root)
                 .ok_or(MachineError::Missing("the timer's virtual interrupt"))?,
             conduit: conduit(root)?,
@@ -139,6 +142,28 @@ fn gic(root: FdtNode<'_>) -> Result<[PhysRange; 2], MachineError> {
 
 fn uart(root: FdtNode<'_>) -> Option<PhysRange> {
     ranges(compatible(root, &["arm,pl011"])?).next()
+}
+
+/// Slots beyond those there is room for are left alone.
+fn virtio(root: FdtNode<'_>) -> ArrayVec<VirtioSlot, MAX_VIRTIO> {
+    let slot = |node: FdtNode<'_>| {
+        let property = node.property("interrupts")?;
+        let mut interrupts = property.as_prop_encoded_array([1, 1, 1]).ok()?;
+        let [kind, number, _flags] = interrupts.next()?;
+        // Binding `arm,gic-v3`: kind 0 is an SPI, counted from INTID 32.
+        let number = number.to_int::<u32>().ok()?;
+        let is_spi = kind.to_int::<u32>().ok()? == 0 && number < 988;
+        let range = ranges(node).next().filter(|_| is_spi)?;
+        Some(VirtioSlot {
+            range,
+            intid: 32 + number,
+        })
+    };
+    let nodes = root.children();
+    let slots = nodes.filter(|node| is_enabled(*node) && node.is_compatible("virtio,mmio"));
+    let mut found: ArrayVec<_, MAX_VIRTIO> = slots.filter_map(slot).take(MAX_VIRTIO).collect();
+    found.sort_unstable_by_key(|slot| slot.range.start());
+    found
 }
 
 /// The third of the timer's interrupts is the virtual timer's (devicetree binding `arm,armv8-timer`).
