@@ -318,3 +318,6 @@ impl<M: GuestMemory, F: Forget> Device<M> for Balloon<F> {
         served.unwrap_or(Served::BROKEN)
     }
 }
+
+#[cfg(test)]
+mod tests;

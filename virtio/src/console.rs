@@ -438,3 +438,6 @@ impl<M: GuestMemory, T: Terminal> Device<M> for Console<T> {
         served
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ mod packed;
 mod registers;
 mod rules;
 mod split;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use crate::device::{Event, MAX_QUEUES};

@@ -285,10 +285,19 @@ impl Lint {
         }
     }
 
-    /// The control queue of a network card is behind its pairs (5.1.2).
+    /// The control queue of a network card, behind its pairs (5.1.2); a number of no queue if there is none.
     fn control_queue(&self) -> u16 {
-        let pairs = self.largest.iter().take_while(|size| **size != 0).count();
-        u16::try_from(pairs.saturating_sub(1)).unwrap_or(0) & !1
+        const CTRL_VQ: u64 = 1 << 17;
+        const MQ: u64 = 1 << 22;
+        if self.features & CTRL_VQ == 0 {
+            return u16::MAX;
+        }
+        if self.features & MQ == 0 {
+            return 2;
+        }
+        let last = self.largest.iter().rposition(|size| *size != 0);
+        last.and_then(|last| u16::try_from(last).ok())
+            .unwrap_or(u16::MAX)
     }
 }
 
