@@ -6,8 +6,10 @@
 )]
 
 mod areas;
+mod hostile_packed;
 mod hostile_split;
 mod model;
+mod toctou;
 
 use std::boxed::Box;
 use std::vec::Vec;

@@ -305,7 +305,7 @@ fn combinations() -> Vec<Features> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn a_driver_that_keeps_to_the_specification_sees_it(
@@ -319,6 +319,35 @@ proptest! {
             let mut world = World::new(&ram, size, features);
             for step in &steps {
                 world.run(step);
+            }
+            world.finish();
+        }
+    }
+}
+
+/// Every index goes round, more than once: 16 bits of a split ring's, and the slots of a packed one.
+#[test]
+fn vio_10_all_indices_wrap() {
+    for features in combinations() {
+        for size in [2, 4, 256] {
+            let ram = Ram::new(BYTES as usize);
+            let mut world = World::new(&ram, size, features);
+            while world.received < 0x1_1000 {
+                let before = world.received;
+                for _ in 0..3 {
+                    world.add(1, 1, true);
+                }
+                world.expose();
+                // Both of them go to sleep whenever they may, and the other one must wake them.
+                world.sleep(2);
+                world.serve(2, 1, 1);
+                world.publish();
+                world.rest();
+                world.serve(4, 0, 0);
+                world.publish();
+                world.rest();
+                world.receive(8);
+                assert!(world.received > before, "nobody wakes");
             }
             world.finish();
         }
