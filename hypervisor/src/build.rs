@@ -214,8 +214,9 @@ impl<'a, 'b> Builder<'a, 'b> {
         #[cfg(feature = "virtio")]
         let disks = {
             let room = &mut virtio::Room {
+                boot: self.boot,
                 ledger: self.ledger,
-                ram: &self.host.ram,
+                arena: self.arena,
             };
             virtio::Disks::prepare(bundle, room)
         };

@@ -87,6 +87,10 @@ fn shared(house: &'static House, crew: &mut Crew, intid: u32) -> bool {
         hear(house, crew);
         return false;
     }
+    #[cfg(feature = "virtio")]
+    if crate::virtio::fired(house, intid) {
+        return false;
+    }
     devices::fired(house, intid)
 }
 

@@ -6,6 +6,9 @@
 
 mod build;
 mod disks;
+mod drives;
+mod hardware;
+mod places;
 mod terminal;
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +26,10 @@ use virtio::{Device, Env, Served};
 
 pub use build::{arena_bytes, build};
 pub use disks::{Disks, Room};
+pub use drives::fired;
 
+/// How many requests a part of the machine's own disk may have at a time; other disks are done with one at once.
+const PART_JOBS: usize = 8;
 /// `InterruptStatus`: buffers were used.
 const USED: u32 = 1;
 /// `InterruptStatus`: the configuration has changed.
@@ -127,8 +133,13 @@ impl Devices {
 
     /// Leaves the rest of a device's work to the crew of this CPU, once it has looked who else wants it.
     fn put_off(&self, slot: usize) {
-        self.pending.fetch_or(1 << (slot % SLOTS), Ordering::AcqRel);
+        self.call(slot);
         ThisCpu.send_sgi(gic::sgi_value(cpu::affinity(), gic::WAKE_SGI));
+    }
+
+    /// Something has happened to a slot's device: the crew of a lane that is woken now looks at it.
+    pub fn call(&self, slot: usize) {
+        self.pending.fetch_or(1 << (slot % SLOTS), Ordering::AcqRel);
     }
 
     /// Whether something was put off.

@@ -16,14 +16,14 @@ use virtio::mmio::{Offer, Transport};
 
 use super::disks::{AnyDisk, Disks};
 use super::terminal::Mux;
-use super::{Any, Devices, Inner, Slot};
+use super::{Any, Devices, Inner, PART_JOBS, Slot, hardware};
 
 /// The largest queue of a disk.
 const QUEUE_MAX: u16 = 256;
 
 /// What devices take of EL2's arena, at most.
 pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
-    let mut bytes = 0;
+    let mut bytes = hardware::arena_bytes(bundle);
     for guest in bundle.plan().guests() {
         bytes += size_of::<Devices>() as u64 + 64;
         for one in guest.virtio() {
@@ -36,7 +36,9 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
 fn device_bytes(device: &VirtioDevice) -> u64 {
     let bytes = match device {
         VirtioDevice::Console => size_of::<Console<Mux>>(),
-        VirtioDevice::Block { .. } => size_of::<Blk<'_, AnyDisk>>() + size_of::<Job>() + 64,
+        VirtioDevice::Block { .. } => {
+            size_of::<Blk<'_, AnyDisk>>() + PART_JOBS * size_of::<Job>() + 64
+        }
         VirtioDevice::Net { .. }
         | VirtioDevice::Entropy
         | VirtioDevice::Balloon
@@ -84,7 +86,7 @@ impl Builder<'_> {
             if matches!(plan.device, VirtioDevice::Console) {
                 console = Some(number);
             }
-            let device = self.device(guest, &plan.device, machine)?;
+            let device = self.device(guest, plan, machine)?;
             let transport = Transport::new(Offer::ALL);
             let inner = TicketMutex::new(Inner { transport, device });
             made.push(Slot { number, inner });
@@ -108,23 +110,25 @@ impl Builder<'_> {
     fn device(
         &mut self,
         guest: &GuestPlan<'_, 'static>,
-        plan: &VirtioDevice,
+        plan: &VirtioPlan,
         machine: &'static Once<&'static Machine>,
     ) -> Option<&'static mut Any> {
-        Some(match plan {
+        Some(match &plan.device {
             VirtioDevice::Console => {
                 let console = self.arena.alloc(Console::new())?;
                 console.add(Mux::new(guest.name(), machine));
                 console
             }
-            VirtioDevice::Block { disk, is_readonly } => self.block(guest, *disk, *is_readonly)?,
+            VirtioDevice::Block { disk, is_readonly } => {
+                self.block(guest, plan.slot, *disk, *is_readonly)?
+            }
             VirtioDevice::Net { .. }
             | VirtioDevice::Entropy
             | VirtioDevice::Balloon
             | VirtioDevice::Vsock { .. } => fault::refuse(format_args!(
                 "guest {}: no virtio device of kind {} yet",
                 guest.name(),
-                plan.number()
+                plan.device.number()
             )),
         })
     }
@@ -133,10 +137,12 @@ impl Builder<'_> {
     fn block(
         &mut self,
         guest: &GuestPlan<'_, 'static>,
+        slot: u32,
         number: u32,
         is_readonly: bool,
     ) -> Option<&'static mut Any> {
-        let disk = self.disks.open(number, is_readonly)?;
+        let (vm, slot) = (usize::try_from(guest.index()), usize::try_from(slot));
+        let disk = self.disks.open(number, is_readonly, vm.ok()?, slot.ok()?)?;
         let mut id = [0; ID_BYTES];
         for (to, from) in id.iter_mut().zip(self.disks.name(number).bytes()) {
             *to = from;
@@ -146,7 +152,7 @@ impl Builder<'_> {
             queues: u16::try_from(guest.lanes().count()).unwrap_or(1),
             queue_max: QUEUE_MAX,
         };
-        let jobs = self.arena.alloc_slice(1, |_| Job::new())?;
+        let jobs = self.arena.alloc_slice(disk.jobs(), |_| Job::new())?;
         Some(self.arena.alloc(Blk::new::<Reach>(disk, shape, jobs))?)
     }
 }

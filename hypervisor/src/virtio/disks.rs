@@ -2,18 +2,24 @@
 
 use configs_plan::{Bundle, DiskKind, DiskPlan, Image, MAX_DISKS, SECTOR};
 use domain_hv::Owner;
+use hypervisor_arch::boot::Boot;
 use hypervisor_arch::fault;
-use hypervisor_arch::memory::{Grant, GuestRam};
+use hypervisor_arch::memory::{Arena, Grant, GuestRam};
 use hypervisor_arch::reach::Reach;
 use stage2::Ledger;
-use stage2_addr::{HostRegion, Ipa, PageCount};
+use stage2_addr::{Ipa, PageCount};
 use virtio::blk::{Disk, Facts, Outcome, RamDisk, ReadOnly, Request, Status, Token};
 use virtio::chain::Cursor;
 
-/// What memory for disks is taken from.
+use super::drives::{self, Part};
+use super::places::{self, Place};
+use super::{PART_JOBS, hardware};
+
+/// What disks are made from.
 pub struct Room<'a, 'b> {
+    pub boot: &'a Boot,
     pub ledger: &'a mut Ledger<'b, Owner>,
-    pub ram: &'a [HostRegion],
+    pub arena: &'a mut Arena,
 }
 
 /// Where the sectors of each disk are.
@@ -22,6 +28,7 @@ pub struct Disks(arrayvec::ArrayVec<(&'static str, Home), MAX_DISKS>);
 enum Home {
     Ram(RamDisk<Reach>),
     Image(&'static [u8]),
+    Machine(Place),
     /// Not of a kind that there is.
     Nowhere,
 }
@@ -29,10 +36,11 @@ enum Home {
 impl Disks {
     /// Prepares the disks of a plan: those in memory of their own are filled.
     pub fn prepare(bundle: &Bundle<'static>, room: &mut Room<'_, '_>) -> Self {
-        let homes = bundle
-            .plan()
-            .disks()
-            .map(|plan| (plan.name, home(bundle, room, &plan)));
+        let drives = hardware::open(bundle, room.boot, room.ledger, room.arena);
+        let places = places::find(bundle, &drives);
+        drives::open(drives);
+        let plans = bundle.plan().disks().zip(places);
+        let homes = plans.map(|(plan, place)| (plan.name, home(bundle, room, &plan, place)));
         Self(homes.collect())
     }
 
@@ -42,19 +50,27 @@ impl Disks {
         disk.map_or("", |(name, _)| *name)
     }
 
-    /// A disk, as a guest has it.
-    pub fn open(&self, disk: u32, is_readonly: bool) -> Option<AnyDisk> {
+    /// A disk, as a guest has it in a slot. `None` when there is no such disk, or too many have it already.
+    pub fn open(&self, disk: u32, is_readonly: bool, vm: usize, slot: usize) -> Option<AnyDisk> {
         let (_, home) = self.0.get(usize::try_from(disk).ok()?)?;
         let kind = match home {
             Home::Ram(disk) => Kind::Ram(*disk),
             Home::Image(bytes) => Kind::Image(ReadOnly::new(bytes)),
+            Home::Machine(place) => Kind::Part(place.drive.join(place.sectors, vm, slot)?),
             Home::Nowhere => return None,
         };
+        let fixed = matches!(home, Home::Machine(place) if place.is_readonly);
+        let is_readonly = is_readonly || fixed;
         Some(AnyDisk { kind, is_readonly })
     }
 }
 
-fn home(bundle: &Bundle<'static>, room: &mut Room<'_, '_>, plan: &DiskPlan<&str>) -> Home {
+fn home(
+    bundle: &Bundle<'static>,
+    room: &mut Room<'_, '_>,
+    plan: &DiskPlan<&str>,
+    place: Option<Place>,
+) -> Home {
     let bytes = |image: &Image<&str>| bundle.image(image).unwrap_or_default();
     match &plan.kind {
         DiskKind::Memory { image } => {
@@ -69,7 +85,8 @@ fn home(bundle: &Bundle<'static>, room: &mut Room<'_, '_>, plan: &DiskPlan<&str>
             }
         }
         DiskKind::Readonly { image } => Home::Image(bytes(image)),
-        DiskKind::Snapshot { .. } | DiskKind::Machine { .. } => Home::Nowhere,
+        DiskKind::Machine { .. } => place.map_or(Home::Nowhere, Home::Machine),
+        DiskKind::Snapshot { .. } => Home::Nowhere,
     }
 }
 
@@ -78,7 +95,7 @@ fn memory(room: &mut Room<'_, '_>, sectors: u64, image: &[u8]) -> Option<RamDisk
     let pages = PageCount::covering(sectors.checked_mul(SECTOR)?);
     let region = room
         .ledger
-        .allocate(room.ram, pages, Owner::Hypervisor)
+        .allocate(&room.boot.machine.ram, pages, Owner::Hypervisor)
         .ok()?;
     let ram = GuestRam::new(Grant::take(region)?);
     ram.scrub(0, region.bytes())?;
@@ -96,13 +113,23 @@ pub struct AnyDisk {
 enum Kind {
     Ram(RamDisk<Reach>),
     Image(ReadOnly<'static>),
+    Part(Part),
 }
 
 impl AnyDisk {
+    /// How many requests it may have at a time.
+    pub const fn jobs(&self) -> usize {
+        match self.kind {
+            Kind::Ram(_) | Kind::Image(_) => 1,
+            Kind::Part(_) => PART_JOBS,
+        }
+    }
+
     fn disk(&self) -> &dyn Disk<Reach> {
         match &self.kind {
             Kind::Ram(disk) => disk,
             Kind::Image(disk) => disk,
+            Kind::Part(disk) => disk,
         }
     }
 }
@@ -126,14 +153,21 @@ impl Disk<Reach> for AnyDisk {
         match &mut self.kind {
             Kind::Ram(disk) => disk.submit(request, data, memory, token),
             Kind::Image(disk) => disk.submit(request, data, memory, token),
+            Kind::Part(disk) => disk.submit(request, data, memory, token),
         }
     }
 
     fn finished(&mut self) -> Option<Token> {
-        None
+        match &mut self.kind {
+            Kind::Ram(_) | Kind::Image(_) => None,
+            Kind::Part(disk) => disk.finished(),
+        }
     }
 
-    fn collect(&mut self, _: Token, _: Option<(Cursor<'_>, &Reach)>) -> Status {
-        Status::IoError
+    fn collect(&mut self, token: Token, data: Option<(Cursor<'_>, &Reach)>) -> Status {
+        match &mut self.kind {
+            Kind::Ram(_) | Kind::Image(_) => Status::IoError,
+            Kind::Part(disk) => disk.collect(token, data),
+        }
     }
 }
