@@ -22,7 +22,7 @@ use self::machines::{
     BENCH, BENCH_ONE_LANE, BOOT, BOOT_MIB, CONTENDED, CPU, Rig, SHARED, Seen, run,
 };
 use self::trace::Traced;
-use crate::build::{self, Profile};
+use crate::build::{self, El2, Profile};
 use crate::cli::BenchArgs;
 use crate::project::Project;
 use crate::qemu::Qemu;
@@ -39,7 +39,7 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
             qemu.version
         ));
     }
-    let el2 = build::hypervisor(project, Profile::Release)?;
+    let el2 = build::hypervisor(project, El2::Lean, Profile::Release)?;
     leaf::check(&el2.elf)?;
     let rig = Rig { project, qemu, el2 };
     // All machines first: building and counting would draw over each other.

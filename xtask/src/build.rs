@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use configs_compiler::Summary;
 
 pub use self::image::Image;
 use crate::cli::{BuildArgs, ProfileArgs};
@@ -33,11 +34,32 @@ impl From<ProfileArgs> for Profile {
     }
 }
 
+/// Which hypervisor: a machine without virtio devices is served by a smaller one. Each has a target folder of its own, so
+/// that neither is taken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum El2 {
+    /// Without virtio.
+    Lean,
+    /// With it.
+    Virtio,
+}
+
+impl El2 {
+    /// The one that serves a machine.
+    pub fn of(machine: &Summary) -> Self {
+        if machine.has_virtio() {
+            Self::Virtio
+        } else {
+            Self::Lean
+        }
+    }
+}
+
 /// Which half of the machine a crate belongs to. Built together, cargo would unify their features and, say,
 /// switch a shared registry crate's `alloc` on at EL2; so each half has an invocation and a target folder of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Half {
-    El2,
+    El2(El2),
     Guest,
     /// Programs for guests that run Linux.
     Linux,
@@ -55,7 +77,8 @@ impl Profile {
 impl Half {
     fn folder(self, project: &Project) -> PathBuf {
         project.target.join(match self {
-            Self::El2 => "el2",
+            Self::El2(El2::Lean) => "el2",
+            Self::El2(El2::Virtio) => "el2-virtio",
             Self::Guest => "guest",
             Self::Linux => "linux",
         })
@@ -63,7 +86,7 @@ impl Half {
 
     const fn target(self) -> &'static str {
         match self {
-            Self::El2 | Self::Guest => toolchain::TARGET,
+            Self::El2(_) | Self::Guest => toolchain::TARGET,
             Self::Linux => toolchain::LINUX_TARGET,
         }
     }
@@ -81,8 +104,9 @@ pub struct Built {
 }
 
 /// The hypervisor.
-pub fn hypervisor(project: &Project, profile: Profile) -> anyhow::Result<Built> {
-    let elf = compile(project, Half::El2, "hypervisor", "hypervisor", profile)?;
+pub fn hypervisor(project: &Project, el2: El2, profile: Profile) -> anyhow::Result<Built> {
+    let half = Half::El2(el2);
+    let elf = compile(project, half, "hypervisor", "hypervisor", profile)?;
     flatten(&elf)
 }
 
@@ -151,7 +175,8 @@ fn compile(
 ) -> anyhow::Result<PathBuf> {
     toolchain::ensure(half.target())?;
     let level = match half {
-        Half::El2 => "EL2",
+        Half::El2(El2::Lean) => "EL2",
+        Half::El2(El2::Virtio) => "EL2 with virtio",
         Half::Guest => "guest",
         Half::Linux => "Linux program",
     };
@@ -172,9 +197,12 @@ fn compile(
             "--target-dir",
         ])
         .arg(half.folder(project));
+    if half == Half::El2(El2::Virtio) {
+        cargo.args(["--features", "virtio"]);
+    }
     if profile == Profile::Release {
         cargo.arg("--release");
-        if matches!(half, Half::El2) {
+        if matches!(half, Half::El2(_)) {
             cargo.args(["--config", &release_flags()?]);
         }
     }
@@ -220,7 +248,11 @@ pub fn command(project: &Project, args: &BuildArgs) -> anyhow::Result<ExitCode> 
     let profile = Profile::from(args.profile);
     let Some(config) = &args.config else {
         for (name, built) in [
-            ("hypervisor", hypervisor(project, profile)?),
+            ("hypervisor", hypervisor(project, El2::Lean, profile)?),
+            (
+                "hypervisor with virtio",
+                hypervisor(project, El2::Virtio, profile)?,
+            ),
             ("guest-kernel", guest_kernel(project, profile)?),
         ] {
             say::answer(&format!(
@@ -236,7 +268,7 @@ pub fn command(project: &Project, args: &BuildArgs) -> anyhow::Result<ExitCode> 
         timeout_seconds: args.timeout,
         ..Asked::default()
     })?;
-    let el2 = hypervisor(project, profile)?;
+    let el2 = hypervisor(project, El2::of(&compiled.summary), profile)?;
     let output = project.output(config);
     let files = place(&output, &el2, &compiled.bundle)?;
     say::answer(&format!(

@@ -107,7 +107,11 @@ fn host<'a>(project: &'a Project, args: &'a TestArgs) -> Vec<Part<'a>> {
     });
     parts.push(Part {
         name: "lints, EL2",
-        run: Box::new(move || cargo(clippy(&EL2, true))),
+        run: Box::new(move || {
+            let mut with_virtio = clippy(&EL2, true);
+            with_virtio.splice(1..1, words(&["--features", "hypervisor/virtio"]));
+            Ok(cargo(clippy(&EL2, true))? && cargo(with_virtio)?)
+        }),
     });
     parts.push(Part {
         name: "lints, guests",

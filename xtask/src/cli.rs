@@ -221,6 +221,13 @@ pub struct RunArgs {
     /// Count instructions instead of time: the same run again and again.
     #[arg(long)]
     pub icount: bool,
+    /// Give the machine a disk with what is in FILE, raw; each time it is said another one: `machine = 0` is the first.
+    #[arg(long = "disk", value_name = "FILE")]
+    pub disks: Vec<PathBuf>,
+    /// The network that the machine's card is on, as QEMU's `-netdev` names it, or `none`; default: `user` where a network
+    /// of the machine file has the uplink.
+    #[arg(long, value_name = "NETDEV")]
+    pub net: Option<String>,
     /// Also write the console, without colours, to FILE.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,

@@ -5,6 +5,7 @@ pub mod console;
 pub mod control;
 mod debugger;
 mod esr;
+mod hardware;
 pub mod keys;
 pub mod launch;
 pub mod outcome;
@@ -31,7 +32,7 @@ use self::places::Places;
 use self::screen::Screen;
 use self::show::{Names, Show};
 use self::verdict::Said;
-use crate::build::{self, Files, Profile};
+use crate::build::{self, El2, Files, Profile};
 use crate::cli::RunArgs;
 use crate::kernel::{self, Source};
 use crate::machine::{Asked, Compiled, Machine};
@@ -63,11 +64,12 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
         memory: args.memory.filter(|_| args.kernel.kernel.is_none()),
         timeout_seconds: args.timeout,
     })?;
+    let hardware = hardware::arguments(args, &compiled.summary)?;
     let qemu = Qemu::ensure(project, args.qemu.qemu.as_deref())?;
-    let el2 = build::hypervisor(project, profile)?;
+    let el2 = build::hypervisor(project, El2::of(&compiled.summary), profile)?;
     let scratch = Scratch::new(&output)?;
     let files = build::place(&scratch.0, &el2, &compiled.bundle)?;
-    let launch = launch(args, qemu, &compiled, files);
+    let launch = launch(args, qemu, &compiled, files, hardware);
     let log = match &args.log {
         Some(path) => {
             Some(File::create(path).with_context(|| format!("cannot write {}", path.display()))?)
@@ -131,7 +133,13 @@ fn described(
 }
 
 /// What is started.
-fn launch(args: &RunArgs, qemu: Qemu, compiled: &Compiled, files: Files) -> Launch {
+fn launch(
+    args: &RunArgs,
+    qemu: Qemu,
+    compiled: &Compiled,
+    files: Files,
+    hardware: Vec<String>,
+) -> Launch {
     let debugger = args.gdb.into_iter().flat_map(debugger::arguments);
     Launch {
         qemu,
@@ -140,7 +148,11 @@ fn launch(args: &RunArgs, qemu: Qemu, compiled: &Compiled, files: Files) -> Laun
         memory: format!("{}M", compiled.machine_mib),
         icount: args.icount,
         files,
-        extra: debugger.chain(args.extra.iter().cloned()).collect(),
+        extra: hardware
+            .into_iter()
+            .chain(debugger)
+            .chain(args.extra.iter().cloned())
+            .collect(),
         input: Input::of_this_process(args.headless),
         limit: args.timeout.map(|seconds| {
             Duration::from_secs(u64::from(seconds)) * if args.icount { ICOUNT_FACTOR } else { 1 }
