@@ -187,6 +187,21 @@ impl GuestMemory for Reach {
     number!(load_u64, store_u64, u64, "ldr {0}, [{1}]", "str {0}, [{1}]");
 
     #[inline(always)]
+    fn load_pair(&self, at: Ipa) -> Option<[u64; 2]> {
+        let from = self.at(at, 16)?;
+        let (first, second): (u64, u64);
+        // SAFETY: mapped RAM; assembly, as somebody else may write it now.
+        unsafe {
+            asm!(
+                "ldp {0}, {1}, [{2}]",
+                out(reg) first, out(reg) second, in(reg) from,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        Some([first, second])
+    }
+
+    #[inline(always)]
     fn acquire(&self) {
         // SAFETY: a barrier.
         unsafe { asm!("dmb ishld", options(nostack, preserves_flags)) };
