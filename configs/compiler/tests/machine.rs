@@ -77,14 +77,45 @@ fn the_documented_keys_compile() {
         .nth(1)
         .and_then(|rest| rest.split("```").next());
     let compiled = compiled(
-        &block
+        &(block
             .expect("it shows a file")
             .replace("initrd.cpio", "debian-hello")
             .replace("mine.dtbo", "good.dtbo")
             // The board of the tests has more than one of each.
-            .replace(r#"["rtc", "gpio"]"#, r#"["/soc/rtc@110000"]"#),
+            .replace(r#"["rtc", "gpio"]"#, r#"["/soc/rtc@110000"]"#)
+            // Both are what other examples are about.
+            + "[[disk]]\nname = \"root\"\nsize = \"64M\"\n[[network]]\nname = \"lan\"\n"),
     );
     assert_eq!(compiled.cpus_needed(), 3);
+}
+
+/// The same of the examples about virtio: those of a guest compile, and each key of the others is in a file that does.
+#[test]
+fn the_documented_keys_of_virtio_compile() {
+    let documentation = include_str!("../../README.md");
+    let mut blocks = documentation.split("```toml").skip(2);
+    let mut block = || {
+        let block = blocks.next().and_then(|rest| rest.split("```").next());
+        block.expect("it shows a file")
+    };
+    let (disks, uses, trials) = (block(), block(), block());
+    let accepted = include_str!("accepted/virtio.toml");
+    let keys = disks.lines().filter_map(|line| line.split_once(" = "));
+    let keys: Vec<_> = keys.map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), 12, "{keys:?}");
+    for key in keys {
+        assert!(accepted.contains(&format!("\n{key} = ")), "{key}");
+    }
+    let named = "[[disk]]\nname = \"root\"\nsize = \"1M\"\n[[disk]]\nname = \"data\"\nsize = \"1M\"\n\
+                 [[network]]\nname = \"lan\"\n[[network]]\nname = \"dmz\"\n\
+                 [[guest]]\nname = \"a\"\nkernel = \"guest-kernel\"\nmemory = \"64M\"\nlanes = 1\n";
+    let compiled = compiled(&format!("{named}{uses}{trials}"));
+    let plan = Plan::decode(compiled.plan()).expect("EL2 takes it");
+    let guest = plan.guests().next().expect("there is one");
+    assert_eq!(guest.virtio().count(), 5);
+    assert!(guest.is_virtio_linted());
+    let faults = guest.faults().expect("it shows all of them");
+    assert!(faults.rates().iter().all(|rate| *rate != 0));
 }
 
 #[test]
