@@ -8,6 +8,9 @@
 //!
 //! Only X0 to X18 are in the frame here. An access through another register declines, but for a byte to the UART: what
 //! register a driver was compiled to take for it is chance, so the vector saves the others and asks again.
+//!
+//! What a virtio driver does for each interrupt is answered here as well. A notification has its device served, which takes
+//! a stack: the vector saves the other registers, changes to the stack that the run loop has left, and calls [`warm`].
 
 use crate::context::Pc;
 use crate::lane::Vcpu;
@@ -15,6 +18,11 @@ use crate::smccc;
 use crate::trace::Source;
 use crate::vgic::{Sent, VIRTUAL_TIMER, Vgic, VirtGic};
 use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE, pl011};
+
+mod warm;
+
+pub use warm::warm;
+use warm::{acknowledge, is_slot, status};
 
 /// The SGI by which one CPU makes another look at its mail.
 pub const KICK: u32 = 7;
@@ -68,6 +76,8 @@ pub enum Answer {
     Done = 1,
     /// To be asked once more, of [`uart`], when all general registers are in the frame. It only reads those that were not.
     Unsaved = 2,
+    /// To be answered by [`warm`], when all general registers are in the frame. It may write any of them, and takes a stack.
+    Warm = 6,
 }
 
 /// A synchronous exception.
@@ -107,6 +117,7 @@ pub fn sync(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Answer {
                 // X0 to X15: one bit tells.
                 Access::Uart if esr & 1 << 20 == 0 => uart(vcpu, esr, hw),
                 Access::Uart => Answer::Unsaved,
+                Access::Slot => Answer::Warm,
             }
         }
         _ => Answer::Declined,
@@ -256,6 +267,8 @@ enum Access {
     Declined,
     /// It may be the UART's: [`uart`] is due.
     Uart,
+    /// [`warm`] answers it.
+    Slot,
 }
 
 /// Accesses to the registers that guests use most, 32 bits wide, and 64 bits of GICR_TYPER.
@@ -277,7 +290,7 @@ fn mmio(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Access {
             read(vcpu, page, offset, esr & DOUBLE != 0),
             saved(vcpu, esr >> 16),
         ) else {
-            return Access::Declined;
+            return unsaved(esr, page | offset);
         };
         *register = value;
         return Access::Done;
@@ -285,7 +298,17 @@ fn mmio(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Access {
     match saved(vcpu, esr >> 16).copied() {
         #[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
         Some(value) if esr & DOUBLE == 0 => write(vcpu, page | offset, value as u32),
-        _ => Access::Declined,
+        _ => unsaved(esr, page | offset),
+    }
+}
+
+/// An access through a register that is not in the frame, or one that is declined.
+#[inline(always)]
+fn unsaved(esr: u64, ipa: u64) -> Access {
+    if is_slot(esr, ipa) {
+        Access::Slot
+    } else {
+        Access::Declined
     }
 }
 
@@ -343,7 +366,11 @@ fn read(vcpu: &Vcpu, page: u64, offset: u64, double: bool) -> Option<u64> {
             let frame = page.wrapping_sub(GICR_BASE);
             let lane = usize::try_from(frame / GICR_STRIDE).ok()?;
             if offset != TYPER || !frame.is_multiple_of(GICR_STRIDE) || lane >= vgic.lanes() {
-                return None;
+                return if double {
+                    None
+                } else {
+                    status(vcpu.machine, page | offset)
+                };
             }
             let typer = vgic.gicr_typer(lane);
             return Some(if double { typer } else { typer & 0xFFFF_FFFF });
@@ -361,7 +388,7 @@ fn write(vcpu: &Vcpu, ipa: u64, value: u32) -> Access {
         4 => 1,
         8 => 2,
         UARTDR => return Access::Uart,
-        _ => return Access::Declined,
+        _ => return acknowledge(vcpu.machine, ipa, value),
     };
     if vcpu.machine.vgic.fast_isenabler(word, value) {
         Access::Done

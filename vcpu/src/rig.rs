@@ -5,6 +5,8 @@ mod cpu;
 mod random;
 
 use core::cell::{Cell, RefCell};
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::boxed::Box;
 use std::string::String;
 use std::vec::Vec;
 
@@ -22,6 +24,8 @@ use crate::smccc::Workarounds;
 use crate::vgic::fake::probe;
 use crate::vgic::port::{VMCR_VENG0, VMCR_VENG1};
 use crate::vgic::{Frame, VIRTUAL_TIMER, VirtGic, lr};
+use crate::virtio::Slots;
+use vcpu_board::virtio;
 
 /// How an exit is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,47 @@ pub(crate) fn machine(lanes: usize) -> Machine {
     };
     let ids = IdRegs::sanitise(&host, Limits::MAX);
     Machine::new(lanes, RAM, ids, features, Workarounds::default())
+}
+
+/// The same with something in its virtio slots.
+pub(crate) fn echoing(lanes: usize) -> Machine {
+    let mut machine = machine(lanes);
+    machine.set_virtio(Box::leak(Box::new(Echo::default())));
+    machine
+}
+
+/// Slots that interrupt for what is stored to them, and keep account of it.
+#[derive(Default)]
+pub(crate) struct Echo {
+    stores: AtomicU64,
+}
+
+impl Echo {
+    fn store(&self, what: u64) -> u32 {
+        let note = |before: u64| Some((before ^ what).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let _ = self
+            .stores
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, note);
+        // Mostly few: the upper half is the slots', if the lower one is odd.
+        let [.., b0, b1] = what.to_be_bytes();
+        (u32::from(b0) << 4) * u32::from(b1 & 1)
+    }
+}
+
+impl Slots for Echo {
+    /// At the end of the last slot: what was stored so far.
+    fn read(&self, slot: usize, offset: u64, bytes: u32) -> u64 {
+        match (slot, offset) {
+            (31, 0x1f8) => self.stores.load(Ordering::Relaxed),
+            _ => virtio::read_empty(offset, bytes),
+        }
+    }
+    fn write(&self, slot: usize, offset: u64, bytes: u32, value: u64) -> u32 {
+        self.store(value ^ (slot as u64) << 40 ^ offset << 48 ^ u64::from(bytes) << 60)
+    }
+    fn notify(&self, slot: usize, value: u32) -> u32 {
+        self.store(u64::from(value) ^ (slot as u64) << 32)
+    }
 }
 
 /// X19 to X30 and the resumption point while the hot path runs: it must neither read nor write them.
@@ -177,6 +222,10 @@ impl<'m> World<'m> {
         self.with(lane, |vcpu, port| match exit {
             Exit::Sync => {
                 let mut answer = short(19, vcpu, port, |vcpu, port| hot::sync(vcpu, port));
+                if answer == Answer::Warm {
+                    short(31, vcpu, port, |vcpu, port| hot::warm(vcpu, port));
+                    return true;
+                }
                 if answer == Answer::Unsaved {
                     answer = short(31, vcpu, port, |vcpu, port| {
                         hot::uart(vcpu, port.cpu.esr, port)

@@ -89,6 +89,9 @@ pub(crate) const MAIL_ATTENTION: u32 = 1 << 16;
 /// `mail`: somebody has posted an SPI that is routed to the lane.
 pub(crate) const MAIL_POSTED: u32 = 1 << 17;
 
+/// How many words hold four bits for each SPI.
+const SPI_WORDS: usize = if VIRTIO { 4 } else { 1 };
+
 /// No request.
 pub(crate) const FREEZE_NONE: u32 = 0;
 /// The lock's holder wants the lane's list registers.
@@ -166,7 +169,7 @@ pub struct Vgic {
     posted: AtomicU64,
     /// The lane that each SPI is routed to, or [`pulse::TO_ALL`], four bits each: a copy for who posts one, written under
     /// the lock.
-    posted_to: [AtomicU64; 4],
+    posted_to: [AtomicU64; SPI_WORDS],
     /// Everything else.
     state: spin::Mutex<State>,
 }
@@ -189,7 +192,7 @@ impl Vgic {
             has_devices: AtomicBool::new(false),
             shared: [const { LaneShared::new() }; MAX_LANES],
             posted: AtomicU64::new(0),
-            posted_to: [const { AtomicU64::new(0) }; 4],
+            posted_to: [const { AtomicU64::new(0) }; SPI_WORDS],
             state: spin::Mutex::new(State::new(lanes)),
         }
     }

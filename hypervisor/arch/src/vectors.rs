@@ -4,6 +4,9 @@
 //! and the page below is a small stack for the hot path. An exit saves the caller-saved registers
 //! and asks the hot path; only when that declines does the rest of the state move and `enter`
 //! return. Nothing else than the frame and that page is touched on a hot exit.
+//!
+//! In between is the *warm* answer, which takes more stack than that page: the vector changes to the stack that `enter` was
+//! called on, which nobody uses until `enter` returns.
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
@@ -54,7 +57,7 @@ global_asm!(
     .endm
 
     // A guest's exception with a hot path in front: exactly one 128-byte slot (Arm ARM D1.3.1.2).
-    // `rest`, if given, is where an answer of `Answer::Unsaved` goes on.
+    // `rest`, if given, is where an answer of `Answer::Unsaved` or `Answer::Warm` goes on: they have a bit in common.
     .macro hot_vector handler, kind, rest
     .balign 128
     save_short
@@ -129,6 +132,8 @@ __enter:
     msr     elr_el2, x10
     msr     spsr_el2, x11
     mov     sp, x0
+    // Whatever is in the frame, the guest is to have.
+resume:
     ldp     x20, x21, [sp, #160]
     ldp     x22, x23, [sp, #176]
     ldp     x24, x25, [sp, #192]
@@ -140,13 +145,25 @@ __enter:
     dsb     nsh
     isb
 
-    // The hot path wants the registers that are not saved yet. It only reads them.
+    // The hot path wants the registers that are not saved yet. It only reads them, but for a warm answer.
 save_and_ask:
     stp     x20, x21, [sp, #160]
     stp     x22, x23, [sp, #176]
     stp     x24, x25, [sp, #192]
     stp     x26, x27, [sp, #208]
     str     x28, [sp, #224]
+    .if     {has_warm}
+    tbz     w0, #{warm_bit}, 2f
+    // The guest's x19 is in the frame, and the call leaves ours alone.
+    mov     x19, sp
+    ldr     x9, [sp, #{host_sp}]
+    mov     sp, x9
+    mov     x0, x19
+    bl      {warm}
+    mov     sp, x19
+    b       resume
+2:
+    .endif
     mov     x0, sp
     bl      {hot_uart}
     tbz     w0, #0, 1f
@@ -224,6 +241,9 @@ own_fault_common:
     hot_sync = sym hot_sync,
     hot_irq = sym hot_irq,
     hot_uart = sym hot_uart,
+    warm = sym warm,
+    has_warm = const cfg!(feature = "virtio") as u8,
+    warm_bit = const (Answer::Warm as u8).ilog2(),
     fault = sym crate::fault::el2_fault,
     elr = const offset_of!(Vcpu<'static>, context) + offset_of!(Context, elr),
     host_sp = const offset_of!(Vcpu<'static>, context) + offset_of!(Context, host_sp),
@@ -250,6 +270,20 @@ unsafe extern "C" fn hot_uart(vcpu: *mut Vcpu<'static>) -> Answer {
     let vcpu = unsafe { &mut *vcpu };
     let hw = &mut ThisCpu;
     hot::uart(vcpu, hw.esr(), hw)
+}
+
+const _: () =
+    assert!(Answer::Warm as u8 & Answer::Unsaved as u8 != 0 && Answer::Warm as u8 & 1 == 0);
+
+/// As [`hot_sync`], once all registers are in the frame, from which they are loaded afterwards; on the stack that [`enter`]
+/// was called on.
+///
+/// # Safety
+/// As for [`hot_sync`].
+unsafe extern "C" fn warm(vcpu: *mut Vcpu<'static>) {
+    // SAFETY: as in `hot_sync`.
+    let vcpu = unsafe { &mut *vcpu };
+    hot::warm(vcpu, &mut ThisCpu);
 }
 
 /// As [`hot_sync`], for a physical interrupt.

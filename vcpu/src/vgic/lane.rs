@@ -10,7 +10,7 @@ use super::recall;
 use super::state::{Snapshot, State};
 use super::{
     FREEZE_DONE, FREEZE_NONE, FREEZE_REQUESTED, LINKED_PPIS, MAIL_ATTENTION, MAIL_POSTED,
-    MAIL_SGIS, MAX_LRS, Vgic, VirtGic, lr,
+    MAIL_SGIS, MAX_LRS, SPI_WORDS, Vgic, VirtGic, lr,
 };
 use crate::virtio::VIRTIO;
 
@@ -37,7 +37,7 @@ pub struct LaneGic {
     pub(super) sgi_slot: [u8; 16],
     /// Where each SPI sits that may be pulsed without a look at anything else, four bits each; 0 = nowhere. List register 0
     /// is the timer's.
-    pub(super) spi_slot: [u64; 4],
+    pub(super) spi_slot: [u64; SPI_WORDS],
     /// What each used list register was last given, without state.
     pub(super) bodies: [u64; MAX_LRS],
     /// Priorities of the SGIs.
@@ -68,7 +68,7 @@ impl LaneGic {
             group: 0,
             timer: 0,
             sgi_slot: [NO_SLOT; 16],
-            spi_slot: [0; 4],
+            spi_slot: [0; SPI_WORDS],
             bodies: [0; MAX_LRS],
             sgi_priority: [0; 16],
             physical: 0,
@@ -312,7 +312,7 @@ impl LaneGic {
         self.plain = false;
         self.sgi_slot = [NO_SLOT; 16];
         if VIRTIO {
-            self.spi_slot = [0; 4];
+            self.spi_slot = [0; SPI_WORDS];
         }
     }
 

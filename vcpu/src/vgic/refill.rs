@@ -7,7 +7,7 @@ use super::port::{
     HCR_VGRP1EIE, VMCR_VENG0, VMCR_VENG1,
 };
 use super::state::State;
-use super::{LINKED_PPIS, LaneGic, MAX_LRS, VIRTUAL_TIMER, Vgic, VirtGic, lr};
+use super::{LINKED_PPIS, LaneGic, MAX_LRS, SPI_WORDS, VIRTUAL_TIMER, Vgic, VirtGic, lr};
 use crate::virtio::VIRTIO;
 
 impl LaneGic {
@@ -58,7 +58,7 @@ impl LaneGic {
         self.group = bank.group;
         self.sgi_slot = [NO_SLOT; 16];
         if VIRTIO {
-            self.spi_slot = [0; 4];
+            self.spi_slot = [0; SPI_WORDS];
         }
         self.free = 0;
         self.timer = 0;

@@ -5,9 +5,9 @@ use std::{println, vec::Vec};
 
 use super::trap::{HVC, SMC, SYSREG, Trap, esr, sysreg_iss};
 use super::twins::{Count, Twins};
-use crate::rig::machine;
+use crate::rig::echoing;
 use crate::vgic::Frame;
-use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE};
+use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE, VIRTIO_BASE, VIRTIO_STRIDE};
 
 /// Runs `traps` on a machine of two lanes whose interrupts are on, a new one now and then, and tells how many there
 /// were and how many of them the hot path has answered.
@@ -15,7 +15,7 @@ fn run(name: &str, traps: impl Iterator<Item = Trap>) -> (u64, u64) {
     let count = Count::default();
     let mut traps = traps.peekable();
     while traps.peek().is_some() {
-        let machines = [machine(2), machine(2)];
+        let machines = [echoing(2), echoing(2)];
         let twins = Twins::new(&machines, 4);
         twins.both(|world| {
             world.write(0, Frame::Distributor, 0, 4, 3);
@@ -155,6 +155,12 @@ fn every_access_to_the_uart() {
     page("UART", PL011_BASE);
 }
 
+#[test]
+fn every_access_to_the_virtio_slots() {
+    page("virtio slots", VIRTIO_BASE);
+    page("the last virtio slots", VIRTIO_BASE + 24 * VIRTIO_STRIDE);
+}
+
 /// All registers and all fault statuses, at the registers that the hot path knows and beside them.
 #[test]
 fn every_register_and_fault_status_where_the_hot_path_answers() {
@@ -170,6 +176,11 @@ fn every_register_and_fault_status_where_the_hot_path_answers() {
         GICR_BASE + GICR_STRIDE + 0x8,
         PL011_BASE + 0x18,
         PL011_BASE,
+        VIRTIO_BASE + 0x50,
+        VIRTIO_BASE + 5 * VIRTIO_STRIDE + 0x50,
+        VIRTIO_BASE + 5 * VIRTIO_STRIDE + 0x60,
+        VIRTIO_BASE + 5 * VIRTIO_STRIDE + 0x64,
+        VIRTIO_BASE + 5 * VIRTIO_STRIDE + 0x70,
     ];
     let traps = places.into_iter().flat_map(|ipa| {
         (0..32 * 4 * 2_u64).flat_map(move |n| {

@@ -2,7 +2,7 @@
 
 use crate::context::Reg;
 use crate::rig::{Random, World};
-use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE};
+use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE, VIRTIO_BASE, VIRTIO_STRIDE};
 
 pub(super) const HVC: u64 = 0x16;
 pub(super) const SMC: u64 = 0x17;
@@ -78,7 +78,7 @@ impl Trap {
 
     /// Any exit, the usual ones more often.
     pub(super) fn random(r: &mut Random, lanes: u64) -> Self {
-        let mut trap = match r.below(16) {
+        let mut trap = match r.below(18) {
             0 => call(r, HVC),
             1 => call(r, SMC),
             2..=3 => identification(r),
@@ -86,6 +86,7 @@ impl Trap {
             8..=12 => device(r, lanes),
             13 => character(r),
             14 => Self::new(esr(SYSREG, r.next())),
+            15..=16 => slot(r),
             _ => Self::new(esr(r.below(64), r.next())),
         };
         trap.spsr = mode(r) | r.next() & 0xf3f0_0fc0;
@@ -194,6 +195,35 @@ fn character(r: &mut Random) -> Trap {
     };
     let value = byte | r.next() & !0xff;
     Trap::access(PL011_BASE + offset, r.below(4), rt, write, value)
+}
+
+/// A virtio driver's.
+fn slot(r: &mut Random) -> Trap {
+    let slot = match r.below(8) {
+        0..=5 => r.below(4),
+        _ => r.below(33),
+    };
+    let (offset, write) = match r.below(8) {
+        0..=2 => (0x50, true),
+        3 => (0x60, false),
+        4..=5 => (0x64, true),
+        _ => (r.below(0x20) * 4 + r.below(2), r.one_in(2)),
+    };
+    let rt = r.below(32);
+    let value = match offset {
+        // One slot or none, or any number of them.
+        0x50 => r.of(&[0, 0x0101, 0x0201, 0x0401]) | ((r.next() & 0xffff) * u64::from(r.one_in(6))),
+        _ => r.below(4) | r.next() << 32,
+    };
+    let sas = if r.one_in(12) { r.below(4) } else { 2 };
+    let write = write != r.one_in(20);
+    Trap::access(
+        VIRTIO_BASE + slot * VIRTIO_STRIDE + offset,
+        sas,
+        rt,
+        write,
+        value,
+    )
 }
 
 fn device(r: &mut Random, lanes: u64) -> Trap {

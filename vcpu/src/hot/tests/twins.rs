@@ -204,6 +204,12 @@ impl<'m> Twins<'m> {
         assert_eq!(enabled(&self.hot), enabled(&self.slow), "{name:x?}");
         let console = |world: &World<'_>| world.machine.console.lock().clone();
         assert_eq!(console(&self.hot), console(&self.slow), "{name:x?}");
+        let slots = |world: &World<'_>| {
+            let status = world.machine.virtio_status.each_ref();
+            let stored = world.machine.virtio.read(31, 0x1f8, 8);
+            (status.map(|one| one.load(Ordering::Relaxed)), stored)
+        };
+        assert_eq!(slots(&self.hot), slots(&self.slow), "{name:x?}");
         let due = |world: &World<'_>| world.machine.console_due();
         assert_eq!(due(&self.hot), due(&self.slow), "{name:x?}");
         assert_eq!(self.hot.lines, self.slow.lines, "{name:x?}");

@@ -7,7 +7,7 @@ use std::{eprintln, println, thread};
 use super::trap::Trap;
 use super::twins::{Count, Twins};
 use crate::exit::Exit;
-use crate::rig::{Random, World, machine};
+use crate::rig::{Random, World, echoing};
 use crate::serve;
 use crate::vgic::{Frame, PHYSICAL_TIMER, VIRTUAL_TIMER};
 
@@ -53,7 +53,7 @@ fn prepare(world: &World<'_>, random: &mut Random, split: bool) {
             Frame::Distributor,
             0xc08 + 4 * word,
             4,
-            random.next() & 0xffff_ffff,
+            random.next() & 0xffff_ffff | if word == 1 { 0xaa } else { 0 },
         );
     }
     for spi in 0..16 {
@@ -66,7 +66,7 @@ fn prepare(world: &World<'_>, random: &mut Random, split: bool) {
 impl<'m> Walk<'m> {
     fn step(&mut self, count: &Count, name: &(u64, u64)) {
         let lane = usize::try_from(self.random.below(self.guests.len() as u64)).unwrap();
-        match self.random.below(42) {
+        match self.random.below(44) {
             0..=21 => {
                 let trap = Trap::random(&mut self.random, self.guests.len() as u64);
                 self.twins.trap(lane, &trap, count, name);
@@ -80,6 +80,7 @@ impl<'m> Walk<'m> {
             38 => self.deactivate(lane),
             39 => self.type_in(lane),
             40 => self.attend(),
+            41..=42 => self.interrupt_slot(lane),
             _ => self.control(lane),
         }
         if self.random.one_in(3) {
@@ -176,6 +177,20 @@ impl<'m> Walk<'m> {
         });
     }
 
+    /// A virtio device has something to say, to itself or to another machine's.
+    fn interrupt_slot(&mut self, lane: usize) {
+        let slot = usize::try_from(self.random.below(4)).unwrap();
+        let bits = self.random.of(&[1, 1, 1, 2, 3]);
+        let posts = self.random.one_in(2);
+        self.twins.both(|world| {
+            if posts {
+                world.with(lane, |_, port| world.machine.post_virtio(slot, bits, port));
+            } else {
+                let _ = world.machine.pend_virtio(slot, bits);
+            }
+        });
+    }
+
     /// The guest's own mask and group enables.
     fn control(&mut self, lane: usize) {
         let pmr = self.random.of(&[0, 0x80, 0xa0, 0xf0, 0xf8, 0xf8]);
@@ -191,7 +206,7 @@ impl<'m> Walk<'m> {
 fn walk(seed: u64, count: &Count) {
     let mut random = Random::new(seed);
     let lanes = random.of(&[1, 2, 2, 3, 4, 8]);
-    let machines = [machine(lanes), machine(lanes)];
+    let machines = [echoing(lanes), echoing(lanes)];
     let registers = random.of(&[2, 3, 4, 4, 4, 8, 16]);
     let twins = Twins::new(&machines, registers);
     let split = random.one_in(3);

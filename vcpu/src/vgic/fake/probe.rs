@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::super::bits::{Ones, at};
+use super::super::bits::{Ones, at, low32};
 use super::super::{LaneGic, MAIL_SGIS, Vgic, VirtGic, lr};
 use super::FakeCpu;
 
@@ -28,11 +28,12 @@ impl Interrupts {
             .expect("nobody is inside the slow path");
         let bank = state.bank(lane.id);
         let mail = at(&vgic.shared, lane.id).mail.load(Ordering::Relaxed) | lane.held;
+        let posted = vgic.posted.load(Ordering::Relaxed);
         let mut seen = Self {
             pending: [
                 bank.latch | mail & MAIL_SGIS,
-                state.spi_pending(0),
-                state.spi_pending(1),
+                state.spi_pending(0) | low32(posted),
+                state.spi_pending(1) | low32(posted >> 32),
             ],
             active: [bank.active, state.spis.active[0], state.spis.active[1]],
         };
