@@ -51,6 +51,8 @@ pub struct Blk<'a, D> {
     rings: [Option<Queue>; MAX_QUEUES],
     features: u64,
     writeback: bool,
+    /// A write is over only when it cannot be lost any more.
+    writethrough: bool,
     /// Jobs in use, those among them that have something to do, and those that the disk has, one bit each.
     taken: u32,
     ready: u32,
@@ -79,6 +81,7 @@ impl<'a, D> Blk<'a, D> {
             jobs,
             rings: [const { None }; MAX_QUEUES],
             features: 0,
+            writethrough: false,
             taken: 0,
             ready: 0,
             flying: 0,
@@ -88,6 +91,16 @@ impl<'a, D> Blk<'a, D> {
             turn: 0,
             tokens: 0,
         }
+    }
+
+    /// As 5.2.6.2 has it.
+    fn settle_cache(&mut self) {
+        let agreed = |feature| self.features & feature != 0;
+        self.writethrough = if agreed(config::CONFIG_WCE) {
+            !self.writeback
+        } else {
+            !agreed(config::FLUSH)
+        };
     }
 
     /// The disk.
@@ -135,6 +148,7 @@ impl<M: GuestMemory, D: Disk<M>> Device<M> for Blk<'_, D> {
             && let Some(&value) = bytes.first()
         {
             self.writeback = value & 1 != 0;
+            self.settle_cache();
         }
         Served::default()
     }
@@ -145,6 +159,7 @@ impl<M: GuestMemory, D: Disk<M>> Device<M> for Blk<'_, D> {
             // A driver that cannot flush gets a cache that needs it not (5.2.5.2).
             self.writeback = false;
         }
+        self.settle_cache();
         let places = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
         let ordered = Features::from_bits_retain(features).contains(Features::IN_ORDER);
         self.usable = match if ordered { places.min(1) } else { places } {
@@ -182,7 +197,7 @@ impl<M: GuestMemory, D: Disk<M>> Device<M> for Blk<'_, D> {
 
     fn serve(&mut self, queue: u16, env: &mut Env<'_, M>) -> Served {
         self.pending |= 1 << (queue & 15);
-        self.pump(env, &mut { BUDGET })
+        self.pump(Some(queue), env, &mut { BUDGET })
     }
 
     fn poll(&mut self, env: &mut Env<'_, M>) -> Served {
@@ -198,6 +213,6 @@ impl<M: GuestMemory, D: Disk<M>> Device<M> for Blk<'_, D> {
             };
             landed.broken |= self.land(token, env, &mut budget).is_err();
         }
-        landed.and(self.pump(env, &mut budget))
+        landed.and(self.pump(None, env, &mut budget))
     }
 }

@@ -185,8 +185,17 @@ impl<'a> Cursor<'a> {
     /// Moves on; `None`, at the end, when there is not so much.
     pub fn skip(&mut self, mut bytes: u64) -> Option<()> {
         while bytes != 0 {
-            let most = u32::try_from(bytes).unwrap_or(u32::MAX);
-            bytes -= u64::from(self.take(most)?.len);
+            let [first, rest @ ..] = self.segments else {
+                return None;
+            };
+            let left = u64::from(first.len - self.offset);
+            if bytes < left {
+                self.offset += u32::try_from(bytes).unwrap_or(0);
+                return Some(());
+            }
+            bytes -= left;
+            self.segments = rest;
+            self.offset = 0;
         }
         Some(())
     }

@@ -34,6 +34,11 @@ pub trait GuestMemory: Copy {
         Some([self.load_u64(at)?, self.load_u64(second)?])
     }
 
+    /// Writes a byte.
+    fn store_u8(&self, at: Ipa, value: u8) -> Option<()> {
+        self.write(at, &[value])
+    }
+
     /// Writes a little-endian number of two bytes; at once, where it is aligned.
     fn store_u16(&self, at: Ipa, value: u16) -> Option<()>;
 

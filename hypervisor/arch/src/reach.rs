@@ -68,26 +68,44 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: u64) {
 
 core::arch::global_asm!(
     r#"
-    // 64 bytes in ten instructions. Only while the MMU is on: the addresses have no alignment.
+    // 128 bytes in eighteen instructions. Only while the MMU is on: the addresses have no alignment.
     .pushsection .text.asm, "ax"
     .balign 16
     .global __copy_any
 __copy_any:
-    subs    x2, x2, #64
+    subs    x2, x2, #128
     b.lo    2f
-1:  ldp     x3, x4, [x1]
-    ldp     x5, x6, [x1, #16]
-    ldp     x7, x8, [x1, #32]
-    ldp     x9, x10, [x1, #48]
-    add     x1, x1, #64
-    stp     x3, x4, [x0]
-    stp     x5, x6, [x0, #16]
-    stp     x7, x8, [x0, #32]
-    stp     x9, x10, [x0, #48]
-    add     x0, x0, #64
-    subs    x2, x2, #64
+1:  ldp     x3, x4, [x1, #16]
+    ldp     x5, x6, [x1, #32]
+    ldp     x7, x8, [x1, #48]
+    ldp     x9, x10, [x1, #64]
+    stp     x3, x4, [x0, #16]
+    stp     x5, x6, [x0, #32]
+    stp     x7, x8, [x0, #48]
+    stp     x9, x10, [x0, #64]
+    ldp     x3, x4, [x1, #80]
+    ldp     x5, x6, [x1, #96]
+    ldp     x7, x8, [x1, #112]
+    ldp     x9, x10, [x1], #128
+    stp     x3, x4, [x0, #80]
+    stp     x5, x6, [x0, #96]
+    stp     x7, x8, [x0, #112]
+    stp     x9, x10, [x0], #128
+    subs    x2, x2, #128
     b.hs    1b
-2:  // The low six bits still say how many are left.
+2:  // The low seven bits still say how many are left.
+    tst     x2, #127
+    b.eq    8f
+    tbz     x2, #6, 9f
+    ldp     x3, x4, [x1], #16
+    ldp     x5, x6, [x1], #16
+    ldp     x7, x8, [x1], #16
+    ldp     x9, x10, [x1], #16
+    stp     x3, x4, [x0], #16
+    stp     x5, x6, [x0], #16
+    stp     x7, x8, [x0], #16
+    stp     x9, x10, [x0], #16
+9:
     tbz     x2, #5, 3f
     ldp     x3, x4, [x1], #16
     ldp     x5, x6, [x1], #16
@@ -185,6 +203,16 @@ impl GuestMemory for Reach {
         "str {0:w}, [{1}]"
     );
     number!(load_u64, store_u64, u64, "ldr {0}, [{1}]", "str {0}, [{1}]");
+
+    #[inline(always)]
+    fn store_u8(&self, at: Ipa, value: u8) -> Option<()> {
+        let to = self.at(at, 1)?;
+        // SAFETY: mapped RAM that no reference covers.
+        unsafe {
+            asm!("strb {0:w}, [{1}]", in(reg) value, in(reg) to, options(nostack, preserves_flags))
+        };
+        Some(())
+    }
 
     #[inline(always)]
     fn load_pair(&self, at: Ipa) -> Option<[u64; 2]> {

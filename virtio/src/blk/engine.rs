@@ -2,9 +2,9 @@
 
 use stage2_addr::Ipa;
 
-use super::disk::{Disk, Op, Outcome, Request, SECTOR, Status, Token};
+use super::disk::{Disk, Facts, Op, Outcome, Request, SECTOR, Status, Token};
 use super::job::{Job, Manner};
-use super::{Blk, MAX_JOBS, config};
+use super::{Blk, MAX_JOBS};
 use crate::device::{Env, Event, MAX_QUEUES, Served};
 use crate::memory::GuestMemory;
 use crate::queue::{Broken, Queue};
@@ -28,23 +28,31 @@ enum Pause {
     Spent,
 }
 
-impl<D> Blk<'_, D> {
-    /// Whether a write is over only when it cannot be lost any more (5.2.6.2).
-    fn is_writethrough(&self) -> bool {
-        let agreed = |feature| self.features & feature != 0;
-        if agreed(config::CONFIG_WCE) {
-            !self.writeback
-        } else {
-            !agreed(config::FLUSH)
-        }
-    }
+/// How far a request has come.
+enum Step {
+    /// It is over, and so many bytes of its data were written, from the first on.
+    Over(Status, u64),
+    /// The budget is used up.
+    Spent,
+    /// The disk has it.
+    Flies,
+    /// The disk has no room for it.
+    Busy,
+}
 
-    /// Works until there is nothing to do, or the budget is used up.
-    pub(super) fn pump<M: GuestMemory>(&mut self, env: &mut Env<'_, M>, budget: &mut u64) -> Served
+impl<D> Blk<'_, D> {
+    /// Works until there is nothing to do, or the budget is used up; first on the queue that somebody has told of.
+    #[inline]
+    pub(super) fn pump<M: GuestMemory>(
+        &mut self,
+        told: Option<u16>,
+        env: &mut Env<'_, M>,
+        budget: &mut u64,
+    ) -> Served
     where
         D: Disk<M>,
     {
-        let worked = self.work(env, budget);
+        let worked = self.work(told, env, budget);
         let mut served = Served {
             more: matches!(worked, Ok(Pause::Spent)),
             broken: worked.is_err(),
@@ -60,8 +68,10 @@ impl<D> Blk<'_, D> {
         served
     }
 
+    #[inline]
     fn work<M: GuestMemory>(
         &mut self,
+        told: Option<u16>,
         env: &mut Env<'_, M>,
         budget: &mut u64,
     ) -> Result<Pause, Broken>
@@ -69,149 +79,140 @@ impl<D> Blk<'_, D> {
         D: Disk<M>,
     {
         // What was begun first goes on first.
+        if self.ready != 0
+            && let Some(pause) = self.resume(env, budget)?
+        {
+            return Ok(pause);
+        }
+        let mut next = told.or_else(|| self.next_queue());
+        while let Some(queue) = next {
+            if let Some(pause) = self.drain(queue, env, budget)? {
+                return Ok(pause);
+            }
+            self.pending &= !(1 << (queue & 15));
+            next = self.next_queue();
+        }
+        Ok(Pause::Idle)
+    }
+
+    /// Goes on with what was begun before, and is not with the disk.
+    #[cold]
+    #[inline(never)]
+    fn resume<M: GuestMemory>(
+        &mut self,
+        env: &mut Env<'_, M>,
+        budget: &mut u64,
+    ) -> Result<Option<Pause>, Broken>
+    where
+        D: Disk<M>,
+    {
         let mut ready = self.ready;
         while ready != 0 {
             let index = ready.trailing_zeros();
             ready &= ready - 1;
-            if *budget == 0 {
-                return Ok(Pause::Spent);
-            }
-            if !self.advance(index, env, budget)? {
-                return Ok(Pause::Idle);
+            let Some(job) = job(self.jobs, index) else {
+                continue;
+            };
+            let token = token(&mut self.tokens, index);
+            let step = advance(&mut self.disk, &self.facts, job, token, &env.memory, budget);
+            match step {
+                Step::Over(status, written) => self.finish(index, env, status, written)?,
+                Step::Spent => return Ok(Some(Pause::Spent)),
+                Step::Busy => return Ok(Some(Pause::Idle)),
+                Step::Flies => {
+                    self.ready &= !(1 << index);
+                    self.flying |= 1 << index;
+                }
             }
         }
-        while let Some(queue) = self.next_queue() {
-            loop {
-                if *budget == 0 {
-                    return Ok(Pause::Spent);
-                }
-                let free = !self.taken & self.usable;
-                if free == 0 {
-                    // Nobody needs to tell of more: it is looked for when a job is done.
-                    if let Some(ring) = ring(&mut self.rings, queue) {
-                        ring.quiet(&env.memory);
-                    }
-                    return Ok(Pause::Idle);
-                }
-                if self.begin(queue, free.trailing_zeros(), env, budget)? {
-                    break;
-                }
-            }
-            self.pending &= !(1 << queue);
-        }
-        // The last request may have been too large.
-        let spent = *budget == 0 && self.ready != 0;
-        Ok(if spent { Pause::Spent } else { Pause::Idle })
+        Ok(None)
     }
 
     /// The next queue to look at: they take turns.
-    fn next_queue(&mut self) -> Option<u32> {
-        let behind = self.pending & !(u16::MAX >> (15 - self.turn));
-        let from = if behind == 0 { self.pending } else { behind };
-        if from == 0 {
+    #[inline]
+    fn next_queue(&mut self) -> Option<u16> {
+        if self.pending == 0 {
             return None;
         }
-        let queue = from.trailing_zeros();
-        self.turn = u16::try_from(queue).ok()?;
-        Some(queue)
+        let behind = self.pending & !(u16::MAX >> (15 - self.turn));
+        let from = if behind == 0 { self.pending } else { behind };
+        self.turn = u16::try_from(from.trailing_zeros()).ok()?;
+        Some(self.turn)
     }
 
-    /// Takes a request and does of it what can be done. Whether the queue is empty, and the driver will tell of more.
-    fn begin<M: GuestMemory>(
+    /// Takes requests of a queue until there is none, which is `None`: the driver will tell of more.
+    #[inline]
+    fn drain<M: GuestMemory>(
         &mut self,
-        queue: u32,
-        index: u32,
+        queue: u16,
         env: &mut Env<'_, M>,
         budget: &mut u64,
-    ) -> Result<bool, Broken>
+    ) -> Result<Option<Pause>, Broken>
     where
         D: Disk<M>,
     {
-        let writethrough = self.is_writethrough();
-        let (Some(ring), Some(job)) = (ring(&mut self.rings, queue), job(self.jobs, index)) else {
-            return Ok(true);
-        };
-        if !ring.pop(&env.memory, &mut job.chain)? {
-            return Ok(!ring.listen(&env.memory));
-        }
-        let empty = !ring.listen(&env.memory);
-        let chain = &job.chain;
-        if let Some(trace) = env.trace.as_mut() {
-            trace(Event::Popped {
-                queue: u16::try_from(queue).unwrap_or(0),
-                id: chain.ticket().id,
-                readable: chain.readable_len(),
-                writable: chain.writable_len(),
-            });
-        }
-        let buffers = u64::try_from(chain.segments.len()).unwrap_or(0);
-        *budget = budget.saturating_sub(COST + COST_OF_BUFFER * buffers);
-        job.queue = u16::try_from(queue).unwrap_or(0);
-        self.taken |= 1 << index;
-        let manner = Manner {
-            facts: &self.facts,
-            writethrough,
-            id: &self.shape.id,
-        };
-        match manner.judge(&job.chain, &env.memory) {
-            Ok(work) => {
-                job.work = work;
-                self.advance(index, env, budget)?;
-            }
-            Err((status, written)) => self.finish(index, env, status, written)?,
-        }
-        Ok(empty)
-    }
-
-    /// Goes on with a request as far as it goes. Whether the disk had room for it.
-    fn advance<M: GuestMemory>(
-        &mut self,
-        index: u32,
-        env: &mut Env<'_, M>,
-        budget: &mut u64,
-    ) -> Result<bool, Broken>
-    where
-        D: Disk<M>,
-    {
-        let bit = 1 << index;
-        let (status, written) = loop {
-            let Some(job) = job(self.jobs, index) else {
-                return Ok(true);
-            };
-            let request = match job.next(&self.facts, &env.memory) {
-                Ok(request) => request,
-                Err(status) => break (status, job.written()),
-            };
+        // A call of the disk's may change anything, for all that the compiler knows.
+        let memory = env.memory;
+        loop {
             if *budget == 0 {
-                self.ready |= bit;
-                return Ok(true);
+                return Ok(Some(Pause::Spent));
             }
-            let token = Token(self.tokens << INDEX_BITS | index);
-            match (self.disk).submit(&request, job.data(), &env.memory, token) {
-                Outcome::Done(Status::Ok) => {
-                    charge(budget, &request);
-                    job.step();
+            let Some(ring) = ring(&mut self.rings, u32::from(queue)) else {
+                return Ok(None);
+            };
+            let free = !self.taken & self.usable;
+            let index = free.trailing_zeros();
+            let Some(job) = job(self.jobs, index) else {
+                // Nobody needs to tell of more: it is looked for when a job is done.
+                ring.quiet(&memory);
+                return Ok(Some(Pause::Idle));
+            };
+            if !ring.pop(&memory, &mut job.chain)? {
+                if ring.listen(&memory) {
+                    continue;
                 }
-                Outcome::Done(status) => break (status, job.written()),
-                Outcome::Pending => {
-                    // What is read is moved when it is there.
-                    if request.op != Op::Read {
-                        charge(budget, &request);
-                    }
-                    job.token = token;
-                    self.tokens = self.tokens.wrapping_add(1);
-                    self.ready &= !bit;
-                    self.flying |= bit;
-                    return Ok(true);
+                return Ok(None);
+            }
+            let empty = !ring.listen(&memory);
+            job.queue = queue;
+            if let Some(trace) = env.trace.as_mut() {
+                popped(*trace, job);
+            }
+            let buffers = u64::try_from(job.chain.segments.len()).unwrap_or(0);
+            *budget = budget.saturating_sub(COST + COST_OF_BUFFER * buffers);
+            let manner = Manner {
+                facts: &self.facts,
+                writethrough: self.writethrough,
+                id: &self.shape.id,
+            };
+            let step = match manner.judge(&job.chain, &memory) {
+                Ok(work) => {
+                    job.work = work;
+                    let token = token(&mut self.tokens, index);
+                    advance(&mut self.disk, &self.facts, job, token, &memory, budget)
                 }
-                Outcome::Busy => {
-                    self.ready |= bit;
-                    return Ok(false);
+                Err((status, written)) => Step::Over(status, written),
+            };
+            match step {
+                Step::Over(status, written) => {
+                    give_back(ring, job, env, status, written)?;
+                    self.pushed |= 1 << (queue & 15);
+                }
+                Step::Flies => {
+                    self.taken |= 1 << index;
+                    self.flying |= 1 << index;
+                }
+                Step::Spent | Step::Busy => {
+                    self.taken |= 1 << index;
+                    self.ready |= 1 << index;
+                    let spent = matches!(step, Step::Spent);
+                    return Ok(Some(if spent { Pause::Spent } else { Pause::Idle }));
                 }
             }
-        };
-        self.finish(index, env, status, written)?;
-        Ok(true)
+            if empty {
+                return Ok(None);
+            }
+        }
     }
 
     /// The disk has done a slice.
@@ -247,7 +248,7 @@ impl<D> Blk<'_, D> {
         self.finish(index, env, status, written)
     }
 
-    /// The status byte, and the chain goes back.
+    /// A request that was taken is over.
     fn finish<M: GuestMemory>(
         &mut self,
         index: u32,
@@ -255,37 +256,16 @@ impl<D> Blk<'_, D> {
         status: Status,
         written: u64,
     ) -> Result<(), Broken> {
+        self.taken &= !(1 << index);
+        self.ready &= !(1 << index);
         let Some(job) = job(self.jobs, index) else {
             return Ok(());
         };
-        self.taken &= !(1 << index);
-        self.ready &= !(1 << index);
-        let chain = &job.chain;
-        // The status is the last byte that the driver has room for, wherever that is (2.7.4.2). Without it nothing can be
-        // said of the request.
-        let room = chain.writable_len().checked_sub(1).ok_or(Broken)?;
-        let last = chain.segments.last().ok_or(Broken)?;
-        let at = last.at.raw() + u64::from(last.len.saturating_sub(1));
-        (env.memory)
-            .write(Ipa::new(at), &[status.byte()])
-            .ok_or(Broken)?;
-        // The driver may believe in bytes only from the first on (2.7.8.2): a failed read ends before its status.
-        let written = if written == room { room + 1 } else { written };
-        let written = u32::try_from(written).unwrap_or(u32::MAX);
-        let ticket = chain.ticket();
-        let queue = job.queue;
-        if let Some(ring) = ring(&mut self.rings, u32::from(queue)) {
-            ring.push(&env.memory, ticket, written);
-            self.pushed |= 1 << queue;
-            if let Some(trace) = env.trace.as_mut() {
-                trace(Event::Pushed {
-                    queue,
-                    id: ticket.id,
-                    written,
-                });
-            }
-        }
-        Ok(())
+        let Some(ring) = ring(&mut self.rings, u32::from(job.queue)) else {
+            return Ok(());
+        };
+        self.pushed |= 1 << (job.queue & 15);
+        give_back(ring, job, env, status, written)
     }
 
     /// Forgets jobs: what the disk still does of them is for nobody.
@@ -301,7 +281,98 @@ impl<D> Blk<'_, D> {
     }
 }
 
+/// Goes on with a request as far as it goes.
+#[inline]
+fn advance<M: GuestMemory, D: Disk<M>>(
+    disk: &mut D,
+    facts: &Facts,
+    job: &mut Job,
+    token: Token,
+    memory: &M,
+    budget: &mut u64,
+) -> Step {
+    loop {
+        let request = match job.next(facts, memory) {
+            Ok(request) => request,
+            Err(status) => return Step::Over(status, job.written()),
+        };
+        if *budget == 0 {
+            return Step::Spent;
+        }
+        match disk.submit(&request, job.data(), memory, token) {
+            Outcome::Done(Status::Ok) => {
+                charge(budget, &request);
+                job.step();
+                if job.is_over() {
+                    return Step::Over(Status::Ok, job.written());
+                }
+            }
+            Outcome::Done(status) => return Step::Over(status, job.written()),
+            Outcome::Pending => {
+                // What is read is moved when it is there.
+                if request.op != Op::Read {
+                    charge(budget, &request);
+                }
+                job.token = token;
+                return Step::Flies;
+            }
+            Outcome::Busy => return Step::Busy,
+        }
+    }
+}
+
+/// The status byte, and the chain goes back.
+#[inline]
+fn give_back<M: GuestMemory>(
+    ring: &mut Queue,
+    job: &Job,
+    env: &mut Env<'_, M>,
+    status: Status,
+    written: u64,
+) -> Result<(), Broken> {
+    let chain = &job.chain;
+    // The status is the last byte that the driver has room for, wherever that is (2.7.4.2). Without it nothing can be
+    // said of the request.
+    let room = chain.writable_len().checked_sub(1).ok_or(Broken)?;
+    let last = chain.segments.last().ok_or(Broken)?;
+    let at = last.at.raw() + u64::from(last.len.saturating_sub(1));
+    (env.memory)
+        .store_u8(Ipa::new(at), status.byte())
+        .ok_or(Broken)?;
+    // The driver may believe in bytes only from the first on (2.7.8.2): a failed read ends before its status.
+    let written = if written == room { room + 1 } else { written };
+    let written = u32::try_from(written).unwrap_or(u32::MAX);
+    let ticket = chain.ticket();
+    ring.push(&env.memory, ticket, written);
+    if let Some(trace) = env.trace.as_mut() {
+        trace(Event::Pushed {
+            queue: job.queue,
+            id: ticket.id,
+            written,
+        });
+    }
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn popped(trace: &mut dyn FnMut(Event), job: &Job) {
+    trace(Event::Popped {
+        queue: job.queue,
+        id: job.chain.ticket().id,
+        readable: job.chain.readable_len(),
+        writable: job.chain.writable_len(),
+    });
+}
+
+/// A token that no request has had for a long time.
+fn token(tokens: &mut u32, index: u32) -> Token {
+    *tokens = tokens.wrapping_add(1);
+    Token(*tokens << INDEX_BITS | index)
+}
+
 /// What a slice costs.
+#[inline]
 fn charge(budget: &mut u64, request: &Request) {
     let cost = match request.op {
         Op::Read | Op::Write | Op::WriteZeroes { .. } => request.bytes(),
@@ -311,10 +382,12 @@ fn charge(budget: &mut u64, request: &Request) {
     *budget = budget.saturating_sub(cost);
 }
 
+#[inline(always)]
 fn ring(rings: &mut [Option<Queue>; MAX_QUEUES], queue: u32) -> Option<&mut Queue> {
     rings.get_mut(usize::try_from(queue).ok()?)?.as_mut()
 }
 
+#[inline(always)]
 fn job(jobs: &mut [Job], index: u32) -> Option<&mut Job> {
     jobs.get_mut(usize::try_from(index).ok()?)
 }

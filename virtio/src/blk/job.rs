@@ -4,25 +4,24 @@ use super::disk::{Facts, Op, Request, SECTOR, Status, Token};
 use crate::chain::{Chain, Cursor};
 use crate::memory::GuestMemory;
 
+/// A header: type, a reserved word, sector (5.2.6).
+const HEADER: u64 = 16;
 /// What headers and ranges are read as.
 const RAW: usize = 16;
 
-/// A header: type, a reserved word, sector (5.2.6).
-const HEADER: u64 = RAW as u64;
-
 /// Types of requests.
-const IN: u32 = 0;
-const OUT: u32 = 1;
-const FLUSH: u32 = 4;
-const GET_ID: u32 = 8;
-const DISCARD: u32 = 11;
-const WRITE_ZEROES: u32 = 13;
+const IN: u64 = 0;
+const OUT: u64 = 1;
+const FLUSH: u64 = 4;
+const GET_ID: u64 = 8;
+const DISCARD: u64 = 11;
+const WRITE_ZEROES: u64 = 13;
 
 /// Bytes of a disk's name.
 pub const ID_BYTES: usize = 20;
 
 /// A range of sectors in a discard or write-zeroes request: sector, count, flags (5.2.6).
-const RANGE: u64 = RAW as u64;
+const RANGE: u64 = 16;
 /// The most of them in one request.
 pub const MAX_RANGES: u32 = 32;
 /// The most sectors of one that is discarded: what a disk in memory gives up in some ten thousand instructions.
@@ -107,6 +106,11 @@ impl Job {
             });
         }
         Err(Status::Ok)
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_over(&self) -> bool {
+        self.work.sectors == 0 && self.work.ranges == 0 && !self.work.flush
     }
 
     /// How many bytes of the data were written, from the first on.
@@ -221,6 +225,47 @@ fn inside(sector: u64, sectors: u64, facts: &Facts) -> Result<(), Status> {
     }
 }
 
+/// Copies a header, once: type and a reserved word, sector.
+#[inline]
+fn header<M: GuestMemory>(chain: &Chain, memory: &M) -> Option<[u64; 2]> {
+    let mut readable = chain.readable();
+    let first = readable.take(16)?;
+    if u64::from(first.len) == HEADER {
+        return memory.load_pair(first.at);
+    }
+    scattered(chain, memory)
+}
+
+/// The same of a header in pieces.
+#[cold]
+#[inline(never)]
+fn scattered<M: GuestMemory>(chain: &Chain, memory: &M) -> Option<[u64; 2]> {
+    let mut raw = [0; RAW];
+    chain.readable().read(memory, &mut raw)?;
+    let [
+        a0,
+        a1,
+        a2,
+        a3,
+        a4,
+        a5,
+        a6,
+        a7,
+        b0,
+        b1,
+        b2,
+        b3,
+        b4,
+        b5,
+        b6,
+        b7,
+    ] = raw;
+    Some([
+        u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]),
+        u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]),
+    ])
+}
+
 /// How the device stands to requests.
 pub(super) struct Manner<'a> {
     pub(super) facts: &'a Facts,
@@ -237,17 +282,11 @@ impl Manner<'_> {
         chain: &Chain,
         memory: &M,
     ) -> Result<Work, (Status, u64)> {
-        let mut header = [0; RAW];
-        let mut readable = chain.readable();
-        readable
-            .read(memory, &mut header)
-            .ok_or((Status::IoError, 0))?;
-        let [t0, t1, t2, t3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = header;
-        let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+        let [kind, sector] = header(chain, memory).ok_or((Status::IoError, 0))?;
         let given = chain.readable_len() - HEADER;
         // The last byte is the status.
         let room = chain.writable_len().saturating_sub(1);
-        let work = match u32::from_le_bytes([t0, t1, t2, t3]) {
+        let work = match kind & 0xffff_ffff {
             IN => self.data(Op::Read, sector, room),
             OUT => self.data(Op::Write, sector, given),
             FLUSH => Ok(Work {
