@@ -212,20 +212,20 @@ impl<'a, 'b> Builder<'a, 'b> {
         let mut vmids = VmidAllocator::<CPUS>::new(width);
         let mut memories = PerGuest::new();
         #[cfg(feature = "virtio")]
-        let disks = {
+        let common = {
             let room = &mut virtio::Room {
                 boot: self.boot,
                 ledger: self.ledger,
                 arena: self.arena,
             };
-            virtio::Disks::prepare(bundle, room)
+            virtio::Common::prepare(bundle, room)
         };
         for guest in guests {
             let mut memory = self.memory(
                 bundle,
                 guest,
                 #[cfg(feature = "virtio")]
-                &disks,
+                &common,
             );
             let started = timer::now();
             fill(guest, &memory);
@@ -255,7 +255,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         &mut self,
         bundle: &Bundle<'static>,
         guest: &GuestPlan<'_, 'static>,
-        #[cfg(feature = "virtio")] disks: &virtio::Disks,
+        #[cfg(feature = "virtio")] common: &virtio::Common,
     ) -> Memory {
         let name = guest.name();
         let plan = guest.ram();
@@ -283,7 +283,14 @@ impl<'a, 'b> Builder<'a, 'b> {
         }
         let files = self.files(bundle, guest);
         #[cfg(feature = "virtio")]
-        let virtio = virtio::build(self.arena, disks, guest, &ram);
+        let virtio = {
+            let room = &mut virtio::Room {
+                boot: self.boot,
+                ledger: self.ledger,
+                arena: self.arena,
+            };
+            common.build(room, guest, &ram)
+        };
         Memory {
             ram,
             flash,

@@ -7,8 +7,10 @@
 mod build;
 mod disks;
 mod drives;
+mod fabric;
 mod hardware;
 mod places;
+mod sources;
 mod terminal;
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -24,9 +26,10 @@ use vcpu::virtio::{SLOTS, Slots};
 use virtio::mmio::Transport;
 use virtio::{Device, Env, Served};
 
-pub use build::{arena_bytes, build};
-pub use disks::{Disks, Room};
+pub use build::{Common, arena_bytes};
+pub use disks::Room;
 pub use drives::fired;
+use fabric::Fabric;
 
 /// How many requests a part of the machine's own disk may have at a time; other disks are done with one at once.
 const PART_JOBS: usize = 8;
@@ -60,6 +63,7 @@ pub struct Devices {
     /// Slots with more to do than anybody had time for.
     pending: AtomicU32,
     machine: &'static Once<&'static Machine>,
+    fabric: &'static Fabric,
 }
 
 impl Devices {
@@ -89,7 +93,8 @@ impl Devices {
             frequency: timer::frequency(),
             trace: None,
         };
-        let inner = &mut *slot.inner.lock();
+        let mut guard = slot.inner.lock();
+        let inner = &mut *guard;
         let served = act(&mut inner.transport, inner.device, &mut env);
         if served.reset {
             machine
@@ -108,6 +113,10 @@ impl Devices {
         } else {
             machine.pend_virtio(slot.number, bits)
         };
+        drop(guard);
+        if served.ports != 0 {
+            self.fabric.tell(served.ports);
+        }
         (served, raised)
     }
 
@@ -199,7 +208,9 @@ impl Devices {
     pub fn reset(&self) {
         for slot in self.slots {
             let _ = self.with(slot, |transport, device, _| {
-                transport.reset::<Reach>(device)
+                let served = transport.reset::<Reach>(device);
+                device.renew();
+                served
             });
             self.redirect(slot);
         }

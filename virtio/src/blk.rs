@@ -153,6 +153,10 @@ impl<M: GuestMemory, D: Disk<M>> Device<M> for Blk<'_, D> {
         Served::default()
     }
 
+    fn renew(&mut self) {
+        self.disk.renew();
+    }
+
     fn start(&mut self, features: u64) {
         self.features = features;
         if features & config::FLUSH == 0 {

@@ -180,6 +180,9 @@ pub trait Device<M: GuestMemory> {
     /// All of it as after power-on. When this returns, nothing of the guest's memory is touched any more.
     fn reset(&mut self);
 
+    /// Its machine begins anew, after [`reset`](Self::reset): what is kept for one life is gone.
+    fn renew(&mut self) {}
+
     /// A notification of a queue that is open, after [`start`](Self::start).
     fn serve(&mut self, queue: u16, env: &mut Env<'_, M>) -> Served;
 

@@ -1,8 +1,8 @@
 //! Makes the virtio devices of machines, as the plan has them.
 
-use configs_plan::{Bundle, GuestPlan, MAX_VIRTIO, VirtioDevice, VirtioPlan};
+use configs_plan::{Bundle, GuestPlan, MAX_DISKS, MAX_VIRTIO, VirtioDevice, VirtioPlan};
 use hypervisor_arch::fault;
-use hypervisor_arch::memory::{Arena, GuestRam};
+use hypervisor_arch::memory::GuestRam;
 use hypervisor_arch::reach::Reach;
 use spin::Once;
 use spin::mutex::TicketMutex;
@@ -10,24 +10,40 @@ use stage2_addr::Ipa;
 use vcpu::machine::Machine;
 use vcpu::virtio::SLOTS;
 use vcpu_board::RAM_BASE;
+use virtio::balloon::Balloon;
 use virtio::blk::{Blk, ID_BYTES, Job, Shape};
 use virtio::console::Console;
 use virtio::mmio::{Offer, Transport};
+use virtio::net::Net;
+use virtio::rng::Rng;
 
-use super::disks::{AnyDisk, Disks};
+use super::disks::{self, AnyDisk, Disks, Room};
+use super::fabric::{self, Fabric};
+use super::sources::{Pages, Pool};
 use super::terminal::Mux;
 use super::{Any, Devices, Inner, PART_JOBS, Slot, hardware};
 
+/// The largest queue of a source of random numbers.
+const RNG_QUEUE_MAX: u16 = 16;
 /// The largest queue of a disk.
 const QUEUE_MAX: u16 = 256;
 
 /// What devices take of EL2's arena, at most.
 pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
-    let mut bytes = hardware::arena_bytes(bundle);
+    let mut bytes = hardware::arena_bytes(bundle) + fabric::arena_bytes(bundle);
+    let disks: arrayvec::ArrayVec<u64, MAX_DISKS> = bundle
+        .plan()
+        .disks()
+        .map(|plan| disks::arena_bytes(&plan))
+        .collect();
     for guest in bundle.plan().guests() {
         bytes += size_of::<Devices>() as u64 + 64;
         for one in guest.virtio() {
             bytes += size_of::<Slot>() as u64 + 64 + device_bytes(&one.device);
+            if let VirtioDevice::Block { disk, .. } = one.device {
+                let disk = usize::try_from(disk).ok().and_then(|disk| disks.get(disk));
+                bytes += disk.copied().unwrap_or(0);
+            }
         }
     }
     bytes
@@ -39,44 +55,64 @@ fn device_bytes(device: &VirtioDevice) -> u64 {
         VirtioDevice::Block { .. } => {
             size_of::<Blk<'_, AnyDisk>>() + PART_JOBS * size_of::<Job>() + 64
         }
-        VirtioDevice::Net { .. }
-        | VirtioDevice::Entropy
-        | VirtioDevice::Balloon
-        | VirtioDevice::Vsock { .. } => 0,
+        VirtioDevice::Net { .. } => size_of::<Net<'_, Reach>>(),
+        VirtioDevice::Entropy => size_of::<Rng<Pool>>(),
+        VirtioDevice::Balloon => size_of::<Balloon<Pages>>(),
+        VirtioDevice::Vsock { .. } => 0,
     };
     bytes as u64 + 64
 }
 
-/// The virtio devices of a machine.
-pub fn build(
-    arena: &mut Arena,
-    disks: &Disks,
-    guest: &GuestPlan<'_, 'static>,
-    ram: &GuestRam,
-) -> &'static Devices {
-    match (Builder { arena, disks }).devices(guest, ram) {
-        Some(devices) => devices,
-        None => fault::refuse(format_args!(
-            "guest {}: EL2's arena is too small for its virtio devices",
-            guest.name()
-        )),
+/// What the devices of all machines have in common.
+pub struct Common {
+    disks: Disks,
+    fabric: &'static Fabric,
+}
+
+impl Common {
+    /// Prepares disks and networks of a plan.
+    pub fn prepare(bundle: &Bundle<'static>, room: &mut Room<'_, '_>) -> Self {
+        let disks = Disks::prepare(bundle, room);
+        match Fabric::prepare(bundle, room.arena) {
+            Some(fabric) => Self { disks, fabric },
+            None => fault::refuse(format_args!("EL2's arena is too small for its networks")),
+        }
+    }
+
+    /// The virtio devices of a machine.
+    pub fn build(
+        &self,
+        room: &mut Room<'_, '_>,
+        guest: &GuestPlan<'_, 'static>,
+        ram: &GuestRam,
+    ) -> &'static Devices {
+        let memory = Reach::guest(ram, Ipa::new(RAM_BASE));
+        let mut builder = Builder {
+            room,
+            common: self,
+            memory,
+        };
+        match builder.devices(guest) {
+            Some(devices) => devices,
+            None => fault::refuse(format_args!(
+                "guest {}: no room for its virtio devices",
+                guest.name()
+            )),
+        }
     }
 }
 
 /// What devices are made from.
-struct Builder<'a> {
-    arena: &'a mut Arena,
-    disks: &'a Disks,
+struct Builder<'a, 'b, 'c> {
+    room: &'a mut Room<'b, 'c>,
+    common: &'a Common,
+    memory: Reach,
 }
 
-impl Builder<'_> {
-    fn devices(
-        &mut self,
-        guest: &GuestPlan<'_, 'static>,
-        ram: &GuestRam,
-    ) -> Option<&'static Devices> {
+impl Builder<'_, '_, '_> {
+    fn devices(&mut self, guest: &GuestPlan<'_, 'static>) -> Option<&'static Devices> {
         let plans: arrayvec::ArrayVec<VirtioPlan, MAX_VIRTIO> = guest.virtio().collect();
-        let machine: &'static Once<&'static Machine> = self.arena.alloc(Once::new())?;
+        let machine: &'static Once<&'static Machine> = self.room.arena.alloc(Once::new())?;
         let mut index = [u8::MAX; SLOTS];
         let mut console = None;
         let mut made = arrayvec::ArrayVec::<Slot, MAX_VIRTIO>::new();
@@ -94,17 +130,25 @@ impl Builder<'_> {
         let mut made = made.into_iter();
         let nothing = || fault::refuse(format_args!("a virtio device was not made"));
         let slots = self
+            .room
             .arena
             .alloc_slice(plans.len(), |_| made.next().unwrap_or_else(nothing))?;
         let devices = Devices {
-            memory: Reach::guest(ram, Ipa::new(RAM_BASE)),
+            memory: self.memory,
             slots,
             index,
             console,
             pending: 0.into(),
             machine,
+            fabric: self.common.fabric,
         };
-        self.arena.alloc(devices).map(|devices| &*devices)
+        self.room.arena.alloc(devices).map(|devices| {
+            let devices = &*devices;
+            if let Some(owner) = self.common.fabric.owner(guest.index()) {
+                owner.call_once(|| devices);
+            }
+            devices
+        })
     }
 
     fn device(
@@ -115,22 +159,35 @@ impl Builder<'_> {
     ) -> Option<&'static mut Any> {
         Some(match &plan.device {
             VirtioDevice::Console => {
-                let console = self.arena.alloc(Console::new())?;
+                let console = self.room.arena.alloc(Console::new())?;
                 console.add(Mux::new(guest.name(), machine));
                 console
             }
             VirtioDevice::Block { disk, is_readonly } => {
                 self.block(guest, plan.slot, *disk, *is_readonly)?
             }
-            VirtioDevice::Net { .. }
-            | VirtioDevice::Entropy
-            | VirtioDevice::Balloon
-            | VirtioDevice::Vsock { .. } => fault::refuse(format_args!(
+            VirtioDevice::Net { .. } => self.net(guest, plan.slot)?,
+            VirtioDevice::Entropy if !Pool::is_there() => fault::refuse(format_args!(
+                "guest {}: `rng`: neither this machine's CPUs nor its loader have random numbers",
+                guest.name()
+            )),
+            VirtioDevice::Entropy => self.room.arena.alloc(Rng::new(Pool, RNG_QUEUE_MAX))?,
+            VirtioDevice::Balloon => self.room.arena.alloc(Balloon::new(Pages(self.memory)))?,
+            VirtioDevice::Vsock { .. } => fault::refuse(format_args!(
                 "guest {}: no virtio device of kind {} yet",
                 guest.name(),
                 plan.device.number()
             )),
         })
+    }
+
+    /// A card in its port, with a pair of queues for each lane.
+    fn net(&mut self, guest: &GuestPlan<'_, 'static>, slot: u32) -> Option<&'static mut Any> {
+        let fabric = self.common.fabric;
+        let port = fabric.port(guest.index(), slot)?;
+        let pairs = u8::try_from(guest.lanes().count()).unwrap_or(1);
+        let net = Net::new(&fabric.switch, port, self.memory, pairs)?;
+        Some(self.room.arena.alloc(net)?)
     }
 
     /// A block device over a disk, with a queue for each lane.
@@ -142,9 +199,11 @@ impl Builder<'_> {
         is_readonly: bool,
     ) -> Option<&'static mut Any> {
         let (vm, slot) = (usize::try_from(guest.index()), usize::try_from(slot));
-        let disk = self.disks.open(number, is_readonly, vm.ok()?, slot.ok()?)?;
+        let place = (vm.ok()?, slot.ok()?);
+        let disks = &self.common.disks;
+        let disk = disks.open(number, is_readonly, place, self.room)?;
         let mut id = [0; ID_BYTES];
-        for (to, from) in id.iter_mut().zip(self.disks.name(number).bytes()) {
+        for (to, from) in id.iter_mut().zip(self.common.disks.name(number).bytes()) {
             *to = from;
         }
         let shape = Shape {
@@ -152,7 +211,11 @@ impl Builder<'_> {
             queues: u16::try_from(guest.lanes().count()).unwrap_or(1),
             queue_max: QUEUE_MAX,
         };
-        let jobs = self.arena.alloc_slice(disk.jobs(), |_| Job::new())?;
-        Some(self.arena.alloc(Blk::new::<Reach>(disk, shape, jobs))?)
+        let jobs = self.room.arena.alloc_slice(disk.jobs(), |_| Job::new())?;
+        Some(
+            self.room
+                .arena
+                .alloc(Blk::new::<Reach>(disk, shape, jobs))?,
+        )
     }
 }

@@ -8,7 +8,9 @@ use hypervisor_arch::memory::{Arena, Grant, GuestRam};
 use hypervisor_arch::reach::Reach;
 use stage2::Ledger;
 use stage2_addr::{Ipa, PageCount};
-use virtio::blk::{Disk, Facts, Outcome, RamDisk, ReadOnly, Request, Status, Token};
+use virtio::blk::{
+    BLOCK, Disk, Facts, Outcome, RamDisk, ReadOnly, Request, Snapshot, Status, Token,
+};
 use virtio::chain::Cursor;
 
 use super::drives::{self, Part};
@@ -29,6 +31,11 @@ enum Home {
     Ram(RamDisk<Reach>),
     Image(&'static [u8]),
     Machine(Place),
+    Snapshot {
+        image: &'static [u8],
+        sectors: u64,
+        memory: u64,
+    },
     /// Not of a kind that there is.
     Nowhere,
 }
@@ -50,13 +57,25 @@ impl Disks {
         disk.map_or("", |(name, _)| *name)
     }
 
-    /// A disk, as a guest has it in a slot. `None` when there is no such disk, or too many have it already.
-    pub fn open(&self, disk: u32, is_readonly: bool, vm: usize, slot: usize) -> Option<AnyDisk> {
+    /// A disk, as a guest has it in a slot: `place` is both. `None` when there is no such disk, no memory for it, or too many
+    /// have it already.
+    pub fn open(
+        &self,
+        disk: u32,
+        is_readonly: bool,
+        place: (usize, usize),
+        room: &mut Room<'_, '_>,
+    ) -> Option<AnyDisk> {
         let (_, home) = self.0.get(usize::try_from(disk).ok()?)?;
         let kind = match home {
             Home::Ram(disk) => Kind::Ram(*disk),
             Home::Image(bytes) => Kind::Image(ReadOnly::new(bytes)),
-            Home::Machine(place) => Kind::Part(place.drive.join(place.sectors, vm, slot)?),
+            Home::Machine(disk) => Kind::Part(disk.drive.join(disk.sectors, place.0, place.1)?),
+            Home::Snapshot {
+                image,
+                sectors,
+                memory,
+            } => Kind::Snapshot(snapshot(image, *sectors, *memory, room)?),
             Home::Nowhere => return None,
         };
         let fixed = matches!(home, Home::Machine(place) if place.is_readonly);
@@ -86,19 +105,56 @@ fn home(
         }
         DiskKind::Readonly { image } => Home::Image(bytes(image)),
         DiskKind::Machine { .. } => place.map_or(Home::Nowhere, Home::Machine),
-        DiskKind::Snapshot { .. } => Home::Nowhere,
+        DiskKind::Snapshot { image, memory } => Home::Snapshot {
+            image: bytes(image),
+            sectors: plan.sectors,
+            memory: *memory,
+        },
     }
+}
+
+/// What one guest has of a snapshot: the image, and memory of its own for what it writes.
+fn snapshot(
+    image: &'static [u8],
+    sectors: u64,
+    memory: u64,
+    room: &mut Room<'_, '_>,
+) -> Option<Snapshot<'static, Reach>> {
+    let ram = zeroed(room, memory)?;
+    let overlay = Reach::guest(&ram, Ipa::new(0));
+    let blocks = usize::try_from(map_entries(sectors)).ok()?;
+    let map = room.arena.alloc_slice(blocks, |_| 0)?;
+    let room = u32::try_from(memory / BLOCK).ok()?;
+    Snapshot::new(image, sectors, overlay, room, map)
+}
+
+/// How many entries the map of a snapshot has.
+const fn map_entries(sectors: u64) -> u64 {
+    sectors.saturating_mul(SECTOR).div_ceil(BLOCK)
+}
+
+/// What each user of a disk takes of EL2's arena.
+pub fn arena_bytes(plan: &DiskPlan<&str>) -> u64 {
+    match plan.kind {
+        DiskKind::Snapshot { .. } => map_entries(plan.sectors) * 4 + 64,
+        DiskKind::Memory { .. } | DiskKind::Readonly { .. } | DiskKind::Machine { .. } => 0,
+    }
+}
+
+/// Memory for something, with zeroes in it.
+fn zeroed(room: &mut Room<'_, '_>, bytes: u64) -> Option<GuestRam> {
+    let pages = PageCount::covering(bytes);
+    let region = room
+        .ledger
+        .allocate(&room.boot.machine.ram, pages, Owner::Hypervisor);
+    let ram = GuestRam::new(Grant::take(region.ok()?)?);
+    ram.scrub(0, ram.region().bytes())?;
+    Some(ram)
 }
 
 /// Memory for a disk, with an image at its beginning and zeros after it.
 fn memory(room: &mut Room<'_, '_>, sectors: u64, image: &[u8]) -> Option<RamDisk<Reach>> {
-    let pages = PageCount::covering(sectors.checked_mul(SECTOR)?);
-    let region = room
-        .ledger
-        .allocate(&room.boot.machine.ram, pages, Owner::Hypervisor)
-        .ok()?;
-    let ram = GuestRam::new(Grant::take(region)?);
-    ram.scrub(0, region.bytes())?;
+    let ram = zeroed(room, sectors.checked_mul(SECTOR)?)?;
     ram.write(0, image)?;
     RamDisk::new(Reach::guest(&ram, Ipa::new(0)), sectors)
 }
@@ -114,13 +170,14 @@ enum Kind {
     Ram(RamDisk<Reach>),
     Image(ReadOnly<'static>),
     Part(Part),
+    Snapshot(Snapshot<'static, Reach>),
 }
 
 impl AnyDisk {
     /// How many requests it may have at a time.
     pub const fn jobs(&self) -> usize {
         match self.kind {
-            Kind::Ram(_) | Kind::Image(_) => 1,
+            Kind::Ram(_) | Kind::Image(_) | Kind::Snapshot(_) => 1,
             Kind::Part(_) => PART_JOBS,
         }
     }
@@ -130,6 +187,7 @@ impl AnyDisk {
             Kind::Ram(disk) => disk,
             Kind::Image(disk) => disk,
             Kind::Part(disk) => disk,
+            Kind::Snapshot(disk) => disk,
         }
     }
 }
@@ -154,19 +212,26 @@ impl Disk<Reach> for AnyDisk {
             Kind::Ram(disk) => disk.submit(request, data, memory, token),
             Kind::Image(disk) => disk.submit(request, data, memory, token),
             Kind::Part(disk) => disk.submit(request, data, memory, token),
+            Kind::Snapshot(disk) => disk.submit(request, data, memory, token),
+        }
+    }
+
+    fn renew(&mut self) {
+        if let Kind::Snapshot(disk) = &mut self.kind {
+            disk.forget();
         }
     }
 
     fn finished(&mut self) -> Option<Token> {
         match &mut self.kind {
-            Kind::Ram(_) | Kind::Image(_) => None,
+            Kind::Ram(_) | Kind::Image(_) | Kind::Snapshot(_) => None,
             Kind::Part(disk) => disk.finished(),
         }
     }
 
     fn collect(&mut self, token: Token, data: Option<(Cursor<'_>, &Reach)>) -> Status {
         match &mut self.kind {
-            Kind::Ram(_) | Kind::Image(_) => Status::IoError,
+            Kind::Ram(_) | Kind::Image(_) | Kind::Snapshot(_) => Status::IoError,
             Kind::Part(disk) => disk.collect(token, data),
         }
     }

@@ -113,6 +113,9 @@ pub trait Disk<M: GuestMemory> {
     /// a read or write have. It is for this call only: a write that is pending has copied them.
     fn submit(&mut self, request: &Request, data: Cursor<'_>, memory: &M, token: Token) -> Outcome;
 
+    /// The machine that has it begins anew.
+    fn renew(&mut self) {}
+
     /// A pending request that is over; of each it is said once.
     fn finished(&mut self) -> Option<Token> {
         None

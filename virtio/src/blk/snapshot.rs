@@ -230,6 +230,10 @@ fn place(block: u32, offset: u32) -> Ipa {
 }
 
 impl<M: GuestMemory> Disk<M> for Snapshot<'_, M> {
+    fn renew(&mut self) {
+        self.forget();
+    }
+
     fn facts(&self) -> Facts {
         Facts {
             sectors: self.sectors,

@@ -238,6 +238,14 @@ impl<'a, M> Port<'a, M> {
         self.is_up.store(is_up, Relaxed);
     }
 
+    /// Whether what its driver has posted to receive is nonsense, as far as can be told without waiting.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.receive
+            .try_lock()
+            .is_some_and(|receive| receive.is_broken)
+    }
+
     /// The address it begins with, if it is one's own.
     pub(super) fn mac(&self) -> Option<Mac> {
         match self.peer {

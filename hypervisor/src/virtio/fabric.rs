@@ -1,0 +1,136 @@
+//! The switch that guests' network cards are plugged into, and whose each of its ports is.
+
+use configs_plan::{Bundle, MAX_GUESTS, MAX_VIRTIO, VirtioDevice};
+use hypervisor_arch::fault;
+use hypervisor_arch::hardware::ThisCpu;
+use hypervisor_arch::memory::Arena;
+use hypervisor_arch::reach::Reach;
+use spin::Once;
+use vcpu::machine::Machine;
+use virtio::switch::{MAX_PORTS, Peer, Port, Switch, Vlan};
+
+use super::Devices;
+
+/// A machine's devices, once they are made.
+type Owner = Once<&'static Devices>;
+
+/// The switch and the owners of its ports.
+pub struct Fabric {
+    pub switch: Switch<'static, Reach>,
+    ports: arrayvec::ArrayVec<Place, MAX_PORTS>,
+    /// The devices of each machine.
+    owners: &'static [Owner],
+}
+
+/// Where a port's card is.
+#[derive(Clone, Copy)]
+struct Place {
+    guest: u32,
+    slot: u32,
+}
+
+/// What a fabric takes of EL2's arena.
+pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
+    let guests = bundle.plan().guests();
+    let nets = guests.flat_map(|guest| guest.virtio());
+    let nets = nets
+        .filter(|one| matches!(one.device, VirtioDevice::Net { .. }))
+        .count();
+    let ports = (nets as u64 + bundle.plan().networks().count() as u64)
+        * size_of::<Port<'static, Reach>>() as u64;
+    ports + size_of::<Fabric>() as u64 + (MAX_GUESTS * size_of::<Owner>()) as u64 + 256
+}
+
+impl Fabric {
+    /// Plugs all cards of a plan in. `None` when the arena is too small.
+    pub fn prepare(bundle: &Bundle<'static>, arena: &mut Arena) -> Option<&'static Self> {
+        let mut ports = arrayvec::ArrayVec::<(Place, Port<'static, Reach>), MAX_PORTS>::new();
+        for plan in bundle.plan().guests() {
+            for one in plan.virtio() {
+                let VirtioDevice::Net {
+                    network,
+                    mac,
+                    vlan,
+                    rate,
+                } = one.device
+                else {
+                    continue;
+                };
+                let peer = Peer::Guest {
+                    mac,
+                    is_open: false,
+                    rate,
+                };
+                let port = Port::new(u8::try_from(network).ok()?, Vlan::Access(vlan), peer);
+                ports
+                    .try_push((
+                        Place {
+                            guest: plan.index(),
+                            slot: one.slot,
+                        },
+                        port,
+                    ))
+                    .ok()?;
+            }
+        }
+        let places = ports.iter().map(|(place, _)| *place).collect();
+        let count = ports.len();
+        let mut plugged = ports.into_iter().map(|(_, port)| port);
+        let unplugged = || fault::refuse(format_args!("a network card was not plugged in"));
+        let ports = arena.alloc_slice(count, |_| plugged.next().unwrap_or_else(unplugged))?;
+        let owners = arena.alloc_slice(bundle.plan().guests().count(), |_| Once::new())?;
+        let switch = match Switch::new(ports) {
+            Ok(switch) => switch,
+            Err(_) => fault::refuse(format_args!("the plan's networks make no switch")),
+        };
+        let fabric = Self {
+            switch,
+            ports: places,
+            owners,
+        };
+        arena.alloc(fabric).map(|fabric| &*fabric)
+    }
+
+    /// The port of a guest's card.
+    pub fn port(&self, guest: u32, slot: u32) -> Option<usize> {
+        let mut places = self.ports.iter();
+        places.position(|place| place.guest == guest && place.slot == slot)
+    }
+
+    /// Whose the devices of a guest are.
+    pub fn owner(&self, guest: u32) -> Option<&'static Owner> {
+        self.owners.get(usize::try_from(guest).ok()?)
+    }
+
+    /// Tells the drivers behind these ports that buffers were used. Any CPU may call this, with no slot locked.
+    #[inline(never)]
+    pub fn tell(&self, mut ports: u64) {
+        while ports != 0 {
+            let port = usize::try_from(ports.trailing_zeros()).unwrap_or(0);
+            ports &= ports - 1;
+            let Some(place) = self.ports.get(port) else {
+                continue;
+            };
+            let slot = usize::try_from(place.slot).unwrap_or(0);
+            if let Some(devices) = self.owner(place.guest).and_then(Once::get) {
+                devices.used(slot);
+                if self.switch.port(port).is_some_and(Port::is_broken) {
+                    devices.put_off(slot);
+                }
+            }
+        }
+    }
+}
+
+impl Devices {
+    /// Tells the driver of a slot that buffers were used.
+    fn used(&self, slot: usize) {
+        if let Some(machine) = self.machine.get() {
+            let machine: &Machine = machine;
+            machine.post_virtio(slot, super::USED, &mut ThisCpu);
+        }
+    }
+}
+
+/// A guest has no more cards than devices.
+const _: () = assert!(MAX_GUESTS * MAX_VIRTIO >= MAX_PORTS);
