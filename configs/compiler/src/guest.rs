@@ -159,6 +159,7 @@ pub(crate) fn build(
         virtio: own.slots.clone(),
         is_virtio_linted: own.is_linted,
         faults: own.faults,
+        offer: own.offer,
     };
     Some(Built {
         spec,

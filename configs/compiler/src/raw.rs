@@ -14,6 +14,7 @@ pub(crate) use virtio::{Console, Partition, RawCard, RawDisk, RawDiskUse, RawNet
 
 mod aliases;
 mod lanes;
+mod offer;
 mod values;
 mod virtio;
 
@@ -135,6 +136,7 @@ static GUEST: Kind = Kind {
         "vsock",
         "balloon",
         "lint",
+        "virtio",
         "faults",
     ],
     help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus`, `host_memory`, `budget`, `period`, `priority`, `on_crash`, `watchdog`, `devices`, `symbols`, `disks`, `networks`, `console`, `rng`, `vsock`, `balloon`, `lint` and `faults`",

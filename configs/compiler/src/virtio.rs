@@ -1,7 +1,7 @@
 //! Virtio: the disks and networks of a machine, and each guest's devices in their slots.
 
 use configs_plan::{
-    DiskPlan, Faults, MAX_CID, MAX_VIRTIO, MIN_CID, NetworkPlan, VirtioDevice, VirtioPlan,
+    DiskPlan, Faults, MAX_CID, MAX_VIRTIO, MIN_CID, NetworkPlan, Offer, VirtioDevice, VirtioPlan,
 };
 
 use crate::BundleFile;
@@ -42,6 +42,7 @@ pub(crate) struct Devices {
     pub(crate) slots: Vec<VirtioPlan>,
     pub(crate) is_linted: bool,
     pub(crate) faults: Option<Faults>,
+    pub(crate) offer: Offer,
 }
 
 /// Settles what a guest speaks through, and tells its kernel.
@@ -158,6 +159,8 @@ fn slots(
     if devices.is_empty() {
         let spans = lint.map(|lint| ("watch", lint.span.clone()));
         let spans = spans.or(faults.map(|faults| ("disturb", faults.span.clone())));
+        let offer = said.offer.as_ref();
+        let spans = spans.or(offer.map(|offer| ("restrict", offer.span.clone())));
         if let Some((verb, span)) = spans {
             let title = format!("{} has no virtio device to {verb}", guest.called());
             let diagnostic = Diagnostic::new(title).at(span, "asked for here");
@@ -174,6 +177,10 @@ fn slots(
         faults: faults
             .map(|faults| faults.value)
             .filter(|faults| faults.rates() != [0; 8]),
+        offer: said
+            .offer
+            .as_ref()
+            .map_or_else(Offer::default, |offer| offer.value),
     }
 }
 

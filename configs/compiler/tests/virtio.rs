@@ -52,6 +52,10 @@ fn devices_are_in_the_slots_that_the_order_says() {
         [true, false, false, false]
     );
     assert_eq!(guests[0].faults(), None);
+    let offer = guests[0].offer();
+    assert_eq!(offer.withheld, 1 << 34 | 1 << 35);
+    assert_eq!(offer.queue_size, 16);
+    assert_eq!(guests[1].offer(), configs_plan::Offer::default());
     let faults = guests[1].faults().expect("some are asked for");
     assert_eq!((faults.seed, faults.error, faults.delay), (42, 10_000, 500));
 }

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use crate::virtio::encode as virtio;
 use crate::{
-    DevicePlan, DiskPlan, Faults, LanePlan, NetworkPlan, OnCrash, Plan, PlanError, RamPlan, Share,
-    VirtioPlan, Why, format,
+    DevicePlan, DiskPlan, Faults, LanePlan, NetworkPlan, Offer, OnCrash, Plan, PlanError, RamPlan,
+    Share, VirtioPlan, Why, format,
 };
 
 /// What a plan is made of.
@@ -51,6 +51,8 @@ pub struct GuestSpec {
     pub is_virtio_linted: bool,
     /// What goes wrong on purpose in its virtio devices: some rate is not zero.
     pub faults: Option<Faults>,
+    /// What of virtio is kept from its drivers.
+    pub offer: Offer,
 }
 
 /// One file and where it goes.
@@ -154,7 +156,7 @@ impl Blob {
         self.optional(format::KIND_DEVICES, owner, devices)?;
         let devices = guest.virtio.iter().flat_map(virtio::device).collect();
         self.optional(format::KIND_VIRTIO, owner, devices)?;
-        let trials = virtio::trials(guest.is_virtio_linted, guest.faults.as_ref());
+        let trials = virtio::trials(guest.is_virtio_linted, guest.faults.as_ref(), guest.offer);
         self.optional(format::KIND_TRIALS, owner, trials)
     }
 

@@ -122,6 +122,10 @@ reasons! {
     #[cfg(feature = "virtio")]
     Lint = "nobody can watch this of its drivers: 0x",
     #[cfg(feature = "virtio")]
+    Offer = "these features cannot be kept from its drivers: 0x",
+    #[cfg(feature = "virtio")]
+    QueueSize = "no queue can have this size: ",
+    #[cfg(feature = "virtio")]
     FaultRate = "a fault cannot have so many parts per million: ",
 }
 

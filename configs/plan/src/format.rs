@@ -15,8 +15,9 @@
 //! devices  6 for each: host u64  size u64  ipa u64  kind u32  intid u32 (0: none)  (may be missing: no devices)
 //! virtio   7 for each: slot u32  kind u32 (virtio's DeviceID)  index u32 (of disk or network, or context id)
 //!            flags u32 (1: disk is read only)  rate u64 (bytes a second, 0: any)  mac [6]  vlan u16 (0: none)
-//! trials   8 lint u32 (1: virtio)  zero u32  seed u64  rates [8] u32, in parts per million: delay, short, error, drop,
-//!            reorder, interrupt, link, reset
+//! trials   8 lint u32 (1: virtio)  queue size u32 (the largest, 0: any)  seed u64  rates [8] u32, in parts per
+//!            million: delay, short, error, drop, reorder, interrupt, link, reset
+//!            withheld u64 (virtio's feature bits)
 //! disks    9 for each: sectors u64 (0: the machine's to say)  length u64 (of the image, 0: none; or unit of the machine)
 //!            more u64 (bytes of a snapshot's own; or first sector, or partition)                      owner: nobody
 //!            kind u32 (1 memory, 2 read only in the bundle, 3 snapshot; of the machine: 4 whole, 5 range,
@@ -58,7 +59,7 @@ pub const DEVICE: usize = 32;
 /// Bytes of one virtio device.
 pub const VIRTIO: usize = 32;
 /// Bytes of a guest's trials.
-pub const TRIALS: usize = 48;
+pub const TRIALS: usize = 56;
 /// Bytes of one disk.
 pub const DISK: usize = 112;
 /// Bytes of one network.
@@ -88,7 +89,7 @@ pub const KIND_SEGMENTS: u16 = 5;
 pub const KIND_DEVICES: u16 = 6;
 /// Section kind: a guest's virtio devices.
 pub const KIND_VIRTIO: u16 = 7;
-/// Section kind: what is watched of a guest's drivers, and what goes wrong on purpose.
+/// Section kind: what is watched of a guest's drivers, what goes wrong on purpose, and what is kept from them.
 pub const KIND_TRIALS: u16 = 8;
 /// Section kind: the disks.
 pub const KIND_DISKS: u16 = 9;

@@ -70,7 +70,7 @@ pub use share::{MAX_PERIOD_US, MAX_PRIORITY, MIN_PERIOD_US, Share, fit};
 pub use virtio::{
     DiskKind, DiskPlan, Disks, Faults, IMAGE_ALIGN, Image, MAX_CID, MAX_DISKS, MAX_NETWORKS,
     MAX_PARTITION_NAME, MAX_RATE, MAX_SECTORS, MAX_VIRTIO, MAX_VLAN, MIN_CID, NetworkPlan,
-    Networks, Part, SECTOR, VIRTIO_SLOTS, Virtio, VirtioDevice, VirtioPlan,
+    Networks, Offer, Part, SECTOR, VIRTIO_SLOTS, Virtio, VirtioDevice, VirtioPlan,
 };
 
 /// The most guests one machine carries.

@@ -9,10 +9,12 @@ mod check;
 #[cfg(feature = "encode")]
 pub(crate) mod encode;
 mod faults;
+mod offer;
 mod read;
 
 pub(crate) use check::plan;
 pub use faults::{Faults, MAX_RATE};
+pub use offer::Offer;
 pub use read::{Disks, Networks, Virtio};
 
 /// The most disks of one machine.

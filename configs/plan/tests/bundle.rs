@@ -43,6 +43,7 @@ fn plan() -> Vec<u8> {
         virtio: Vec::new(),
         is_virtio_linted: false,
         faults: None,
+        offer: configs_plan::Offer::default(),
         segments: vec![
             SegmentSpec {
                 file: "alpha/kernel".to_owned(),

@@ -223,7 +223,7 @@ prop_compose! {
         word in 0u64..0x10_0000,
         devices in prop::collection::vec(any_device(), 0..3),
         virtio in any_virtio::any_devices(),
-        (is_virtio_linted, faults) in (any::<bool>(), any_virtio::any_faults()),
+        (is_virtio_linted, faults, offer) in (any::<bool>(), any_virtio::any_faults(), any_virtio::any_offer()),
     ) -> GuestSpec {
         let kernel_file = SegmentSpec { file: format!("{name}/kernel"), ipa: RAM_BASE, len: kernel };
         let dtb = RAM_BASE + (granules - 1) * RAM_GRANULE;
@@ -239,6 +239,7 @@ prop_compose! {
             virtio,
             is_virtio_linted,
             faults,
+            offer,
             name,
         }
     }
@@ -271,11 +272,13 @@ proptest! {
         (disks, networks) in any_virtio::any_machine(),
         devices in prop::collection::vec(any_virtio::any_devices(), 2),
         faults in any_virtio::any_faults(),
+        offer in any_virtio::any_offer(),
     ) {
         let mut given = PlanSpec { disks, networks, ..two() };
         for (guest, devices) in given.guests.iter_mut().zip(devices) {
             guest.virtio = devices;
             guest.faults = faults;
+            guest.offer = offer;
         }
         match encode(&given) {
             Ok(blob) => {

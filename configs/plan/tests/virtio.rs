@@ -223,6 +223,17 @@ fn each_rule_of_trials_is_kept() {
         let change = |g: &mut GuestSpec| g.faults = Some(Faults::new(0, rates));
         assert_eq!(of(&change), (Why::FaultRate, 1_000_001));
     }
+    for size in [3, 24, 0xFFFF] {
+        let change = |g: &mut GuestSpec| g.offer.queue_size = size;
+        assert_eq!(of(&change), (Why::QueueSize, u64::from(size)));
+    }
+    // VERSION_1 and a device's own cannot be kept back.
+    for bit in [1 << 32, 1, 1 << 63] {
+        let change = |g: &mut GuestSpec| g.offer.withheld |= bit;
+        assert_eq!(of(&change), (Why::Offer, bit));
+    }
+    let wide = damaged(format::KIND_TRIALS, 0, 4, &0x1_0000u32.to_le_bytes());
+    assert_eq!(wide, Err(PlanError::of(0, Why::QueueSize, 0x1_0000)));
 }
 
 /// The plan with bytes of the n-th section of a kind written over, behind a right checksum.

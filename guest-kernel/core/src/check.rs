@@ -143,6 +143,7 @@ mod tests {
             answered: 63,
         };
         let breach = Breach::Reached(GuestPhys::new(0x1000), Access::Write);
+        let (kind, wrong) = (Kind::Blk, Wrong::Absent);
         let failures = [
             (
                 Failure::Lanes {
@@ -181,14 +182,7 @@ mod tests {
             ),
             (Failure::Memory(mismatch), "memory", "0x40000000"),
             (Failure::Isolation(breach), "isolation", "0x1000"),
-            (
-                Failure::Virtio {
-                    kind: Kind::Blk,
-                    wrong: Wrong::Absent,
-                },
-                "blk",
-                "no such device",
-            ),
+            (Failure::Virtio { kind, wrong }, "blk", "no such device"),
             (
                 Failure::Stuck {
                     lane: 2,

@@ -13,6 +13,7 @@ use vcpu_board::RAM_BASE;
 use virtio::balloon::Balloon;
 use virtio::blk::{Blk, ID_BYTES, Job, Shape};
 use virtio::console::Console;
+use virtio::features::Features;
 use virtio::mmio::{Offer, Transport};
 use virtio::net::Net;
 use virtio::rng::Rng;
@@ -102,6 +103,21 @@ impl Common {
     }
 }
 
+/// What a guest's devices offer its drivers.
+fn offer(plan: configs_plan::Offer) -> Offer {
+    let configs_plan::Offer {
+        withheld,
+        queue_size,
+    } = plan;
+    Offer {
+        mask: Features::from_bits_retain(!withheld),
+        queue_max: match queue_size {
+            0 => Offer::ALL.queue_max,
+            size => size,
+        },
+    }
+}
+
 /// What devices are made from.
 struct Builder<'a, 'b, 'c> {
     room: &'a mut Room<'b, 'c>,
@@ -123,7 +139,7 @@ impl Builder<'_, '_, '_> {
                 console = Some(number);
             }
             let device = self.device(guest, plan, machine)?;
-            let transport = Transport::new(Offer::ALL);
+            let transport = Transport::new(offer(guest.offer()));
             let inner = TicketMutex::new(Inner { transport, device });
             made.push(Slot { number, inner });
         }

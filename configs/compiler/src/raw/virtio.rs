@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use configs_plan::Faults;
+use configs_plan::{Faults, Offer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -56,6 +56,7 @@ pub(crate) struct RawVirtio {
     pub(crate) balloon: Option<Field<bool>>,
     pub(crate) lint: Option<Field<bool>>,
     pub(crate) faults: Option<Field<Faults>>,
+    pub(crate) offer: Option<Field<Offer>>,
 }
 
 /// A disk that a guest names.
@@ -306,6 +307,7 @@ impl Reader<'_> {
                 .part(guest, "lint", &LINT, "virtio = true")
                 .and_then(|(table, _)| self.flag(table, "virtio")),
             faults: self.faults(guest),
+            offer: self.offer(guest),
         }
     }
 
@@ -366,7 +368,7 @@ impl Reader<'_> {
     }
 
     /// A table of a guest.
-    fn part<'t, 'd>(
+    pub(super) fn part<'t, 'd>(
         &mut self,
         guest: &'t DeTable<'d>,
         key: &str,

@@ -2,7 +2,8 @@
 
 use super::{
     DiskKind, DiskPlan, Faults, Image, MAX_CID, MAX_DISKS, MAX_NETWORKS, MAX_PARTITION_NAME,
-    MAX_RATE, MAX_SECTORS, MAX_VIRTIO, MAX_VLAN, MIN_CID, Part, SECTOR, VIRTIO_SLOTS, VirtioDevice,
+    MAX_RATE, MAX_SECTORS, MAX_VIRTIO, MAX_VLAN, MIN_CID, Offer, Part, SECTOR, VIRTIO_SLOTS,
+    VirtioDevice,
 };
 use crate::check::{file_name_is_valid, overlap};
 use crate::{GuestPlan, HOST_LIMIT, PAGE, Plan, PlanError, Why, check_name, format};
@@ -233,11 +234,18 @@ fn collide(plan: &Plan<'_>, a: VirtioDevice, b: VirtioDevice) -> Option<Why> {
     }
 }
 
-/// What is watched, and what goes wrong on purpose.
+/// What is watched, what goes wrong on purpose, and what is kept back.
 fn trials(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
     let undefined = guest.lint() & !format::LINT_VIRTIO;
     if undefined != 0 {
         return Err(guest.wrong(Why::Lint, u64::from(undefined)));
+    }
+    let fixed = guest.withheld() & !Offer::FEATURES;
+    if fixed != 0 {
+        return Err(guest.wrong(Why::Offer, fixed));
+    }
+    if !Offer::is_size(guest.queue_size()) {
+        return Err(guest.wrong(Why::QueueSize, u64::from(guest.queue_size())));
     }
     let rates = guest.faults().unwrap_or_default();
     match Faults::rates(&rates).iter().find(|rate| **rate > MAX_RATE) {

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{DiskKind, DiskPlan, Faults, NetworkPlan, Part, VirtioDevice, VirtioPlan};
+use super::{DiskKind, DiskPlan, Faults, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan};
 use crate::encode::field;
 use crate::{PlanError, Why, format};
 
@@ -81,16 +81,18 @@ pub(crate) fn device(virtio: &VirtioPlan) -> Vec<u8> {
     bytes
 }
 
-/// What is watched and what goes wrong on purpose, as the plan has it; empty if that is nothing.
-pub(crate) fn trials(is_linted: bool, faults: Option<&Faults>) -> Vec<u8> {
-    if !is_linted && faults.is_none() {
+/// What is watched, what goes wrong on purpose and what is kept back, as the plan has it; empty if that is nothing.
+pub(crate) fn trials(is_linted: bool, faults: Option<&Faults>, offer: Offer) -> Vec<u8> {
+    if !is_linted && faults.is_none() && offer == Offer::default() {
         return Vec::new();
     }
     let none = Faults::default();
     let faults = faults.unwrap_or(&none);
     let lint = if is_linted { format::LINT_VIRTIO } else { 0 };
-    let mut bytes = Vec::from(u64::from(lint).to_le_bytes());
+    let mut bytes = Vec::from(lint.to_le_bytes());
+    bytes.extend(u32::from(offer.queue_size).to_le_bytes());
     bytes.extend(faults.seed.to_le_bytes());
     bytes.extend(faults.rates().iter().flat_map(|rate| rate.to_le_bytes()));
+    bytes.extend(offer.withheld.to_le_bytes());
     bytes
 }

@@ -1,6 +1,8 @@
 //! Reading virtio's sections. What the judge has not seen yet reads as an end of the list, or as a name that none has.
 
-use super::{DiskKind, DiskPlan, Faults, Image, NetworkPlan, Part, VirtioDevice, VirtioPlan};
+use super::{
+    DiskKind, DiskPlan, Faults, Image, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan,
+};
 use crate::decode::{long, short};
 use crate::format::{self, number, text};
 use crate::{GuestPlan, Plan};
@@ -41,6 +43,25 @@ impl<'a> GuestPlan<'_, 'a> {
             *rate = short(section, at);
         }
         (rates != [0; 8]).then(|| Faults::new(long(section, 8), rates))
+    }
+
+    /// What of virtio is kept from its drivers.
+    #[must_use]
+    pub fn offer(&self) -> Offer {
+        Offer {
+            withheld: self.withheld(),
+            queue_size: u16::try_from(self.queue_size()).unwrap_or(0),
+        }
+    }
+
+    /// The largest size of a queue, for the judge.
+    pub(super) fn queue_size(&self) -> u32 {
+        short(self.section(format::KIND_TRIALS), 4)
+    }
+
+    /// The features that are kept back, for the judge.
+    pub(super) fn withheld(&self) -> u64 {
+        long(self.section(format::KIND_TRIALS), 48)
     }
 
     /// What is watched, for the judge.

@@ -1,6 +1,8 @@
 //! Any disks, networks and devices: mostly such that the rules hold, and each rule broken now and then.
 
-use configs_plan::{DiskKind, DiskPlan, Faults, NetworkPlan, Part, VirtioDevice, VirtioPlan};
+use configs_plan::{
+    DiskKind, DiskPlan, Faults, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan,
+};
 use proptest::prelude::*;
 
 use super::virtio::{at, block, card, disk_of, image, net, of_machine};
@@ -91,6 +93,19 @@ pub fn any_faults() -> impl Strategy<Value = Option<Faults>> {
         any.then(|| Faults::new(seed, rates))
     };
     prop_oneof![4 => Just(None), 1 => faults.prop_map(some)]
+}
+
+/// What is kept back.
+pub fn any_offer() -> impl Strategy<Value = Offer> {
+    let bits =
+        prop_oneof![9 => any::<u64>().prop_map(|bits| bits & Offer::FEATURES), 1 => any::<u64>()];
+    let size =
+        prop_oneof![4 => Just(0), 4 => (0u32..16).prop_map(|bit| 1u16 << bit), 1 => any::<u16>()];
+    let offer = (bits, size).prop_map(|(withheld, queue_size)| Offer {
+        withheld,
+        queue_size,
+    });
+    prop_oneof![1 => Just(Offer::default()), 1 => offer]
 }
 
 /// Disks and networks.

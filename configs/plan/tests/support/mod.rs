@@ -12,7 +12,7 @@ pub mod virtio;
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec};
 use configs_plan::{
     DeviceKind, DevicePlan, HOST_LIMIT, LanePlan, MAX_CPUS, MAX_GUESTS, MAX_LANES, MAX_SEGMENTS,
-    OnCrash, PAGE, Plan, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share, format,
+    Offer, OnCrash, PAGE, Plan, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share, format,
 };
 
 /// A lane with a CPU to itself.
@@ -79,6 +79,7 @@ pub fn guest(name: &str, cpus: &[u32]) -> GuestSpec {
         virtio: Vec::new(),
         is_virtio_linted: false,
         faults: None,
+        offer: Offer::default(),
     }
 }
 
@@ -150,6 +151,7 @@ pub fn spec(plan: &Plan<'_>) -> PlanSpec {
         virtio: g.virtio().collect(),
         is_virtio_linted: g.is_virtio_linted(),
         faults: g.faults(),
+        offer: g.offer(),
     };
     PlanSpec {
         cpus: plan.cpus(),

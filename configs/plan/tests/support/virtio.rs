@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use configs_plan::encode::PlanSpec;
 use configs_plan::{
-    DiskKind, DiskPlan, Faults, HOST_LIMIT, Image, NetworkPlan, Part, VirtioDevice, VirtioPlan,
+    DiskKind, DiskPlan, Faults, HOST_LIMIT, Image, NetworkPlan, Offer, Part, VirtioDevice,
+    VirtioPlan,
 };
 
 /// An image of so many bytes.
@@ -109,6 +110,10 @@ pub fn full() -> PlanSpec {
         at(31, VirtioDevice::Balloon),
     ];
     plan.guests[0].is_virtio_linted = true;
+    plan.guests[0].offer = Offer {
+        withheld: Offer::PACKED | Offer::IN_ORDER,
+        queue_size: 16,
+    };
     plan.guests[1].virtio = vec![
         at(31, block(2, true)),
         at(0, block(3, false)),
@@ -264,6 +269,8 @@ pub fn holds(spec: &PlanSpec) -> bool {
                 && slots.len() == guest.virtio.len()
                 && slots.iter().all(|slot| *slot < 32)
                 && [3, 4, 5, 19].into_iter().all(single)
+                && guest.offer.withheld & !0x0000_014c_3000_0000 == 0
+                && guest.offer.queue_size.count_ones() <= 1
                 && guest.faults.iter().all(|faults| {
                     let rates = faults.rates();
                     rates.iter().all(|rate| *rate <= 1_000_000)
