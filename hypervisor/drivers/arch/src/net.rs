@@ -43,6 +43,8 @@ pub struct Net<H: Hal, T: Transport> {
     sending: [Option<(u8, usize)>; BUFFERS],
     /// Buffers to transmit that nobody has.
     idle: Idle,
+    /// Whether the device has not been told of something to transmit.
+    is_waiting: bool,
     incoming: Pieces<H>,
     outgoing: Pieces<H>,
     broken: bool,
@@ -105,6 +107,7 @@ impl<H: Hal, T: Transport> Net<H, T> {
             receiving: [None; BUFFERS],
             sending: [None; BUFFERS],
             idle: Idle(u32::MAX),
+            is_waiting: false,
             incoming,
             outgoing,
             broken: false,
@@ -179,24 +182,36 @@ impl<H: Hal, T: Transport> Net<H, T> {
     }
 
     /// Sends a frame of so many bytes, which `fill` writes over whatever is there; whether it did. It does not when the
-    /// frame is too short or too long, when `fill` says `false`, and when all buffers are on their way.
+    /// frame is too short or too long, when `fill` says `false`, and when all buffers are on their way. The device is told
+    /// by [`flush`](Self::flush).
     pub fn transmit(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> bool) -> bool {
         if self.broken || !(LEAST..=MOST).contains(&len) {
             return false;
         }
-        if self.idle.0 == 0 && self.reap().is_none() {
-            self.give_up();
+        if self.idle.0 == 0 {
+            self.flush();
+            if self.reap().is_none() {
+                self.give_up();
+            }
         }
         let Some(buffer) = self.idle.take() else {
             return false;
         };
         let sent = self.send(buffer, len, fill).is_some();
-        if !sent {
+        if sent {
+            self.is_waiting = true;
+        } else {
             self.idle.put(buffer);
-        } else if self.transmit.should_notify() {
-            self.transport.notify(TRANSMIT);
         }
         sent
+    }
+
+    /// Tells the device of what was sent.
+    pub fn flush(&mut self) {
+        let waits = core::mem::take(&mut self.is_waiting);
+        if waits && !self.broken && self.transmit.should_notify() {
+            self.transport.notify(TRANSMIT);
+        }
     }
 
     fn send(

@@ -126,6 +126,10 @@ fn frames_leave_as_they_were_written() {
             true
         });
         assert_eq!(wrote, len <= MOST);
+        assert_eq!(fake.0.borrow().notified[1], round.into());
+        net.flush();
+        net.flush();
+        assert_eq!(fake.0.borrow().notified[1], u32::from(round) + 1);
         let (head, parts) = fake.pop(1).expect("it is on its way");
         let mut wanted = vec![0; 12];
         wanted.resize(12 + len, round);
@@ -137,6 +141,7 @@ fn frames_leave_as_they_were_written() {
         assert!(!net.transmit(len, |_| panic!("no such frame")));
     }
     assert!(!net.transmit(LEAST, |_| false));
+    net.flush();
     assert!(fake.pop(1).is_none() && fake.0.borrow().notified[1] == before);
 }
 
@@ -147,6 +152,8 @@ fn a_card_that_does_not_send_costs_frames_and_nothing_else() {
         assert!(net.transmit(LEAST, |_| true));
     }
     assert!(!net.transmit(LEAST, |_| panic!("no room")));
+    // It is told all the same: nobody else would have it send them.
+    assert_eq!(fake.0.borrow().notified[1], 1);
     let (head, _) = fake.pop(1).unwrap();
     fake.push(1, head.into(), 0);
     assert!(net.transmit(MOST, |_| true));
