@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod elf;
 pub mod golden;
+pub mod gpt;
 pub mod machine;
 pub mod matrix;
 pub mod operated;

@@ -175,6 +175,14 @@ impl Machine {
         self
     }
 
+    /// With another disk of its own, raw.
+    #[must_use]
+    pub fn disk(mut self, image: &Path) -> Self {
+        self.arguments
+            .extend(["--disk".to_owned(), image.display().to_string()]);
+        self
+    }
+
     /// Counting instructions instead of time.
     #[must_use]
     pub fn icount(mut self) -> Self {
