@@ -17,6 +17,7 @@ use fixtures::{Fixtures, SMALL};
 use proptest::prelude::*;
 
 const LINUX: &str = include_str!("../../linux-hello.toml");
+const VIRTIO: &str = include_str!("accepted/virtio.toml");
 const TWO: &str = include_str!("../../two-guests.toml");
 
 fn compiled(text: &str) -> Compiled {
@@ -356,10 +357,10 @@ proptest! {
     /// A config with bytes changed, put in or left out: compiled to what EL2 takes, or refused in words. No panic.
     #[test]
     fn damaged_configs_are_compiled_or_refused(
-        is_linux: bool,
+        which in prop::sample::select(vec![LINUX, TWO, VIRTIO]),
         changes in prop::collection::vec((any::<prop::sample::Index>(), 0u8..4, any::<u8>(), "[ -~\n]"), 1..8),
     ) {
-        let mut text = if is_linux { LINUX } else { TWO }.as_bytes().to_vec();
+        let mut text = which.as_bytes().to_vec();
         for (at, what, byte, character) in changes {
             let at = at.index(text.len());
             match what {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "the helpers of a test fail by panicking"
 )]
 
@@ -10,6 +11,7 @@ mod fixtures;
 use configs_compiler::{Compiled, RunOptions, compile};
 use configs_plan::{Bundle, DiskKind, Part, VirtioDevice, cpio::Archive};
 use fixtures::Fixtures;
+use proptest::prelude::*;
 
 fn compiled(text: &str) -> Compiled {
     let options = RunOptions::default();
@@ -175,4 +177,182 @@ fn the_machine_has_memory_for_its_disks() {
     assert!(one >= with && two - one >= 1 << 30);
     let machine = "[[disk]]\nname = \"a\"\nmachine = 0\n";
     assert_eq!(needed(machine, &guest("alpha", user)), without);
+}
+
+/// One of these lines: mostly one of the first, which are good by themselves.
+fn line(
+    good: &'static [&'static str],
+    bad: &'static [&'static str],
+) -> impl Strategy<Value = String> {
+    let of = |lines: &[&'static str]| prop::sample::select(lines.to_vec());
+    let all = [good, bad].concat();
+    prop_oneof![15 => of(good), 1 => of(&all)].prop_map(|line| format!("{line}\n"))
+}
+
+/// What a disk is made of.
+fn any_disk() -> impl Strategy<Value = String> {
+    let of_image = (
+        line(
+            &[
+                "",
+                "size = \"4M\"",
+                "snapshot = true",
+                "readonly = true",
+                "snapshot = true\nsize = \"64M\"\nsnapshot_memory = \"3K\"",
+            ],
+            &[
+                "size = \"1M\"",
+                "size = \"99999999999G\"",
+                "readonly = true\nsize = \"4M\"",
+            ],
+        ),
+        line(
+            &[""],
+            &[
+                "snapshot_memory = \"0K\"",
+                "snapshot = true\nsnapshot_memory = \"300000G\"",
+                "machine = 0",
+            ],
+        ),
+    );
+    let of_image = of_image.prop_map(|(one, two)| format!("image = \"odd.img\"\n{one}{two}"));
+    let of_machine = (
+        line(
+            &["machine = 0", "machine = 1", "machine = 31"],
+            &["machine = 32"],
+        ),
+        line(
+            &[
+                "",
+                "partition = 1",
+                "partition = \"p\"",
+                "first_sector = 0\nsectors = 9",
+                "first_sector = 9\nsectors = 9",
+                "first_sector = 8\nsectors = 9",
+            ],
+            &[
+                "partition = 0",
+                "partition = \"\"",
+                "first_sector = 0xffff_ffff\nsectors = 0xffff_ffff_ffff",
+                "sectors = 1",
+                "first_sector = 1",
+            ],
+        ),
+        line(&["", "readonly = true"], &["snapshot = true"]),
+    );
+    let of_machine = of_machine.prop_map(|(unit, part, way)| unit + &part + &way);
+    let empty = line(
+        &["size = \"64K\"", "size = \"1G\""],
+        &["size = \"0K\"", "", "size = \"300000G\""],
+    );
+    prop_oneof![of_image, of_machine, empty]
+}
+
+/// Which of two guests have something, and how each names it.
+fn users(
+    good: &'static [&'static str],
+    bad: &'static [&'static str],
+) -> impl Strategy<Value = [Option<String>; 2]> {
+    let one = move || line(good, bad);
+    let both = (one(), one()).prop_map(|(a, b)| [Some(a), Some(b)]);
+    prop_oneof![
+        6 => (one(), any::<bool>()).prop_map(|(one, first)| match first {
+            true => [Some(one), None],
+            false => [None, Some(one)],
+        }),
+        3 => both,
+    ]
+}
+
+/// A whole file: every disk and network has a user.
+fn any_file() -> impl Strategy<Value = String> {
+    let disk_users = users(&["", ", readonly = true"], &[", readonly = false"]);
+    let card_users = users(
+        &[
+            "",
+            ", vlan = 1",
+            ", rate = \"1Gbit/s\"",
+            ", mac = \"02:00:00:00:00:01\"",
+        ],
+        &[
+            ", vlan = 4095",
+            ", rate = \"0kbit/s\"",
+            ", mac = \"03:00:00:00:00:01\"",
+        ],
+    );
+    let disks = prop::collection::vec((any_disk(), disk_users), 0..4);
+    let uplink = line(&["", "uplink = false"], &["uplink = true"]);
+    let networks = prop::collection::vec((uplink, card_users), 0..3);
+    let rest = || {
+        (
+            line(
+                &[
+                    "",
+                    "console = \"virtio\"",
+                    "console = \"pl011\"",
+                    "rng = true",
+                    "rng = false",
+                ],
+                &[],
+            ),
+            line(
+                &[
+                    "",
+                    "vsock = 3",
+                    "vsock = 4",
+                    "vsock = 4294967294",
+                    "balloon = true",
+                ],
+                &["vsock = 2", "vsock = 4294967295"],
+            ),
+            line(
+                &["", ""],
+                &[
+                    "[guest.lint]\nvirtio = true",
+                    "[guest.faults]\nseed = 0xffff_ffff\ndelay = \"100%\"",
+                    "[guest.faults]\nerror = \"0%\"",
+                ],
+            ),
+        )
+    };
+    (disks, networks, [rest(), rest()]).prop_map(|(disks, networks, rests)| {
+        let mut text = String::new();
+        for (nth, (disk, _)) in disks.iter().enumerate() {
+            text += &format!("[[disk]]\nname = \"d{nth}\"\n{disk}");
+        }
+        for (nth, (network, _)) in networks.iter().enumerate() {
+            text += &format!("[[network]]\nname = \"n{nth}\"\n{network}");
+        }
+        for (nth, (own, more, trials)) in rests.into_iter().enumerate() {
+            let entry = |letter: char, number: usize, rest: &str| {
+                format!("{{ name = \"{letter}{number}\"{} }}", rest.trim_end())
+            };
+            let of = |letter: char, users: Vec<&Option<String>>| {
+                let named = users.into_iter().enumerate();
+                let named = named.filter_map(|(n, rest)| Some(entry(letter, n, rest.as_ref()?)));
+                named.collect::<Vec<_>>().join(", ")
+            };
+            let mine = of('d', disks.iter().map(|(_, users)| &users[nth]).collect());
+            let cards = of('n', networks.iter().map(|(_, users)| &users[nth]).collect());
+            let more = format!("disks = [{mine}]\nnetworks = [{cards}]\n{own}{more}{trials}");
+            text += &guest(&format!("guest-{nth}"), &more);
+        }
+        text
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    /// Whatever compiles keeps the rules of a plan, and nothing is found only by the last check.
+    #[test]
+    fn any_devices_are_compiled_or_refused(text in any_file()) {
+        match compile("t", text.as_bytes(), &Fixtures::default(), &RunOptions::default()) {
+            Ok(compiled) => {
+                prop_assert!(Bundle::open(compiled.bundle()).is_ok());
+                prop_assert!(!compiled.summary().to_string().is_empty());
+            }
+            Err(refused) => prop_assert!(!refused.to_string().contains("fault of XDV"), "{}\n{}", text, refused),
+        }
+    }
 }

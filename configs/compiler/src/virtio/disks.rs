@@ -272,7 +272,16 @@ fn snapshot_memory(disk: &RawDisk, all: u64, found: &mut Vec<Diagnostic>) -> Opt
         found.push(diagnostic.at(field.span.clone(), "none").help(help));
         return None;
     }
-    field.value.checked_next_multiple_of(PAGE)
+    let most = all.checked_next_multiple_of(PAGE)?;
+    let memory = field.value.checked_next_multiple_of(PAGE);
+    if let Some(memory) = memory.filter(|memory| *memory <= most) {
+        return Some(memory);
+    }
+    let diagnostic = Diagnostic::new("a snapshot never needs more memory than its disk has");
+    let label = format!("the disk has {}", size(all));
+    let help = "leave `snapshot_memory` out for as much as the disk is large";
+    found.push(diagnostic.at(field.span.clone(), label).help(help));
+    None
 }
 
 /// A disk that is empty at first.
