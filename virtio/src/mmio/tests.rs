@@ -9,6 +9,7 @@
     reason = "registers are halves and bytes of numbers"
 )]
 
+mod queues;
 mod rig;
 mod status;
 mod sweep;
