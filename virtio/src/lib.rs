@@ -31,6 +31,7 @@ pub mod queue;
 pub mod rig;
 pub mod rng;
 pub mod switch;
+pub mod vsock;
 
 pub use chain::{Chain, Segment};
 pub use device::{Device, Env, Served};

@@ -1,0 +1,528 @@
+//! Between stations: what one sends goes straight into another's buffers.
+//!
+//! Streams lose nothing, so a packet whose receiver has no buffer stays where it is: in its sender's memory, at the head of
+//! its queue, and what is behind it waits too. Whoever posts buffers goes on with those that wait for them. Nobody waits
+//! for ever: a receiver that posts none for [`PATIENCE`] loses its connections, and hears so when it listens again.
+//!
+//! Who sends holds a lock of its own while it does, and takes the receiver's inside; whoever holds a receiver's takes
+//! nothing else. A receiver that goes on with those who wait takes their locks one after another. Nothing is kept here of
+//! connections between guests.
+
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use spin::Mutex;
+
+use super::packet::{HEADER, HOST, Header, Op, Raw, SEQPACKET, STREAM};
+use super::receive::{Given, Receive};
+use super::service::Echo;
+use crate::chain::Chain;
+use crate::memory::GuestMemory;
+use crate::queue::Queue;
+use crate::switch::rate::{Clock, Meter};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// The most stations, together with the ports of switches.
+pub const MAX_STATIONS: usize = 64;
+/// Seconds for which a packet waits for its receiver.
+pub(super) const PATIENCE: u64 = 1;
+/// Connections that a guest may ask for in a second, and at once.
+const REQUESTS: u64 = 1000;
+const REQUESTS_BURST: u64 = 256;
+/// Packets and bytes that are copied before others have their turn.
+const BUDGET_PACKETS: u32 = 64;
+const BUDGET_BYTES: u32 = 256 << 10;
+/// Stations that go on, of those that wait, before others have their turn.
+const WOKEN: usize = 4;
+
+/// What a guest has sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Packets that reached somebody.
+    pub packets: u64,
+    /// Their data, in bytes.
+    pub bytes: u64,
+    /// Packets that made no sense, or bore another guest's context id.
+    pub refused: u64,
+    /// Packets that were answered by a reset: for nobody, for somebody it may not talk to, or too many.
+    pub reset: u64,
+    /// Packets that were lost because the receiver had no buffers for too long.
+    pub lost: u64,
+}
+
+/// A packet that is on its way.
+struct Packet {
+    header: Header,
+    /// Whose receive queue it is for.
+    to: usize,
+    /// Bytes of data in all, and those that have been given.
+    len: u32,
+    given: u32,
+    /// Since when it has waited, if it does.
+    since: Option<u64>,
+}
+
+/// The sending half of a station.
+pub(super) struct Transmit<M> {
+    pub memory: Option<M>,
+    pub ring: Option<Queue>,
+    pub is_broken: bool,
+    /// What was taken last, and what is to be done with it.
+    chain: Chain,
+    packet: Option<Packet>,
+    requests: Meter,
+    echo: Echo,
+    counts: Counts,
+    /// Where receivers' buffers are noted.
+    into: Chain,
+}
+
+impl<M> Transmit<M> {
+    const fn new() -> Self {
+        Self {
+            memory: None,
+            ring: None,
+            is_broken: false,
+            chain: Chain::new(),
+            packet: None,
+            requests: Meter::new(REQUESTS, REQUESTS_BURST),
+            echo: Echo::new(),
+            counts: Counts {
+                packets: 0,
+                bytes: 0,
+                refused: 0,
+                reset: 0,
+                lost: 0,
+            },
+            into: Chain::new(),
+        }
+    }
+
+    /// The queue is not touched any more.
+    pub fn close(&mut self) {
+        self.ring = None;
+        self.packet = None;
+    }
+
+    /// As after power-on. Counts stay, and so does what is limited in time.
+    pub fn reset(&mut self) {
+        self.memory = None;
+        self.ring = None;
+        self.is_broken = false;
+        self.packet = None;
+        self.echo.reset();
+    }
+}
+
+impl<M: GuestMemory> Transmit<M> {
+    /// Gives the chain of a packet back: nothing is to be done with it any more.
+    fn finish(&mut self) {
+        self.packet = None;
+        if let (Some(memory), Some(ring)) = (&self.memory, &mut self.ring) {
+            ring.push(memory, self.chain.ticket(), 0);
+        }
+    }
+
+    /// Asks to be told of new packets, even though those that there are stay where they are.
+    fn listen(&mut self) {
+        if let (Some(memory), Some(ring)) = (&self.memory, &mut self.ring) {
+            let _ = ring.listen(memory);
+        }
+    }
+
+    /// Shows the driver what is done. Whether it wants an interrupt for that, or has to hear that it needs a reset.
+    fn publish(&mut self) -> bool {
+        let (Some(memory), Some(ring)) = (&self.memory, &mut self.ring) else {
+            return false;
+        };
+        let wants = ring.publish(memory);
+        self.is_broken |= ring.is_broken();
+        wants | self.is_broken
+    }
+}
+
+/// A guest with its context id.
+pub struct Station<M> {
+    cid: u64,
+    /// The stations that it may talk to.
+    peers: u64,
+    pub(super) transmit: Mutex<Transmit<M>>,
+    pub(super) receive: Mutex<Receive<M>>,
+    /// Stations whose packets wait for buffers of this one.
+    waiting: AtomicU64,
+}
+
+impl<M> Station<M> {
+    /// One that may talk to the host's services, and to the stations of these numbers, if they may talk to it.
+    #[must_use]
+    pub const fn new(cid: u64, peers: u64) -> Self {
+        Self {
+            cid,
+            peers,
+            transmit: Mutex::new(Transmit::new()),
+            receive: Mutex::new(Receive::new()),
+            waiting: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether somebody waits for its buffers.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting.load(SeqCst) != 0
+    }
+
+    /// Its context id.
+    #[must_use]
+    pub const fn cid(&self) -> u64 {
+        self.cid
+    }
+
+    /// What it has sent.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.transmit.lock().counts
+    }
+}
+
+/// What came of a piece of work.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Work {
+    /// There is more to do.
+    pub more: bool,
+    /// Those whose drivers want to be interrupted, by number.
+    pub wants: u64,
+}
+
+/// All stations.
+pub struct Exchange<'a, M> {
+    stations: &'a [Station<M>],
+    /// What the first one is called in [`Served::ports`](crate::Served::ports).
+    first: usize,
+}
+
+/// The set of one station.
+const fn bit(station: usize) -> u64 {
+    1 << (station % MAX_STATIONS)
+}
+
+/// How the head of a queue stands.
+enum Head {
+    Gone,
+    Waits(usize),
+    Later,
+}
+
+/// Where a packet is to go.
+enum Way {
+    Station(usize),
+    Host,
+    Nowhere,
+}
+
+impl<'a, M: GuestMemory> Exchange<'a, M> {
+    /// Of these stations, which have their place's number. In sets of ports they come behind `first` others. `None` if
+    /// there are too many, or two have one context id, or one has the host's or one that nobody may have (5.10.4).
+    #[must_use]
+    pub fn new(stations: &'a [Station<M>], first: usize) -> Option<Self> {
+        let mut rest = stations;
+        while let [one, behind @ ..] = rest {
+            let is_free = behind.iter().all(|other| other.cid != one.cid);
+            if !is_free || one.cid <= HOST || one.cid >= u64::from(u32::MAX) {
+                return None;
+            }
+            rest = behind;
+        }
+        let all = stations.len().checked_add(first)?;
+        (all <= MAX_STATIONS).then_some(Self { stations, first })
+    }
+
+    /// A station.
+    #[must_use]
+    pub fn station(&self, station: usize) -> Option<&'a Station<M>> {
+        self.stations.get(station)
+    }
+
+    /// Gives up packets that have waited for too long. To be called by whoever has a clock, about once in a second; any CPU
+    /// may. Those whose drivers want to be interrupted, by number.
+    #[must_use]
+    pub fn expire(&self, now: u64, frequency: u64) -> u64 {
+        let clock = Clock { now, frequency };
+        let mut wants = 0;
+        for (at, station) in self.stations.iter().enumerate() {
+            let waits = |transmit: &Transmit<M>| {
+                let since = transmit.packet.as_ref().and_then(|one| one.since);
+                since.is_some_and(|since| is_over(since, clock))
+            };
+            // Whoever holds the lock looks itself.
+            if station.transmit.try_lock().is_some_and(|one| waits(&one)) {
+                wants |= self.pump(at, clock).wants;
+            }
+        }
+        wants
+    }
+
+    /// What a station is called in sets of ports.
+    pub(super) fn name(&self, station: usize) -> u64 {
+        bit(station + self.first)
+    }
+
+    /// Sends what a station has to send, until somebody else should have a turn.
+    pub(super) fn pump(&self, from: usize, clock: Clock) -> Work {
+        let mut work = Work::default();
+        let Some(station) = self.stations.get(from) else {
+            return work;
+        };
+        let mut held = station.transmit.lock();
+        let transmit = &mut *held;
+        let mut touched = 0;
+        let mut bytes = BUDGET_BYTES;
+        work.more = true;
+        for _ in 0..BUDGET_PACKETS {
+            if transmit.packet.is_none() && !self.next(from, station, transmit, clock) {
+                work.more = false;
+                break;
+            }
+            match self.carry(from, transmit, &mut touched, &mut bytes, clock) {
+                Head::Waits(to) if self.wait(from, to) => {
+                    work.more = false;
+                    transmit.listen();
+                    break;
+                }
+                Head::Gone | Head::Waits(_) => {}
+                Head::Later => break,
+            }
+        }
+        if transmit.publish() {
+            work.wants |= self.name(from);
+        }
+        for (at, station) in self.stations.iter().enumerate() {
+            if touched & bit(at) != 0 && station.receive.lock().publish() {
+                work.wants |= self.name(at);
+            }
+        }
+        work
+    }
+
+    /// Takes a packet out of a station's queue. False when there is none.
+    fn next(
+        &self,
+        from: usize,
+        station: &Station<M>,
+        transmit: &mut Transmit<M>,
+        clock: Clock,
+    ) -> bool {
+        let (Some(memory), Some(ring)) = (transmit.memory, &mut transmit.ring) else {
+            return false;
+        };
+        match ring.pop(&memory, &mut transmit.chain) {
+            Ok(true) => {}
+            Ok(false) => return ring.listen(&memory),
+            Err(_) => {
+                transmit.is_broken = true;
+                return false;
+            }
+        }
+        let mut raw = Raw::new_zeroed();
+        let mut at = transmit.chain.readable();
+        let read = at.read(&memory, raw.as_mut_bytes());
+        let judged = read.and_then(|()| Header::read(&raw));
+        let judged = judged.filter(|(header, len)| {
+            header.from.cid == station.cid && u64::from(*len) <= at.remaining()
+        });
+        let Some((header, len)) = judged else {
+            transmit.counts.refused += 1;
+            ring.push(&memory, transmit.chain.ticket(), 0);
+            return true;
+        };
+        let is_many = header.op == Op::Request && !transmit.requests.admit(1, clock);
+        let way = if is_many {
+            Way::Nowhere
+        } else {
+            self.route(from, station, &header)
+        };
+        let sent = match way {
+            Way::Station(to) => Some((to, header, len)),
+            Way::Host => transmit.echo.answer(&header, len).map(|answer| {
+                let len = if answer.op == Op::Data { len } else { 0 };
+                (from, answer, len)
+            }),
+            Way::Nowhere => {
+                transmit.counts.reset += 1;
+                let is_reset = header.op == Op::Reset;
+                (!is_reset).then(|| (from, header.answer(Op::Reset), 0))
+            }
+        };
+        match sent {
+            Some((to, header, len)) => {
+                transmit.packet = Some(Packet {
+                    header,
+                    to,
+                    len,
+                    given: 0,
+                    since: None,
+                });
+            }
+            None => ring.push(&memory, transmit.chain.ticket(), 0),
+        }
+        true
+    }
+
+    /// Where a packet goes.
+    fn route(&self, from: usize, station: &Station<M>, header: &Header) -> Way {
+        if !matches!(header.kind, STREAM | SEQPACKET) {
+            return Way::Nowhere;
+        }
+        if header.to.cid == HOST {
+            return Way::Host;
+        }
+        let others = self.stations.iter().enumerate();
+        for (at, other) in others.filter(|(at, _)| *at != from) {
+            if other.cid == header.to.cid {
+                let may = station.peers & bit(at) != 0 && other.peers & bit(from) != 0;
+                return if may { Way::Station(at) } else { Way::Nowhere };
+            }
+        }
+        Way::Nowhere
+    }
+
+    /// Gives the packet at the head of a queue to its receiver.
+    fn carry(
+        &self,
+        from: usize,
+        transmit: &mut Transmit<M>,
+        touched: &mut u64,
+        bytes: &mut u32,
+        clock: Clock,
+    ) -> Head {
+        let (Some(memory), Some(packet)) = (transmit.memory, &mut transmit.packet) else {
+            return Head::Gone;
+        };
+        let to = packet.to;
+        let Some(receiver) = self.stations.get(to) else {
+            transmit.finish();
+            return Head::Gone;
+        };
+        let mut receive = receiver.receive.lock();
+        *touched |= bit(to);
+        let given = packet.give(
+            &mut receive,
+            &memory,
+            &transmit.chain,
+            &mut transmit.into,
+            bytes,
+        );
+        match given {
+            Given::All => {
+                transmit.counts.packets += 1;
+                transmit.counts.bytes += u64::from(packet.len);
+                transmit.finish();
+                return Head::Gone;
+            }
+            Given::Later => return Head::Later,
+            Given::Waits => {
+                let since = *packet.since.get_or_insert(clock.now);
+                // Who waits for buffers of its own harms nobody else.
+                if to == from || !is_over(since, clock) {
+                    return Head::Waits(to);
+                }
+                transmit.counts.lost += 1;
+                receive.lose(&mut transmit.into);
+            }
+            Given::Never => transmit.counts.reset += 1,
+        }
+        // It never arrives: its sender has to know that the connection is gone.
+        if to == from || packet.header.op == Op::Reset {
+            transmit.finish();
+        } else {
+            *packet = Packet {
+                header: packet.header.answer(Op::Reset),
+                to: from,
+                len: 0,
+                given: 0,
+                since: None,
+            };
+        }
+        Head::Gone
+    }
+
+    /// Has a station wait for another's buffers. False if there are some now.
+    fn wait(&self, from: usize, to: usize) -> bool {
+        let Some(receiver) = self.stations.get(to) else {
+            return false;
+        };
+        // First the bit and then the request; who posts buffers withdraws the request and then looks at the bit.
+        receiver.waiting.fetch_or(bit(from), SeqCst);
+        !receiver.receive.lock().listen()
+    }
+
+    /// Goes on with those that wait for a station's buffers, beginning behind the one that was the last.
+    pub(super) fn wake(&self, station: &Station<M>, turn: &mut u32, clock: Clock) -> Work {
+        let mut work = Work::default();
+        station.receive.lock().quiet();
+        let mut waiting = station.waiting.swap(0, SeqCst);
+        for _ in 0..WOKEN {
+            if waiting == 0 {
+                return work;
+            }
+            let next = waiting.rotate_right(*turn + 1).trailing_zeros();
+            *turn = (*turn + 1 + next) % 64;
+            let from = usize::try_from(*turn).unwrap_or(0);
+            let done = self.pump(from, clock);
+            work.wants |= done.wants;
+            if !done.more {
+                waiting &= !bit(from);
+            }
+        }
+        if waiting != 0 {
+            station.waiting.fetch_or(waiting, SeqCst);
+            work.more = true;
+        }
+        work
+    }
+
+    /// Tells a station's driver what is due (5.10.6.7), if it has posted a buffer for that.
+    pub(super) fn settle(&self, at: usize) -> Work {
+        let mut work = Work::default();
+        if let Some(station) = self.stations.get(at) {
+            let transmit = &mut *station.transmit.lock();
+            let mut receive = station.receive.lock();
+            receive.settle(&mut transmit.into);
+            if receive.publish() {
+                work.wants = self.name(at);
+            }
+        }
+        work
+    }
+}
+
+/// Whether who waits since then has waited for too long.
+fn is_over(since: u64, clock: Clock) -> bool {
+    clock.now.saturating_sub(since) > PATIENCE.saturating_mul(clock.frequency)
+}
+
+impl Packet {
+    /// Gives what is left of it.
+    fn give<M: GuestMemory>(
+        &mut self,
+        receive: &mut Receive<M>,
+        memory: &M,
+        chain: &Chain,
+        into: &mut Chain,
+        bytes: &mut u32,
+    ) -> Given {
+        if self.header.kind == SEQPACKET && !receive.has_messages {
+            return Given::Never;
+        }
+        let mut at = chain.readable();
+        if self.len != 0 && at.skip(u64::from(HEADER) + u64::from(self.given)).is_none() {
+            return Given::Never;
+        }
+        let mut data = (at, self.len - self.given);
+        let before = self.given;
+        let given = receive.give(&self.header, memory, &mut data, into, bytes);
+        self.given = self.len - data.1;
+        if self.given != before {
+            // Somebody is there after all.
+            self.since = None;
+        }
+        given
+    }
+}
