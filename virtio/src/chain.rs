@@ -41,6 +41,14 @@ pub struct Ticket {
     pub(crate) slots: u16,
 }
 
+impl Ticket {
+    /// The head's index (split), or the buffer's id (packed).
+    #[must_use]
+    pub const fn id(&self) -> u16 {
+        self.id
+    }
+}
+
 impl Chain {
     /// An empty one, to be filled.
     #[must_use]

@@ -1,5 +1,6 @@
 //! What a person may type. Every command and flag is described here and nowhere else.
 
+mod fuzz;
 mod kernel;
 
 use std::ffi::OsString;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::fuzz::FuzzArgs;
 pub use self::kernel::KernelArgs;
 
 /// XDV: a type-1 hypervisor for AArch64, built, run and judged from one place.
@@ -142,6 +144,15 @@ Fails when a figure passes its limit or grows by more than 2 % over the committe
 
     /// Run the pure crates' tests with every line counted; fails where fewer than 85 % of a crate's lines are run.
     Coverage,
+
+    /// Feed TARGET with bytes that a fuzzer makes up, and go on from where the last run stopped.
+    #[command(after_help = "Examples:
+  cargo xtask fuzz ring-split --minutes 30
+  cargo xtask fuzz --all                             a minute for each target
+  cargo xtask fuzz ring-split --input FILE           one input again
+
+What a run has learnt is kept in the cache, and the runs of all times are counted. Needs a C++ compiler.")]
+    Fuzz(FuzzArgs),
 
     /// Exactly what continuous integration runs: `test`, with the emulator that XDV_QEMU names, if it names one.
     Ci,

@@ -15,6 +15,7 @@ mod ctl;
 mod debian;
 mod doctor;
 mod files;
+mod fuzz;
 mod initramfs;
 mod kernel;
 mod machine;
@@ -85,6 +86,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(&project, &args),
         Command::Tidy => tidy::tidy(&project),
         Command::Coverage => coverage::coverage(&project),
+        Command::Fuzz(args) => fuzz::fuzz(&project, &args),
         Command::Ci => ci::ci(&project),
     }
 }
