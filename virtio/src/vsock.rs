@@ -8,6 +8,7 @@ mod exchange;
 mod packet;
 mod receive;
 mod service;
+mod station;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +17,10 @@ use crate::memory::GuestMemory;
 use crate::queue::Queue;
 use crate::switch::rate::Clock;
 use exchange::Work;
-pub use exchange::{Counts, Exchange, MAX_STATIONS, Station};
+pub use exchange::{Exchange, MAX_STATIONS};
 pub use packet::HOST;
 use receive::Receive;
+pub use station::{Counts, Station};
 
 /// `VIRTIO_VSOCK_F_STREAM` and `VIRTIO_VSOCK_F_SEQPACKET`.
 const STREAMS: u64 = 1 << 0;
