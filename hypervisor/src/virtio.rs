@@ -12,6 +12,7 @@ mod hardware;
 mod places;
 mod sources;
 mod terminal;
+mod watcher;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -23,6 +24,7 @@ use spin::mutex::TicketMutex;
 use vcpu::machine::Machine;
 use vcpu::vgic::VirtGic;
 use vcpu::virtio::{SLOTS, Slots};
+use vcpu_board::virtio::QUEUE_NOTIFY;
 use virtio::mmio::Transport;
 use virtio::{Device, Env, Served};
 
@@ -30,6 +32,7 @@ pub use build::{Common, arena_bytes};
 pub use disks::Room;
 pub use drives::fired;
 use fabric::Fabric;
+use watcher::Watcher;
 
 /// How many requests a part of the machine's own disk may have at a time; other disks are done with one at once.
 const PART_JOBS: usize = 8;
@@ -50,6 +53,7 @@ struct Slot {
 struct Inner {
     transport: Transport,
     device: &'static mut Any,
+    watcher: Option<&'static mut Watcher>,
 }
 
 /// The virtio devices of one machine.
@@ -77,11 +81,12 @@ impl Devices {
         self.slots.get(usize::from(*index))
     }
 
-    /// Has a slot's device do something, and notes what that is to be seen as. The slots of this machine to interrupt.
+    /// Has a slot's device do something, because of a store to a register or not, and notes what that is to be seen as. The slots of this machine to interrupt.
     #[inline(always)]
     fn with(
         &self,
         slot: &Slot,
+        store: Option<(u64, u32, u64)>,
         act: impl FnOnce(&mut Transport, &mut Any, &mut Env<'_, Reach>) -> Served,
     ) -> (Served, u32) {
         let Some(machine) = self.machine.get() else {
@@ -95,7 +100,17 @@ impl Devices {
         };
         let mut guard = slot.inner.lock();
         let inner = &mut *guard;
-        let served = act(&mut inner.transport, inner.device, &mut env);
+        let served = match &mut inner.watcher {
+            None => act(&mut inner.transport, inner.device, &mut env),
+            Some(watcher) => {
+                if let Some((offset, bytes, value)) = store {
+                    watcher.stored(offset, bytes, value, &self.memory);
+                }
+                let mut trace = |event| watcher.device(event, &self.memory);
+                env.trace = Some(&mut trace);
+                act(&mut inner.transport, inner.device, &mut env)
+            }
+        };
         if served.reset {
             machine
                 .virtio_status(slot.number)
@@ -130,7 +145,7 @@ impl Devices {
                 self.put_off(slot.number);
                 return raised;
             }
-            let (served, slots) = self.with(slot, |transport, device, env| {
+            let (served, slots) = self.with(slot, None, |transport, device, env| {
                 transport.poll::<Reach>(device, env)
             });
             raised |= slots;
@@ -173,7 +188,7 @@ impl Devices {
         let Some(slot) = self.slot(number) else {
             return false;
         };
-        let (served, raised) = self.with(slot, |transport, device, env| {
+        let (served, raised) = self.with(slot, None, |transport, device, env| {
             transport.poll::<Reach>(device, env)
         });
         if raised != 0 {
@@ -207,7 +222,7 @@ impl Devices {
     /// All devices as after power-on. None of the machine's lanes runs.
     pub fn reset(&self) {
         for slot in self.slots {
-            let _ = self.with(slot, |transport, device, _| {
+            let _ = self.with(slot, None, |transport, device, _| {
                 let served = transport.reset::<Reach>(device);
                 device.renew();
                 served
@@ -231,10 +246,14 @@ impl Slots for Devices {
     fn read(&self, slot: usize, offset: u64, bytes: u32) -> u64 {
         match self.slot(slot) {
             Some(slot) => {
-                let inner = &*slot.inner.lock();
-                inner
+                let inner = &mut *slot.inner.lock();
+                let value = inner
                     .transport
-                    .read::<Reach>(inner.device, offset, bytes as usize)
+                    .read::<Reach>(inner.device, offset, bytes as usize);
+                if let Some(watcher) = &mut inner.watcher {
+                    watcher.loaded(offset, bytes, value);
+                }
+                value
             }
             None => vcpu::virtio::Empty.read(slot, offset, bytes),
         }
@@ -244,9 +263,13 @@ impl Slots for Devices {
         let Some(slot) = self.slot(slot) else {
             return 0;
         };
-        let (served, raised) = self.with(slot, |transport, device, env| {
-            transport.write::<Reach>(device, offset, bytes as usize, value, env)
-        });
+        let (served, raised) = self.with(
+            slot,
+            Some((offset, bytes, value)),
+            |transport, device, env| {
+                transport.write::<Reach>(device, offset, bytes as usize, value, env)
+            },
+        );
         self.redirect(slot);
         if served.more {
             return raised | self.go_on(slot);
@@ -258,9 +281,11 @@ impl Slots for Devices {
         let Some(slot) = self.slot(slot) else {
             return 0;
         };
-        let (served, raised) = self.with(slot, |transport, device, env| {
-            transport.notify::<Reach>(device, value, env)
-        });
+        let (served, raised) = self.with(
+            slot,
+            Some((QUEUE_NOTIFY, 4, value.into())),
+            |transport, device, env| transport.notify::<Reach>(device, value, env),
+        );
         if served.more {
             return raised | self.go_on(slot);
         }

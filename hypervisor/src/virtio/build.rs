@@ -14,6 +14,7 @@ use virtio::balloon::Balloon;
 use virtio::blk::{Blk, ID_BYTES, Job, Shape};
 use virtio::console::Console;
 use virtio::features::Features;
+use virtio::lint::{Lint, Subject};
 use virtio::mmio::{Offer, Transport};
 use virtio::net::Net;
 use virtio::rng::Rng;
@@ -22,6 +23,7 @@ use super::disks::{self, AnyDisk, Disks, Room};
 use super::fabric::{self, Fabric};
 use super::sources::{Pages, Pool};
 use super::terminal::Mux;
+use super::watcher::Watcher;
 use super::{Any, Devices, Inner, PART_JOBS, Slot, hardware};
 
 /// The largest queue of a source of random numbers.
@@ -40,6 +42,9 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
     for guest in bundle.plan().guests() {
         bytes += size_of::<Devices>() as u64 + 64;
         for one in guest.virtio() {
+            if guest.is_virtio_linted() {
+                bytes += size_of::<Watcher>() as u64 + 64;
+            }
             bytes += size_of::<Slot>() as u64 + 64 + device_bytes(&one.device);
             if let VirtioDevice::Block { disk, .. } = one.device {
                 let disk = usize::try_from(disk).ok().and_then(|disk| disks.get(disk));
@@ -140,7 +145,15 @@ impl Builder<'_, '_, '_> {
             }
             let device = self.device(guest, plan, machine)?;
             let transport = Transport::new(offer(guest.offer()));
-            let inner = TicketMutex::new(Inner { transport, device });
+            let watcher = match guest.is_virtio_linted() {
+                true => Some(self.watcher(guest, plan, &transport, device)?),
+                false => None,
+            };
+            let inner = TicketMutex::new(Inner {
+                transport,
+                device,
+                watcher,
+            });
             made.push(Slot { number, inner });
         }
         let mut made = made.into_iter();
@@ -195,6 +208,36 @@ impl Builder<'_, '_, '_> {
                 plan.device.number()
             )),
         })
+    }
+
+    /// A lint for a device's driver.
+    fn watcher(
+        &mut self,
+        guest: &GuestPlan<'_, 'static>,
+        plan: &VirtioPlan,
+        transport: &Transport,
+        device: &Any,
+    ) -> Option<&'static mut Watcher> {
+        let mut sectors = [0; 8];
+        let name = match &plan.device {
+            VirtioDevice::Block { disk, .. } => {
+                device.read_config(0, &mut sectors);
+                self.common.disks.name(*disk)
+            }
+            VirtioDevice::Net { .. } => "net",
+            VirtioDevice::Console => "console",
+            VirtioDevice::Entropy => "rng",
+            VirtioDevice::Balloon => "balloon",
+            VirtioDevice::Vsock { .. } => "vsock",
+        };
+        let lint = Lint::new(Subject {
+            id: device.id(),
+            offered: transport.offered::<Reach>(device),
+            sectors: u64::from_le_bytes(sectors),
+        });
+        self.room
+            .arena
+            .alloc(Watcher::new(guest.name(), name, lint))
     }
 
     /// A card in its port, with a pair of queues for each lane.

@@ -72,7 +72,6 @@ pub fn warm(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
         return;
     };
     let before = pc(hw);
-    let _ = finish(vcpu, esr, before, hw);
     let (machine, field) = (vcpu.machine, esr >> 16);
     if register == INTERRUPT_STATUS {
         let status = machine.virtio_status(slot).load(Ordering::Acquire);
@@ -81,6 +80,7 @@ pub fn warm(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
         if let Some(x) = vcpu.context.x.get_mut(number) {
             *x = u64::from(status);
         }
+        let _ = finish(vcpu, esr, before, hw);
         return;
     }
     #[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
@@ -90,6 +90,8 @@ pub fn warm(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
     } else {
         machine.acknowledge_virtio(slot, value)
     };
+    // Only now: who serves the notification may want to know where it came from.
+    let _ = finish(vcpu, esr, before, hw);
     if raised != 0 {
         virtio::fast_raise(vcpu, raised, hw);
     }
