@@ -124,6 +124,12 @@ impl<'a> Driver<'a> {
         self.indirect = indirect;
     }
 
+    /// Bytes for the buffers of one chain, and 16 more for each of them.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.room as usize
+    }
+
     /// How many chains the device has.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -23,6 +23,10 @@ impl<'a> Input<'a> {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
+    pub fn word(&mut self) -> u32 {
+        u32::from(self.half()) | u32::from(self.half()) << 16
+    }
+
     /// A length: mostly small, sometimes absurd.
     pub fn len(&mut self) -> u32 {
         let byte = u32::from(self.byte());

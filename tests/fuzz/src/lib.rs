@@ -11,6 +11,8 @@
     reason = "for tests: whatever is unexpected ends them"
 )]
 
+mod device;
+mod guest;
 mod input;
 mod ring;
 mod watch;
@@ -19,8 +21,16 @@ mod watch;
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Target); 2] =
-    [("ring-split", ring::split), ("ring-packed", ring::packed)];
+pub const TARGETS: [(&str, Target); 8] = [
+    ("ring-split", ring::split),
+    ("ring-packed", ring::packed),
+    ("blk", device::blk),
+    ("rng", device::rng),
+    ("console", device::console),
+    ("balloon", device::balloon),
+    ("net", device::net),
+    ("vsock", device::vsock),
+];
 
 /// The target of that name.
 #[must_use]
