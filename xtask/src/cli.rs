@@ -236,7 +236,7 @@ pub struct RunArgs {
     #[arg(long = "disk", value_name = "FILE")]
     pub disks: Vec<PathBuf>,
     /// The network that the machine's card is on, as QEMU's `-netdev` names it, or `none`; default: `user` where a network
-    /// of the machine file has the uplink.
+    /// of the machine file has the uplink. With --kernel the guest is on it, and has each --disk.
     #[arg(long, value_name = "NETDEV")]
     pub net: Option<String>,
     /// Also write the console, without colours, to FILE.

@@ -83,13 +83,34 @@ fn text(kernel: &Path, args: &RunArgs) -> anyhow::Result<String> {
     if let Some(initrd) = &options.initrd {
         key("initrd", &quoted(&path(initrd)?));
     }
+    let disks: Vec<String> = (0..args.disks.len())
+        .map(|nth| format!("disk{nth}"))
+        .collect();
+    let has_card = args.net.as_ref().is_some_and(|net| net != "none");
+    if !disks.is_empty() {
+        let names: Vec<String> = disks.iter().map(|name| quoted(name)).collect();
+        key("disks", &format!("[{}]", names.join(", ")));
+    }
+    if has_card {
+        key("networks", "[\"net\"]");
+    }
+    for (nth, name) in disks.iter().enumerate() {
+        let _ = write!(
+            text,
+            "\n[[disk]]\nname = {}\nmachine = {nth}\n",
+            quoted(name)
+        );
+    }
+    if has_card {
+        text.push_str("\n[[network]]\nname = \"net\"\nuplink = true\n");
+    }
     Ok(text)
 }
 
 /// A file by its whole path, so that the text means the same wherever it is read; what is no file here may be built in.
 fn path(file: &Path) -> anyhow::Result<String> {
     let is_word = file.components().count() == 1 && file.extension().is_none();
-    let whole = if is_word && !file.exists() {
+    let whole = if is_word && !file.is_file() {
         file.to_path_buf()
     } else {
         std::path::absolute(file)?
@@ -201,6 +222,34 @@ mod tests {
             "[[guest]]\nname = \"debian\"\nkernel = \"debian\"\nmemory = \"1024M\"\nlanes = 3\n\
              cmdline = \"a=\\\"b\\\" \\\\ c d\\u0009\"\n"
         );
+    }
+
+    #[test]
+    fn disks_and_a_network_are_the_machines() {
+        let words = [
+            "--kernel",
+            "k",
+            "--disk",
+            "a.img",
+            "--disk=b.img",
+            "--net",
+            "user",
+        ];
+        let Ok(Source::Text(_, text)) = asked(&words) else {
+            panic!();
+        };
+        let (_, rest) = text.split_once("lanes = 1\n").unwrap();
+        assert_eq!(
+            rest,
+            "disks = [\"disk0\", \"disk1\"]\nnetworks = [\"net\"]\n\
+             \n[[disk]]\nname = \"disk0\"\nmachine = 0\n\
+             \n[[disk]]\nname = \"disk1\"\nmachine = 1\n\
+             \n[[network]]\nname = \"net\"\nuplink = true\n"
+        );
+        let Ok(Source::Text(_, text)) = asked(&["--kernel", "k", "--net", "none"]) else {
+            panic!();
+        };
+        assert!(!text.contains("network"), "{text}");
     }
 
     #[test]

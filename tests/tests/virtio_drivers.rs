@@ -1,0 +1,143 @@
+//! Our own kernel as somebody else's driver: the crate virtio-drivers against every device that a guest can have.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tests::machine::{Machine, run, scratch, xtask};
+use tests::matrix::{Point, points};
+use tests::transcript::Transcript;
+
+/// A line of a guest that begins so.
+fn said<'t>(transcript: &'t Transcript, guest: &'t str, start: &str) -> anyhow::Result<&'t str> {
+    let mut lines = transcript.lines_of(guest);
+    let line = lines.find(|line| line.starts_with(start));
+    line.with_context(|| format!("{guest} does not say `{start}`:\n{}", transcript.text()))
+}
+
+/// The number before these words of a line.
+fn number(line: &str, words: &str) -> anyhow::Result<u64> {
+    let before = line.split(words).next().unwrap_or_default();
+    let number = before
+        .split(' ')
+        .next_back()
+        .and_then(|word| word.parse().ok());
+    number.with_context(|| format!("no number before `{words}`: {line}"))
+}
+
+#[test]
+fn disks_random_numbers_consoles_and_cards_are_driven() -> anyhow::Result<()> {
+    for point in points(&[Point::of("max")]) {
+        let transcript = point
+            .machine("tests/configs/virtio-drivers.toml")
+            .smp(2)
+            .typed("hello, driver\n")
+            .run()?;
+        transcript.no_panic()?;
+        for guest in ["alpha", "beta"] {
+            transcript.well(guest)?;
+            said(&transcript, guest, "virtio: console: line 3 of 3")?;
+            let rng = said(&transcript, guest, "virtio: rng: ")?;
+            ensure!(number(rng, " bytes")? == 4673, "{rng}");
+            let blk = said(&transcript, guest, "virtio: blk ")?;
+            ensure!(number(blk, " interrupts")? >= 100, "{blk}");
+        }
+        said(&transcript, "alpha", "virtio: blk left: 2048 sectors, ")?;
+        said(&transcript, "alpha", "virtio: blk more: 6144 sectors, ")?;
+        said(&transcript, "beta", "virtio: blk right: 128 sectors, ")?;
+        transcript.has("virtio: console: heard 'hello, driver'")?;
+        for (guest, other, rounds) in [("alpha", "beta", 300), ("beta", "alpha", 500)] {
+            let net = said(&transcript, guest, "virtio: net ")?;
+            ensure!(number(net, " pings")? == rounds, "{net}");
+            ensure!(number(net, " interrupts")? > 10, "{net}");
+            let answers = said(&transcript, other, "virtio: net ")?;
+            ensure!(number(answers, " answered")? >= rounds, "{answers}");
+        }
+        // The lint has nothing to say against this driver.
+        ensure!(!transcript.says(" lint"), "{}", transcript.text());
+        transcript.ended(0)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn images_and_disks_of_the_machine_are_driven() -> anyhow::Result<()> {
+    let folder = scratch()?;
+    let image: Vec<u8> = (0..256 * 1024u32)
+        .map(|at| (at / 512 * 7 + at).to_le_bytes()[0])
+        .collect();
+    let file = folder.join("drivers.img");
+    fs::write(&file, &image)?;
+    let machine = folder.join("drivers-machine.img");
+    fs::write(&machine, vec![0; 1 << 20])?;
+    let disk = |name: &str, more: &str| format!("[[disk]]\nname = \"{name}\"\n{more}\n");
+    let guest = |name: &str| {
+        format!(
+            "[[guest]]\nname = \"{name}\"\nkernel = \"guest-kernel\"\nmemory = \"64M\"\nlanes = 1\n\
+             cmdline = \"selfcheck=none virtio=blk rounds=50\"\ndisks = [\"fixed\", \"own\"{}]\n",
+            if name == "one" { ", \"kept\"" } else { "" }
+        )
+    };
+    let text = [
+        disk("fixed", "image = \"drivers.img\"\nreadonly = true"),
+        disk("own", "image = \"drivers.img\"\nsnapshot = true"),
+        disk("kept", "machine = 0\nfirst_sector = 512\nsectors = 1024"),
+        guest("one"),
+        guest("two"),
+    ];
+    let config = folder.join("drivers.toml");
+    fs::write(&config, text.concat())?;
+    let mut command = xtask();
+    command.arg("run").arg(&config).arg("--disk").arg(&machine);
+    command.args(["--headless", "--timeout", "60"]);
+    let (status, text) = run(&mut command, "virtio-disks", Duration::from_secs(400))?;
+    let transcript = Transcript::new(status.context("it did not end")?, text);
+    for guest in ["one", "two"] {
+        transcript.well(guest)?;
+        let fixed = said(&transcript, guest, "virtio: blk fixed: 512 sectors, ")?;
+        ensure!(
+            number(fixed, " writes")? == 0 && number(fixed, " reads")? == 100,
+            "{fixed}"
+        );
+        let own = said(&transcript, guest, "virtio: blk own: 512 sectors, ")?;
+        ensure!(number(own, " writes")? >= 16, "{own}");
+    }
+    said(&transcript, "one", "virtio: blk kept: 1024 sectors, ")?;
+    transcript.ended(0)?;
+    // What was written is in its part of the file and nowhere else.
+    let bytes = fs::read(&machine)?;
+    let (before, rest) = bytes.split_at(512 * 512);
+    let (part, after) = rest.split_at(1024 * 512);
+    ensure!(
+        before.iter().chain(after).all(|byte| *byte == 0),
+        "the disk is written elsewhere"
+    );
+    ensure!(
+        part.chunks(512)
+            .next()
+            .is_some_and(|sector| sector.iter().any(|byte| *byte != 0))
+    );
+    ensure!(
+        part.chunks(512)
+            .next_back()
+            .is_some_and(|sector| sector.iter().any(|byte| *byte != 0))
+    );
+    ensure!(fs::read(&file)? == image, "the image has changed");
+    Ok(())
+}
+
+#[test]
+fn a_device_that_is_not_there_is_missed() -> anyhow::Result<()> {
+    let text = "[[guest]]\nname = \"none\"\nkernel = \"guest-kernel\"\nmemory = \"64M\"\nlanes = 1\n\
+                cmdline = \"selfcheck=none virtio=blk\"\n";
+    let config = scratch()?.join("drivers-none.toml");
+    fs::write(&config, text)?;
+    let transcript = Machine::of(&config.display().to_string()).run()?;
+    said(
+        &transcript,
+        "none",
+        "self-check: blk FAILED: there is no such device",
+    )?;
+    transcript.has("guest none: ended with code 19")?;
+    transcript.ended(1)
+}
