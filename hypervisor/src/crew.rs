@@ -63,6 +63,9 @@ pub struct Crew {
     alarm: u64,
     /// When the whole run is over, on the CPU that sees to it.
     deadline: u64,
+    /// When there may be more from outside, on the CPU that sees to it.
+    #[cfg(feature = "virtio")]
+    outside: u64,
     /// The last look around that its lanes were in.
     looked: u64,
     /// How long the only lane ran, where there is only one.
@@ -96,6 +99,8 @@ impl Crew {
             latency: 0,
             alarm: NEVER,
             deadline: NEVER,
+            #[cfg(feature = "virtio")]
+            outside: NEVER,
             looked: report::BEFORE_ANY,
             alone: Stopwatch::ZERO,
         }
@@ -346,6 +351,8 @@ impl Crew {
         }
         let due = self.members.iter().map(Member::due);
         self.due = due.fold(self.deadline, u64::min);
+        #[cfg(feature = "virtio")]
+        self.look_outside(now);
     }
 
     /// A lane wants the CPU.

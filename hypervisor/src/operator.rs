@@ -88,7 +88,7 @@ fn shared(house: &'static House, crew: &mut Crew, intid: u32) -> bool {
         return false;
     }
     #[cfg(feature = "virtio")]
-    if crate::virtio::fired(house, intid) {
+    if crate::virtio::fired(house, crew, intid) {
         return false;
     }
     devices::fired(house, intid)

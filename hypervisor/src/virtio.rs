@@ -12,6 +12,7 @@ mod hardware;
 mod places;
 mod sources;
 mod terminal;
+pub mod uplink;
 mod watcher;
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -30,9 +31,11 @@ use virtio::{Device, Env, Served};
 
 pub use build::{Common, arena_bytes};
 pub use disks::Room;
-pub use drives::fired;
 use fabric::Fabric;
 use watcher::Watcher;
+
+use crate::crew::Crew;
+use crate::house::House;
 
 /// How many requests a part of the machine's own disk may have at a time; other disks are done with one at once.
 const PART_JOBS: usize = 8;
@@ -43,6 +46,16 @@ const CONFIG: u32 = 2;
 
 /// A device of any kind.
 type Any = dyn Device<Reach> + Send;
+
+/// An interrupt that this CPU has acknowledged: whether it was one of the machine's own virtio devices'. It is to be ended
+/// then.
+pub fn fired(house: &House, crew: &mut Crew, intid: u32) -> bool {
+    if let Some(at) = uplink::fired(intid) {
+        crew.look_outside_at(at);
+        return true;
+    }
+    drives::fired(house, intid)
+}
 
 /// A slot that has a device.
 struct Slot {

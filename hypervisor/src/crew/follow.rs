@@ -37,6 +37,21 @@ impl Crew {
         }
     }
 
+    /// There may be more from outside at this time.
+    #[cfg(feature = "virtio")]
+    pub const fn look_outside_at(&mut self, at: u64) {
+        self.outside = at;
+    }
+
+    /// Looks for what comes from outside, when it is time, and has the CPU's timer see to that.
+    #[cfg(feature = "virtio")]
+    pub(super) fn look_outside(&mut self, now: u64) {
+        if self.outside <= now {
+            self.outside = crate::virtio::uplink::look();
+        }
+        self.due = self.due.min(self.outside);
+    }
+
     /// A lane whose machine is not simply running does its share of what is.
     #[cold]
     pub(super) fn follow(&mut self, house: &'static House, index: usize, phase: Phase, now: u64) {

@@ -78,8 +78,9 @@ pub struct Common {
 impl Common {
     /// Prepares disks and networks of a plan.
     pub fn prepare(bundle: &Bundle<'static>, room: &mut Room<'_, '_>) -> Self {
-        let disks = Disks::prepare(bundle, room);
-        match Fabric::prepare(bundle, room.arena) {
+        let hardware = hardware::open(bundle, room.boot, room.ledger, room.arena);
+        let disks = Disks::prepare(bundle, hardware.drives, room);
+        match Fabric::prepare(bundle, room.arena, hardware.card) {
             Some(fabric) => Self { disks, fabric },
             None => fault::refuse(format_args!("EL2's arena is too small for its networks")),
         }

@@ -13,9 +13,9 @@ use virtio::blk::{
 };
 use virtio::chain::Cursor;
 
-use super::drives::{self, Part};
+use super::PART_JOBS;
+use super::drives::{self, Drives, Part};
 use super::places::{self, Place};
-use super::{PART_JOBS, hardware};
 
 /// What disks are made from.
 pub struct Room<'a, 'b> {
@@ -42,8 +42,7 @@ enum Home {
 
 impl Disks {
     /// Prepares the disks of a plan: those in memory of their own are filled.
-    pub fn prepare(bundle: &Bundle<'static>, room: &mut Room<'_, '_>) -> Self {
-        let drives = hardware::open(bundle, room.boot, room.ledger, room.arena);
+    pub fn prepare(bundle: &Bundle<'static>, drives: Drives, room: &mut Room<'_, '_>) -> Self {
         let places = places::find(bundle, &drives);
         drives::open(drives);
         let plans = bundle.plan().disks().zip(places);

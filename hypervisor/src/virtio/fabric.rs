@@ -10,6 +10,7 @@ use vcpu::machine::Machine;
 use virtio::switch::{MAX_PORTS, Peer, Port, Switch, Vlan};
 
 use super::Devices;
+use super::uplink::{self, Card};
 
 /// A machine's devices, once they are made.
 type Owner = Once<&'static Devices>;
@@ -29,6 +30,13 @@ struct Place {
     slot: u32,
 }
 
+impl Place {
+    const NONE: Self = Self {
+        guest: u32::MAX,
+        slot: u32::MAX,
+    };
+}
+
 /// What a fabric takes of EL2's arena.
 pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
     let guests = bundle.plan().guests();
@@ -42,8 +50,12 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
 }
 
 impl Fabric {
-    /// Plugs all cards of a plan in. `None` when the arena is too small.
-    pub fn prepare(bundle: &Bundle<'static>, arena: &mut Arena) -> Option<&'static Self> {
+    /// Plugs all cards of a plan in, and the machine's own. `None` when the arena is too small.
+    pub fn prepare(
+        bundle: &Bundle<'static>,
+        arena: &mut Arena,
+        card: Option<&'static Card>,
+    ) -> Option<&'static Self> {
         let mut ports = arrayvec::ArrayVec::<(Place, Port<'static, Reach>), MAX_PORTS>::new();
         for plan in bundle.plan().guests() {
             for one in plan.virtio() {
@@ -73,6 +85,12 @@ impl Fabric {
                     .ok()?;
             }
         }
+        // Behind the guests': nobody has this one's place.
+        let outside = ports.len();
+        if let Some(card) = card {
+            let port = Port::new(card.network, Vlan::Trunk, Peer::Uplink(card));
+            ports.try_push((Place::NONE, port)).ok()?;
+        }
         let places = ports.iter().map(|(place, _)| *place).collect();
         let count = ports.len();
         let mut plugged = ports.into_iter().map(|(_, port)| port);
@@ -88,7 +106,11 @@ impl Fabric {
             ports: places,
             owners,
         };
-        arena.alloc(fabric).map(|fabric| &*fabric)
+        let fabric: &'static Self = arena.alloc(fabric)?;
+        if let Some(card) = card {
+            uplink::open(card, fabric, outside);
+        }
+        Some(fabric)
     }
 
     /// The port of a guest's card.

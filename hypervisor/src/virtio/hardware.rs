@@ -5,20 +5,22 @@ use configs_plan::{Bundle, DiskKind, MAX_DISKS};
 use domain_hv::Owner;
 use hypervisor_arch::boot::Boot;
 use hypervisor_arch::memory::{Arena, Grant};
-use hypervisor_arch::virtio::{self, DISK_BYTES, Found, Kind};
+use hypervisor_arch::virtio::{self, DISK_BYTES, Found, Kind, NET_BYTES};
 use hypervisor_arch::{cpu, fault, gic};
 use hypervisor_fdt::Interrupt;
 use stage2::Ledger;
-use stage2_addr::{HostRegion, PAGE_SIZE, PageCount};
+use stage2_addr::{HostPhys, HostRegion, PAGE_SIZE, PageCount};
 
 use super::drives::{Drive, Drives};
+use super::uplink::Card;
 
 /// The machine's disks that a plan names: their numbers, and the name of the first of the plan's disks that does.
 type Units<'a> = ArrayVec<(u32, &'a str), MAX_DISKS>;
 
 /// Bytes of EL2's arena that the machine's devices take, at most.
 pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
-    units(bundle).len() as u64 * (size_of::<Drive>() as u64 + 64)
+    let card = outside(bundle).map_or(0, |_| size_of::<Card>() as u64 + 64);
+    units(bundle).len() as u64 * (size_of::<Drive>() as u64 + 64) + card
 }
 
 fn units<'a>(bundle: &Bundle<'a>) -> Units<'a> {
@@ -33,19 +35,33 @@ fn units<'a>(bundle: &Bundle<'a>) -> Units<'a> {
     units
 }
 
-/// Makes those of the machine's disks ready that a plan names. Other devices are not touched if there are none.
+/// The network that has the uplink: its number, and its name.
+fn outside<'a>(bundle: &Bundle<'a>) -> Option<(u8, &'a str)> {
+    let mut networks = (0..).zip(bundle.plan().networks());
+    let (number, network) = networks.find(|(_, network)| network.has_uplink)?;
+    Some((number, network.name))
+}
+
+/// Those of the machine's devices that are ready.
+pub struct Hardware {
+    pub drives: Drives,
+    pub card: Option<&'static Card>,
+}
+
+/// Makes those of the machine's devices ready that a plan has a use for. Others are not touched if it has none.
 pub fn open(
     bundle: &Bundle<'static>,
     boot: &Boot,
     ledger: &mut Ledger<'_, Owner>,
     arena: &mut Arena,
-) -> Drives {
-    let units = units(bundle);
-    let mut drives = Drives::new();
-    if units.is_empty() {
-        return drives;
+) -> Hardware {
+    let (units, outside) = (units(bundle), outside(bundle));
+    let (mut drives, mut card) = (Drives::new(), None);
+    let bytes = units.len() as u64 * DISK_BYTES + outside.map_or(0, |_| NET_BYTES);
+    if bytes == 0 {
+        return Hardware { drives, card };
     }
-    set_memory_aside(boot, ledger, units.len() as u64 * DISK_BYTES);
+    set_memory_aside(boot, ledger, bytes);
     let (mut number, mut has_old) = (0, false);
     for found in virtio::take(&boot.machine, boot.tree) {
         claim(ledger, &found);
@@ -55,25 +71,33 @@ pub fn open(
                 drives.extend(unit.map(|(unit, name)| drive(boot, arena, *unit, name, found)));
                 number += 1;
             }
-            Kind::Legacy => has_old = true,
+            Kind::Net if card.is_none() => {
+                card = outside.map(|(network, name)| plug(boot, arena, network, name, found));
+            }
             Kind::Net => {}
+            Kind::Legacy => has_old = true,
         }
     }
+    let old = match has_old {
+        true => {
+            "; of those from before virtio 1 it has (QEMU: -global virtio-mmio.force-legacy=false)"
+        }
+        false => "",
+    };
     for (unit, name) in units {
         if !drives.iter().any(|drive| drive.unit == unit) {
-            let old = match has_old {
-                true => {
-                    "; of those from before virtio 1 it has (QEMU: -global virtio-mmio.force-legacy=false)"
-                }
-                false => "",
-            };
             let (unit, number) = (u64::from(unit), u64::from(number));
             fault::refuse(format_args!(
                 "disk {name}: the machine has no virtio disk {unit}, but {number} of them{old}"
             ));
         }
     }
-    drives
+    match (outside, card) {
+        (Some((_, name)), None) => fault::refuse(format_args!(
+            "network {name}: the machine has no virtio network card{old}"
+        )),
+        _ => Hardware { drives, card },
+    }
 }
 
 /// Memory that devices reach, and nothing else is in.
@@ -98,6 +122,16 @@ fn claim(ledger: &mut Ledger<'_, Owner>, found: &Found) {
     }
 }
 
+/// Ends the boot for the sake of a device.
+fn refuse(what: &str, name: &str, at: HostPhys, why: &str) -> ! {
+    fault::refuse(format_args!(
+        "{what} {name}: what the machine has at {at:#x} {why}"
+    ))
+}
+
+const NO_INTERRUPT: &str = "has another device's interrupt";
+const NO_ROOM: &str = "does not fit EL2's arena";
+
 fn drive(
     boot: &Boot,
     arena: &mut Arena,
@@ -106,20 +140,39 @@ fn drive(
     found: Found,
 ) -> &'static Drive {
     let at = found.base;
-    let intid = listen(boot, &found.interrupt);
-    let disk = match (intid, found.into_disk()) {
-        (Some(intid), Ok(disk)) => arena.alloc(Drive::new(unit, name, intid, disk)),
-        (None, _) => fault::refuse(format_args!(
-            "disk {name}: the interrupt of the machine's disk at {at:#x} is another's too"
-        )),
-        (_, Err(refusal)) => fault::refuse(format_args!(
-            "disk {name}: what the machine has at {at:#x} {}",
-            refusal.words()
-        )),
+    let refuse = |why: &str| -> ! { refuse("disk", name, at, why) };
+    let Some(intid) = listen(boot, &found.interrupt) else {
+        refuse(NO_INTERRUPT);
     };
-    match disk {
-        Some(disk) => disk,
-        None => fault::refuse(format_args!("disk {name}: EL2's arena is too small")),
+    let disk = match found.into_disk() {
+        Ok(disk) => disk,
+        Err(refusal) => refuse(refusal.words()),
+    };
+    match arena.alloc(Drive::new(unit, name, intid, disk)) {
+        Some(drive) => drive,
+        None => refuse(NO_ROOM),
+    }
+}
+
+fn plug(
+    boot: &Boot,
+    arena: &mut Arena,
+    network: u8,
+    name: &'static str,
+    found: Found,
+) -> &'static Card {
+    let at = found.base;
+    let refuse = |why: &str| -> ! { refuse("network", name, at, why) };
+    let Some(intid) = listen(boot, &found.interrupt) else {
+        refuse(NO_INTERRUPT);
+    };
+    let net = match found.into_net() {
+        Ok(net) => net,
+        Err(refusal) => refuse(refusal.words()),
+    };
+    match arena.alloc(Card::new(network, name, intid, net)) {
+        Some(card) => card,
+        None => refuse(NO_ROOM),
     }
 }
 

@@ -11,10 +11,13 @@ use virtio_drivers::transport::{DeviceType, Transport};
 use virtio_drivers::{Hal, PAGE_SIZE};
 
 use crate::memory::Pieces;
+use crate::transport::barrier;
 use crate::{Bounded, Refusal};
 
-/// How many buffers each direction has.
-pub const BUFFERS: usize = 32;
+/// How many buffers there are to receive into.
+pub const RECEIVED: usize = 128;
+/// How many there are to transmit: several times the frames that a piece of 64 KiB is cut into.
+pub const SENT: usize = 256;
 /// Bytes of a buffer: half a page, so that a frame is in one page.
 const BUFFER: usize = 2048;
 /// What is before a frame: `struct virtio_net_hdr_v1` (virtio 1.3, 5.1.6).
@@ -34,13 +37,13 @@ const TRANSMIT: u16 = 1;
 /// A network card.
 pub struct Net<H: Hal, T: Transport> {
     transport: Bounded<T>,
-    receive: VirtQueue<H, BUFFERS>,
-    transmit: VirtQueue<H, BUFFERS>,
+    receive: VirtQueue<H, RECEIVED>,
+    transmit: VirtQueue<H, SENT>,
     mac: Option<[u8; 6]>,
     /// The buffer that is in flight under a head.
-    receiving: [Option<u8>; BUFFERS],
+    receiving: [Option<u8>; RECEIVED],
     /// The same of the other direction, and how many bytes of it are.
-    sending: [Option<(u8, usize)>; BUFFERS],
+    sending: [Option<(u8, u16)>; SENT],
     /// Buffers to transmit that nobody has.
     idle: Idle,
     /// Whether the device has not been told of something to transmit.
@@ -52,18 +55,27 @@ pub struct Net<H: Hal, T: Transport> {
 
 /// Which of the buffers to transmit nobody has: a bit each.
 #[derive(Clone, Copy)]
-struct Idle(u32);
+struct Idle([u64; SENT / 64]);
 
 impl Idle {
-    fn take(&mut self) -> Option<usize> {
-        let first = self.0.trailing_zeros();
-        self.0 &= self.0.checked_sub(1)?;
-        Some(first as usize)
+    const ALL: Self = Self([u64::MAX; SENT / 64]);
+    const NONE: Self = Self([0; SENT / 64]);
+
+    fn is_empty(&self) -> bool {
+        self.0 == Self::NONE.0
     }
 
-    fn put(&mut self, buffer: usize) {
-        if buffer < BUFFERS {
-            self.0 |= 1 << buffer;
+    fn take(&mut self) -> Option<u8> {
+        let mut words = (0..).step_by(64).zip(&mut self.0);
+        let (base, word) = words.find(|(_, word)| **word != 0)?;
+        let bit = word.trailing_zeros();
+        *word &= *word - 1;
+        u8::try_from(base + bit).ok()
+    }
+
+    fn put(&mut self, buffer: u8) {
+        if let Some(word) = self.0.get_mut(usize::from(buffer / 64)) {
+            *word |= 1 << (buffer % 64);
         }
     }
 }
@@ -76,8 +88,10 @@ impl<H: Hal, T: Transport> fmt::Debug for Net<H, T> {
 
 impl<H: Hal, T: Transport> Net<H, T> {
     /// Pages that a card takes of the memory for devices.
-    pub const PAGES: usize =
-        2 * (BUFFERS * BUFFER).div_ceil(PAGE_SIZE) + 2 * crate::queue_pages(BUFFERS);
+    pub const PAGES: usize = (RECEIVED * BUFFER).div_ceil(PAGE_SIZE)
+        + crate::queue_pages(RECEIVED)
+        + (SENT * BUFFER).div_ceil(PAGE_SIZE)
+        + crate::queue_pages(SENT);
 
     /// Makes the device ready, and has it receive. This waits for its reset, but not for ever.
     ///
@@ -93,8 +107,8 @@ impl<H: Hal, T: Transport> Net<H, T> {
             0 => None,
             _ => Some(transport.read_consistent(|| transport.read_config_space(0))?),
         };
-        let incoming = Pieces::take(BUFFERS, BUFFER)?;
-        let outgoing = Pieces::take(BUFFERS, BUFFER)?;
+        let incoming = Pieces::take(RECEIVED, BUFFER)?;
+        let outgoing = Pieces::take(SENT, BUFFER)?;
         let receive = VirtQueue::new(&mut transport, RECEIVE, false, false)?;
         let mut transmit = VirtQueue::new(&mut transport, TRANSMIT, false, false)?;
         transmit.set_dev_notify(false);
@@ -104,15 +118,15 @@ impl<H: Hal, T: Transport> Net<H, T> {
             receive,
             transmit,
             mac,
-            receiving: [None; BUFFERS],
-            sending: [None; BUFFERS],
-            idle: Idle(u32::MAX),
+            receiving: [None; RECEIVED],
+            sending: [None; SENT],
+            idle: Idle::ALL,
             is_waiting: false,
             incoming,
             outgoing,
             broken: false,
         };
-        for buffer in 0..BUFFERS {
+        for buffer in 0..RECEIVED {
             net.expect(buffer).ok_or(Refusal::Queue)?;
         }
         net.transport.notify(RECEIVE);
@@ -134,6 +148,13 @@ impl<H: Hal, T: Transport> Net<H, T> {
     /// Takes note of the device's interrupt: call this first, then [`receive`](Self::receive) until it says `false`.
     pub fn quiet(&mut self) {
         self.transport.quiet();
+    }
+
+    /// Has the device not interrupt for what comes, or do so again. What came meanwhile it does not tell of: it has to be
+    /// looked for.
+    pub fn mute(&mut self, is_muted: bool) {
+        self.receive.set_dev_notify(!is_muted);
+        barrier();
     }
 
     /// Lends a buffer to the device, to receive into. It is nobody's now.
@@ -188,7 +209,7 @@ impl<H: Hal, T: Transport> Net<H, T> {
         if self.broken || !(LEAST..=MOST).contains(&len) {
             return false;
         }
-        if self.idle.0 == 0 {
+        if self.idle.is_empty() {
             self.flush();
             if self.reap().is_none() {
                 self.give_up();
@@ -214,15 +235,10 @@ impl<H: Hal, T: Transport> Net<H, T> {
         }
     }
 
-    fn send(
-        &mut self,
-        buffer: usize,
-        len: usize,
-        fill: impl FnOnce(&mut [u8]) -> bool,
-    ) -> Option<()> {
+    fn send(&mut self, buffer: u8, len: usize, fill: impl FnOnce(&mut [u8]) -> bool) -> Option<()> {
         let whole = HEADER.checked_add(len)?;
         // SAFETY: nobody's buffer, and from here on the device's until `reap` takes it back.
-        let bytes = unsafe { self.outgoing.slice(buffer, 0, whole)? };
+        let bytes = unsafe { self.outgoing.slice(buffer.into(), 0, whole)? };
         // Nothing to be done about checksums or segments: all zeroes (5.1.6.2).
         let (header, frame) = bytes.split_at_mut_checked(HEADER)?;
         header.fill(0);
@@ -230,20 +246,20 @@ impl<H: Hal, T: Transport> Net<H, T> {
         // SAFETY: no other slice of it is made until its head comes back.
         let head = unsafe { self.transmit.add(&[bytes], &mut []) };
         let place = self.sending.get_mut(usize::from(head.ok()?))?;
-        *place = u8::try_from(buffer).ok().map(|buffer| (buffer, whole));
+        *place = Some((buffer, u16::try_from(whole).ok()?));
         Some(())
     }
 
     /// Takes back what has been sent. `None` if the device used what it was not given.
     fn reap(&mut self) -> Option<()> {
-        for _ in 0..BUFFERS {
+        for _ in 0..SENT {
             let Some(head) = self.transmit.peek_used() else {
                 break;
             };
             let (buffer, len) = self.sending.get_mut(usize::from(head))?.take()?;
-            let buffer = usize::from(buffer);
+            let (at, len) = (usize::from(buffer), usize::from(len));
             // SAFETY: the slice that was lent under this head; nobody has made another since.
-            let bytes = unsafe { self.outgoing.slice(buffer, 0, len)? };
+            let bytes = unsafe { self.outgoing.slice(at, 0, len)? };
             // SAFETY: the buffer that was lent under this head, which is in flight: the table says so.
             let sent = unsafe { self.transmit.pop_used(head, &[bytes], &mut []) };
             sent.ok()?;
@@ -255,7 +271,7 @@ impl<H: Hal, T: Transport> Net<H, T> {
     /// The device lies. It is reset, and never asked again; what it has of the buffers is never used again.
     fn give_up(&mut self) {
         self.broken = true;
-        self.idle = Idle(0);
+        self.idle = Idle::NONE;
         let _ = self.transport.reset();
     }
 }

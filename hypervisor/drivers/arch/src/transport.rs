@@ -68,7 +68,7 @@ impl<T: Transport> Drop for Bounded<T> {
 
 /// Orders accesses to memory and to registers, for devices as well (Arm ARM B2.3.12; DMB OSH): the queue is written before
 /// the device is told, and looked at after it has said that it has written.
-fn barrier() {
+pub(crate) fn barrier() {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: a barrier.
     unsafe {

@@ -5,7 +5,7 @@ use virtio_drivers::transport::{DeviceStatus, DeviceType};
 
 use super::fake::{Fake, Memory, PAGES};
 use crate::Refusal;
-use crate::net::{BUFFERS, LEAST, MOST, Net};
+use crate::net::{LEAST, MOST, Net, RECEIVED, SENT};
 
 type Driver = Net<Memory, Fake>;
 
@@ -51,7 +51,7 @@ fn what_cannot_be_driven_is_refused() {
     let other = |state: &mut super::fake::State| state.kind = DeviceType::Block;
     assert_eq!(refusal(other), Some(Refusal::OtherDevice));
     assert_eq!(refusal(|s| s.features = 1 << 5), Some(Refusal::Features));
-    assert_eq!(refusal(|s| s.most = 31), Some(Refusal::Queue));
+    assert_eq!(refusal(|s| s.most = 255), Some(Refusal::Queue));
     assert_eq!(refusal(|s| s.config.truncate(5)), Some(Refusal::Config));
     assert_eq!(refusal(|s| s.step = 1), Some(Refusal::Config));
     PAGES.set(Driver::PAGES);
@@ -77,7 +77,7 @@ fn frames_arrive_in_order_and_buffers_go_back() {
     let (fake, mut net) = open();
     assert_eq!(next(&mut net), None);
     for round in 0..100_u8 {
-        let count = BUFFERS - usize::from(round) % BUFFERS;
+        let count = RECEIVED - usize::from(round) % RECEIVED;
         for n in 0..count {
             let bytes = frame(LEAST + n + usize::from(round), round);
             let written = u32::try_from(bytes.len()).unwrap();
@@ -90,7 +90,11 @@ fn frames_arrive_in_order_and_buffers_go_back() {
         }
         assert_eq!(next(&mut net), None);
     }
-    assert!((0..BUFFERS).all(|_| arrive(&fake, &[], 12)));
+    net.mute(true);
+    assert!(fake.is_muted(0));
+    net.mute(false);
+    assert!(!fake.is_muted(0));
+    assert!((0..RECEIVED).all(|_| arrive(&fake, &[], 12)));
     assert!(!arrive(&fake, &[], 12));
 }
 
@@ -148,7 +152,7 @@ fn frames_leave_as_they_were_written() {
 #[test]
 fn a_card_that_does_not_send_costs_frames_and_nothing_else() {
     let (fake, mut net) = open();
-    for _ in 0..BUFFERS {
+    for _ in 0..SENT {
         assert!(net.transmit(LEAST, |_| true));
     }
     assert!(!net.transmit(LEAST, |_| panic!("no room")));
@@ -176,7 +180,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..2100_usize).prop_map(Step::Send),
         4 => Just(Step::Sent),
         4 => Just(Step::Look),
-        1 => (0..2_usize, 0..40_u32, any::<u32>()).prop_map(|(q, id, len)| Step::Lie(q, id, len)),
+        1 => (0..2_usize, 0..300_u32, any::<u32>()).prop_map(|(q, id, len)| Step::Lie(q, id, len)),
         1 => (0..2_usize, any::<u16>()).prop_map(|(q, used)| Step::Jump(q, used)),
     ]
 }
@@ -203,7 +207,7 @@ proptest! {
                 Step::Jump(queue, used) if alive => fake.set_used(queue, used),
                 Step::Look => {
                     net.quiet();
-                    let mut most = 0..=BUFFERS;
+                    let mut most = 0..=RECEIVED;
                     while most.next().is_some() && net.receive(|frame| assert!(frame.len() <= MOST)) {}
                 }
                 Step::Arrive(_) | Step::Sent | Step::Lie(..) | Step::Jump(..) => {}
