@@ -16,8 +16,8 @@ use crate::machine::{scratch, xtask};
 use crate::matrix::Point;
 use crate::transcript::Transcript;
 
-/// The run's own end, if nothing else ends it.
-const DEADLINE: &str = "120";
+/// The run's own end in seconds, if nothing else ends it.
+const DEADLINE: u32 = 120;
 /// How long to wait for anything: it may have to build first.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -62,6 +62,14 @@ impl Run {
     /// # Errors
     /// It cannot be started.
     pub fn start_as(config: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::lasting(config, DEADLINE, arguments)
+    }
+
+    /// The same for so many seconds at most.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn lasting(config: &str, seconds: u32, arguments: &[&str]) -> anyhow::Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("operator-{}", std::process::id());
         let log = scratch()?.join(format!("{name}.txt"));
@@ -69,7 +77,8 @@ impl Run {
         let socket = std::env::temp_dir().join(format!("xdv-{name}"));
         let file = File::create(&log)?;
         let child = xtask()
-            .args(["run", config, "--timeout", DEADLINE, "--control"])
+            .args(["run", config, "--timeout", &seconds.to_string()])
+            .arg("--control")
             .arg(&socket)
             .args(arguments)
             .stdin(Stdio::piped())

@@ -135,7 +135,7 @@ lives() {
         return
     fi
     life=$(sed -n 's/.*life \([0-9]*\),.*/\1/p' /tmp/said)
-    [ "${life:-1}" -ge "$1" ] || probe ledger "$2" "$3" || bad "the ledger ended with $?"
+    [ "${life:-1}" -gt "$1" ] || probe ledger "$2" "$3" || bad "the ledger ended with $?"
 }
 
 latency() {
@@ -146,6 +146,7 @@ latency() {
 }
 
 address() { # me: the first network device that has no address yet
+    ! ip addr show | grep -q "inet $1/" || return 0
     for nic in /sys/class/net/*; do
         nic=${nic##*/}
         [ "$nic" != lo ] || continue
@@ -179,11 +180,11 @@ net() {
     ping -c 5 -i 0.2 "$2" >/tmp/said 2>&1 || bad "ping: $(cat /tmp/said)"
     sed -n 's/^round-trip/io: ping: round-trip/p' /tmp/said
     ping -c 3 -s 8000 "$2" >/tmp/said 2>&1 || bad "ping with 8000 bytes: $(cat /tmp/said)"
-    do_well probe talk "$2:7000" 8
+    do_well probe talk "$2:7000" 4
     do_well probe udp "$2:7000" 1000
     if [ "${1##*.}" -lt "${2##*.}" ]; then
         for way in "" -R "-u -b 20M"; do
-            iperf3 -c "$2" -t 2 -f m $way >/tmp/said 2>&1 || bad "iperf3 $way: $(tail -n 3 /tmp/said)"
+            iperf3 -c "$2" -t 1 -f m $way >/tmp/said 2>&1 || bad "iperf3 $way: $(tail -n 3 /tmp/said)"
             rate "TCP or UDP $way"
         done
     fi

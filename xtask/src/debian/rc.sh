@@ -16,11 +16,12 @@ load() {
     echo "$1" >>/run/modules
     $b modprobe "$1" || echo "the module $1 was not loaded"
 }
-# The driver of each kind of virtio device (virtio 1.3, 5).
+# The driver of each kind of virtio device (virtio 1.3, 5), of one kind or of all.
 drivers() {
     for device in /sys/bus/virtio/devices/*/device; do
         [ -f "$device" ] || return 0
         read -r kind <"$device"
+        [ -z "$1" ] || [ "$kind" = "$1" ] || continue
         case $kind in
             0x0001) load virtio_net ;;
             0x0002) load virtio_blk ;;
@@ -39,7 +40,9 @@ if [ "$release" = "$running" ]; then
         [ ! -e "$device" ] || load virtio_mmio
         break
     done
-    drivers
+    # The console first: what others say can be heard then.
+    drivers 0x0003
+    drivers ""
     [ ! -e /sys/bus/platform/devices/smccc_trng ] || load arm_smccc_trng
 fi
 

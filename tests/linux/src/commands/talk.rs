@@ -33,7 +33,7 @@ const LOST: Duration = Duration::from_millis(500);
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
-/// Serves clients for the rest of time: `[vsock:]PORT`. On a port of TCP datagrams are sent back too.
+/// Serves clients for the rest of time: `[vsock:]PORT`, with 0 at a port that it says. On a port of TCP datagrams are sent back too.
 pub fn serve(place: &str) -> anyhow::Result<()> {
     if let Some(port) = place.strip_prefix("vsock:") {
         let listener = vsock()?;
@@ -49,9 +49,10 @@ pub fn serve(place: &str) -> anyhow::Result<()> {
         }
     }
     let port: u16 = place.parse().context("a port is a number")?;
+    let listener = TcpListener::bind(("0.0.0.0", port))?;
+    let port = listener.local_addr()?.port();
     let datagrams = UdpSocket::bind(("0.0.0.0", port))?;
     thread::spawn(move || report(send_back(&datagrams)));
-    let listener = TcpListener::bind(("0.0.0.0", port))?;
     println!("serve: TCP and UDP {port}");
     for stream in listener.incoming() {
         let stream = stream?;
