@@ -21,20 +21,13 @@ bitflags! {
     }
 }
 
-/// The steps of initialisation in their order (3.1.1), and what each of them stands on.
+/// The steps of initialisation in their order (3.1.1), and what each of them stands on. Nothing stands on the first one:
+/// U-Boot acknowledges a device, resets it, and goes on with `DRIVER`.
 const STEPS: [(Status, Status); 4] = [
     (Status::ACKNOWLEDGE, Status::empty()),
-    (Status::DRIVER, Status::ACKNOWLEDGE),
-    (
-        Status::FEATURES_OK,
-        Status::ACKNOWLEDGE.union(Status::DRIVER),
-    ),
-    (
-        Status::DRIVER_OK,
-        Status::ACKNOWLEDGE
-            .union(Status::DRIVER)
-            .union(Status::FEATURES_OK),
-    ),
+    (Status::DRIVER, Status::empty()),
+    (Status::FEATURES_OK, Status::DRIVER),
+    (Status::DRIVER_OK, Status::DRIVER.union(Status::FEATURES_OK)),
 ];
 
 impl Status {

@@ -9,34 +9,35 @@ use crate::mmio::{Offer, register};
 /// reads after it has written the lower four bits 0 to 15 (columns), from 2.1 and 3.1.1: its features are ones that the
 /// device can work with. Zero is a reset, whatever else is said in the row.
 #[rustfmt::skip]
-const FIT: [(u32, [u32; 16]); 5] = [
+const FIT: [(u32, [u32; 16]); 8] = [
     //    0   1   2   3   4   5   6   7   8   9  10  11  12  13  14  15
-    ( 0, [0,  1,  0,  3,  0,  1,  0,  3,  0,  1,  0, 11,  0,  1,  0, 15]),
+    ( 0, [0,  1,  2,  3,  0,  1,  2,  3,  0,  1, 10, 11,  0,  1, 14, 15]),
     ( 1, [0,  1,  3,  3,  1,  1,  3,  3,  1,  1, 11, 11,  1,  1, 15, 15]),
+    ( 2, [0,  3,  2,  3,  2,  3,  2,  3, 10, 11, 10, 11, 14, 15, 14, 15]),
     ( 3, [0,  3,  3,  3,  3,  3,  3,  3, 11, 11, 11, 11, 15, 15, 15, 15]),
+    (10, [0, 11, 10, 11, 14, 15, 14, 15, 10, 11, 10, 11, 14, 15, 14, 15]),
     (11, [0, 11, 11, 11, 15, 15, 15, 15, 11, 11, 11, 11, 15, 15, 15, 15]),
+    (14, [0, 15, 14, 15, 14, 15, 14, 15, 14, 15, 14, 15, 14, 15, 14, 15]),
     (15, [0, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15]),
 ];
 
 /// The same of a driver whose features are none that the device can work with; it never gets further than 3.
 #[rustfmt::skip]
-const UNFIT: [(u32, [u32; 16]); 3] = [
-    ( 0, [0,  1,  0,  3,  0,  1,  0,  3,  0,  1,  0,  3,  0,  1,  0,  3]),
+const UNFIT: [(u32, [u32; 16]); 4] = [
+    ( 0, [0,  1,  2,  3,  0,  1,  2,  3,  0,  1,  2,  3,  0,  1,  2,  3]),
     ( 1, [0,  1,  3,  3,  1,  1,  3,  3,  1,  1,  3,  3,  1,  1,  3,  3]),
+    ( 2, [0,  3,  2,  3,  2,  3,  2,  3,  2,  3,  2,  3,  2,  3,  2,  3]),
     ( 3, [0,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3]),
 ];
 
 fn reach(progress: u32, failed: bool, broken: bool, features: u64) -> Rig<super::rig::Nowhere> {
     let mut rig = Rig::new();
-    for step in [1, 3] {
-        if progress >= step {
-            rig.set_status(step);
+    for (step, through) in [(1, 1), (2, 3), (8, 11), (4, 15)] {
+        if step == 8 {
+            rig.accept(features);
         }
-    }
-    rig.accept(features);
-    for step in [11, 15] {
-        if progress >= step {
-            rig.set_status(step);
+        if progress & step != 0 {
+            rig.set_status(progress & through);
         }
     }
     if broken {
@@ -54,7 +55,7 @@ fn check(table: &[(u32, [u32; 16])], features: u64) {
         for ends in 0..4 {
             let (failed, broken) = (ends & 1 != 0, ends & 2 != 0);
             // Without features there is no queue that could break the device.
-            if broken && progress < 11 {
+            if broken && progress & 8 == 0 {
                 continue;
             }
             let before = progress | u32::from(failed) << 7 | u32::from(broken) << 6;
