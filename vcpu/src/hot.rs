@@ -6,7 +6,7 @@
 //! of its own: values come from the same tables, interrupts go through the same primitives, and the PC
 //! moves by the same function. A differential test holds the two against each other.
 //!
-//! Only X0 to X18 are in the frame here. An access through another register declines, but for a byte to the UART: what
+//! Only X0 to X19 are in the frame here. An access through another register declines, but for a byte to the UART: what
 //! register a driver was compiled to take for it is chance, so the vector saves the others and asks again.
 //!
 //! What a virtio driver does for each interrupt is answered here as well. A notification has its device served, which takes
@@ -21,8 +21,8 @@ use vcpu_board::{GICD_BASE, GICR_BASE, GICR_STRIDE, PL011_BASE, pl011};
 
 mod warm;
 
+use warm::Place;
 pub use warm::warm;
-use warm::{acknowledge, is_slot, status};
 
 /// The SGI by which one CPU makes another look at its mail.
 pub const KICK: u32 = 7;
@@ -63,7 +63,7 @@ const EC_SYSREG: u64 = 0x18;
 const EC_DATA_ABORT: u64 = 0x24;
 
 /// How many registers the vector has saved.
-const SAVED: u64 = 19;
+const SAVED: u64 = 20;
 
 /// What became of a synchronous exception.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -284,13 +284,17 @@ fn mmio(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Access {
     if esr & WORD == 0 {
         return Access::Uart;
     }
-    let (page, offset) = (page(hw), hw.far() & 0xFFF);
+    let (hpfar, far) = (hw.hpfar(), hw.far());
+    if let Some(place) = Place::of(hpfar, far) {
+        return place.access(vcpu, esr);
+    }
+    let (page, offset) = (page(hpfar), far & 0xFFF);
     if esr & WRITE == 0 {
         let (Some(value), Some(register)) = (
             read(vcpu, page, offset, esr & DOUBLE != 0),
             saved(vcpu, esr >> 16),
         ) else {
-            return unsaved(esr, page | offset);
+            return Access::Declined;
         };
         *register = value;
         return Access::Done;
@@ -298,24 +302,14 @@ fn mmio(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Access {
     match saved(vcpu, esr >> 16).copied() {
         #[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
         Some(value) if esr & DOUBLE == 0 => write(vcpu, page | offset, value as u32),
-        _ => unsaved(esr, page | offset),
-    }
-}
-
-/// An access through a register that is not in the frame, or one that is declined.
-#[inline(always)]
-fn unsaved(esr: u64, ipa: u64) -> Access {
-    if is_slot(esr, ipa) {
-        Access::Slot
-    } else {
-        Access::Declined
+        _ => Access::Declined,
     }
 }
 
 /// The page the guest went to: HPFAR_EL2.FIPA.
 #[inline(always)]
-fn page(hw: &impl Hardware) -> u64 {
-    (hw.hpfar() & 0x0000_FFFF_FFFF_FFF0) << 8
+const fn page(hpfar: u64) -> u64 {
+    (hpfar & 0x0000_FFFF_FFFF_FFF0) << 8
 }
 
 /// What a driver does for every character, in any width (Linux's takes halfwords): is there room, then the byte. A tail
@@ -324,7 +318,7 @@ fn page(hw: &impl Hardware) -> u64 {
 pub fn uart(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Answer {
     let machine = vcpu.machine;
     let field = esr >> 16;
-    let ipa = page(hw) | hw.far() & 0xFFF;
+    let ipa = page(hw.hpfar()) | hw.far() & 0xFFF;
     let done = match ipa.wrapping_sub(PL011_BASE) {
         pl011::DR if esr & WRITE != 0 => stored(vcpu, field).is_some_and(|value| {
             let [byte, ..] = value.to_le_bytes();
@@ -366,11 +360,7 @@ fn read(vcpu: &Vcpu, page: u64, offset: u64, double: bool) -> Option<u64> {
             let frame = page.wrapping_sub(GICR_BASE);
             let lane = usize::try_from(frame / GICR_STRIDE).ok()?;
             if offset != TYPER || !frame.is_multiple_of(GICR_STRIDE) || lane >= vgic.lanes() {
-                return if double {
-                    None
-                } else {
-                    status(vcpu.machine, page | offset)
-                };
+                return None;
             }
             let typer = vgic.gicr_typer(lane);
             return Some(if double { typer } else { typer & 0xFFFF_FFFF });
@@ -388,7 +378,7 @@ fn write(vcpu: &Vcpu, ipa: u64, value: u32) -> Access {
         4 => 1,
         8 => 2,
         UARTDR => return Access::Uart,
-        _ => return acknowledge(vcpu.machine, ipa, value),
+        _ => return Access::Declined,
     };
     if vcpu.machine.vgic.fast_isenabler(word, value) {
         Access::Done

@@ -119,7 +119,7 @@ impl Slots for Echo {
     }
 }
 
-/// X19 to X30 and the resumption point while the hot path runs: it must neither read nor write them.
+/// X20 to X30 and the resumption point while the hot path runs: it must neither read nor write them.
 const POISON: u64 = 0xdead_beef_dead_beef;
 
 impl<'m> World<'m> {
@@ -221,7 +221,7 @@ impl<'m> World<'m> {
     pub(crate) fn hot(&self, lane: usize, exit: Exit) -> bool {
         self.with(lane, |vcpu, port| match exit {
             Exit::Sync => {
-                let mut answer = short(19, vcpu, port, |vcpu, port| hot::sync(vcpu, port));
+                let mut answer = short(20, vcpu, port, |vcpu, port| hot::sync(vcpu, port));
                 if answer == Answer::Warm {
                     short(31, vcpu, port, |vcpu, port| hot::warm(vcpu, port));
                     return true;
@@ -233,7 +233,7 @@ impl<'m> World<'m> {
                 }
                 answer == Answer::Done
             }
-            Exit::Irq => short(19, vcpu, port, |vcpu, port| hot::irq(vcpu, port)),
+            Exit::Irq => short(20, vcpu, port, |vcpu, port| hot::irq(vcpu, port)),
             Exit::Fiq | Exit::SError => false,
         })
     }
@@ -339,7 +339,7 @@ impl<'m> World<'m> {
     }
 }
 
-/// What the vector does on the way to the hot path: so many general registers are saved, X0 to X18 at first, and the rest
+/// What the vector does on the way to the hot path: so many general registers are saved, X0 to X19 at first, and the rest
 /// is still the guest's.
 fn short<'m, R>(
     saved: usize,

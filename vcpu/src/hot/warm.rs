@@ -5,73 +5,88 @@ use core::sync::atomic::Ordering;
 use vcpu_board::virtio::{INTERRUPT_ACK, INTERRUPT_STATUS, QUEUE_NOTIFY};
 use vcpu_board::{VIRTIO_BASE, VIRTIO_SLOTS, VIRTIO_STRIDE};
 
-use super::{Access, DOUBLE, Hardware, WRITE, finish, page, pc, stored};
+use super::{Access, DOUBLE, Hardware, WRITE, finish, pc, saved, stored};
 use crate::lane::Vcpu;
-use crate::machine::Machine;
-use crate::virtio::{self, VIRTIO};
+use crate::virtio::{self, SLOTS, VIRTIO};
 
-/// The slot and the register behind an address.
-#[inline(always)]
-fn place(ipa: u64) -> Option<(usize, u64)> {
-    let at = ipa.wrapping_sub(VIRTIO_BASE);
-    if !VIRTIO || at >= VIRTIO_SLOTS * VIRTIO_STRIDE {
-        return None;
-    }
-    let slot = usize::try_from(at / VIRTIO_STRIDE).ok()?;
-    Some((slot, at % VIRTIO_STRIDE))
+/// HPFAR_EL2 without the number of the page among those of the slots, and what it is for them.
+const PAGES: u64 = 0x0000_FFFF_FFFF_FFF0 & !((VIRTIO_SLOTS * VIRTIO_STRIDE - 1) >> 8);
+const AT: u64 = VIRTIO_BASE >> 8;
+
+// A page is eight slots, and the pages begin where their numbers do.
+const _: () = assert!(VIRTIO_STRIDE << 3 == 0x1000 && AT & !PAGES == 0 && SLOTS == 32);
+
+/// Where a guest has gone.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    slot: usize,
+    register: u64,
 }
 
-/// `InterruptStatus`, if it is at this address.
-#[inline(always)]
-pub(super) fn status(machine: &Machine, ipa: u64) -> Option<u64> {
-    match place(ipa)? {
-        (slot, INTERRUPT_STATUS) => {
-            let status = machine.virtio_status(slot).load(Ordering::Acquire);
-            Some(u64::from(status))
+impl Place {
+    /// Of an address that is a slot's.
+    #[inline(always)]
+    pub(super) const fn of(hpfar: u64, far: u64) -> Option<Self> {
+        if VIRTIO && hpfar & PAGES == AT {
+            Some(Self::in_slots(hpfar, far))
+        } else {
+            None
         }
-        _ => None,
     }
-}
 
-/// A word stored to `InterruptACK` that leaves nothing to interrupt for, or what needs a stack.
-#[inline(always)]
-pub(super) fn acknowledge(machine: &Machine, ipa: u64, bits: u32) -> Access {
-    match place(ipa) {
-        Some((slot, INTERRUPT_ACK)) => {
-            let status = machine.virtio_status(slot);
-            let now = status.load(Ordering::Relaxed);
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "below 32")]
+    const fn in_slots(hpfar: u64, far: u64) -> Self {
+        Self {
+            slot: ((hpfar >> 4 & 3) << 3 | far >> 9 & 7) as usize,
+            register: far & (VIRTIO_STRIDE - 1),
+        }
+    }
+
+    /// A word or a doubleword that the hardware has described.
+    #[inline(always)]
+    pub(super) fn access(self, vcpu: &mut Vcpu, esr: u64) -> Access {
+        if esr & DOUBLE != 0 {
+            return Access::Declined;
+        }
+        let status = vcpu.machine.virtio_status(self.slot);
+        if esr & WRITE == 0 {
+            if self.register != INTERRUPT_STATUS {
+                return Access::Declined;
+            }
+            let Some(register) = saved(vcpu, esr >> 16) else {
+                return Access::Slot;
+            };
+            *register = u64::from(status.load(Ordering::Acquire));
+            return Access::Done;
+        }
+        if self.register == INTERRUPT_ACK
+            && let Some(bits) = saved(vcpu, esr >> 16).copied()
+        {
+            // What a driver has read, as a rule. If not, something may be left to interrupt for.
+            #[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
+            let bits = bits as u32;
             let (done, seen) = (Ordering::AcqRel, Ordering::Relaxed);
-            if now & !bits == 0 && status.compare_exchange_weak(now, 0, done, seen).is_ok() {
-                Access::Done
-            } else {
-                Access::Slot
+            if status.compare_exchange_weak(bits, 0, done, seen).is_ok() {
+                return Access::Done;
             }
         }
-        Some((_, QUEUE_NOTIFY)) => Access::Slot,
-        _ => Access::Declined,
+        if matches!(self.register, QUEUE_NOTIFY | INTERRUPT_ACK) {
+            Access::Slot
+        } else {
+            Access::Declined
+        }
     }
-}
-
-/// Whether [`warm`] answers an access of a word or a doubleword that the hardware has described.
-#[inline(always)]
-pub(super) fn is_slot(esr: u64, ipa: u64) -> bool {
-    let register = place(ipa).map(|(_, offset)| offset);
-    let known = if esr & WRITE == 0 {
-        register == Some(INTERRUPT_STATUS)
-    } else {
-        matches!(register, Some(QUEUE_NOTIFY | INTERRUPT_ACK))
-    };
-    known && esr & DOUBLE == 0
 }
 
 /// What [`Answer::Warm`](super::Answer::Warm) is about: all general registers are in the frame, and are loaded from there
 /// afterwards.
 pub fn warm(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
-    let (esr, ipa) = (hw.esr(), page(hw) | hw.far() & 0xFFF);
-    let Some((slot, register)) = place(ipa) else {
+    if !VIRTIO {
         return;
-    };
-    let before = pc(hw);
+    }
+    let esr = hw.esr();
+    let Place { slot, register } = Place::in_slots(hw.hpfar(), hw.far());
     let (machine, field) = (vcpu.machine, esr >> 16);
     if register == INTERRUPT_STATUS {
         let status = machine.virtio_status(slot).load(Ordering::Acquire);
@@ -80,7 +95,7 @@ pub fn warm(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
         if let Some(x) = vcpu.context.x.get_mut(number) {
             *x = u64::from(status);
         }
-        let _ = finish(vcpu, esr, before, hw);
+        let _ = finish(vcpu, esr, pc(hw), hw);
         return;
     }
     #[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
@@ -91,7 +106,7 @@ pub fn warm(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
         machine.acknowledge_virtio(slot, value)
     };
     // Only now: who serves the notification may want to know where it came from.
-    let _ = finish(vcpu, esr, before, hw);
+    let _ = finish(vcpu, hw.esr(), pc(hw), hw);
     if raised != 0 {
         virtio::fast_raise(vcpu, raised, hw);
     }

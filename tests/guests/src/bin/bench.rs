@@ -68,6 +68,14 @@ fn synchronous(n: u64) {
     report("cntv_cval_write", bench::cntv_cval_write(n), n);
 }
 
+/// The rows of virtio slots, on a machine that has some device.
+fn virtio(n: u64) {
+    report("virtio_notify_empty", bench::virtio_notify_empty(n), n);
+    report("virtio_isr_read", bench::virtio_isr_read(n), n);
+    report("virtio_isr_read_x20", bench::virtio_isr_read_x20(n), n);
+    report("virtio_isr_ack", bench::virtio_isr_ack(n), n);
+}
+
 fn timer(name: &str, sleep: bool, n: u64) {
     let ahead = sys::cntfrq() / 50_000;
     let total = (0..n).fold(0u64, |sum, _| {
@@ -140,6 +148,10 @@ fn main(fdt: &'static [u8]) -> u32 {
     burn(sys::cntvct() + timer::ticks(number("after_ms").unwrap_or(0)));
     match tree::option(line, "rows") {
         Some("shared") => shared(counts.irq),
+        Some("virtio") => {
+            virtio(counts.sync);
+            all(counts);
+        }
         Some("none") => burn_both(number("run_ms").unwrap_or(0)),
         // Beside another guest that wants both CPUs.
         Some("contended") => ipi("ipi_wfi_contended", true, LONG_PAUSE, counts.irq),

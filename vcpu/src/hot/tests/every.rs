@@ -68,10 +68,10 @@ fn every_identification_register_and_every_general_register() {
             })
         })
     });
-    // CRm 1 to 7, X0 to X18, at EL1.
+    // CRm 1 to 7, X0 to X19, at EL1.
     assert_eq!(
         run("identification registers", traps),
-        (128 * 32 * 4, 56 * 19 * 2)
+        (128 * 32 * 4, 56 * 20 * 2)
     );
 }
 
@@ -120,12 +120,12 @@ fn every_call_of_every_owner() {
     assert!(answered * 3 > cases);
 }
 
-/// Every offset of a page, every width, both directions; the register is X0, X18 (the last one that is saved),
-/// X19 or the zero register.
+/// Every offset of a page, every width, both directions; the register is X0, X19 (the last one that is saved),
+/// X20 or the zero register.
 fn page(name: &str, base: u64) {
     let traps = (0..0x1000_u64).flat_map(|offset| {
         (0..4).flat_map(move |sas| {
-            [0, 18, 19, 31].into_iter().flat_map(move |rt| {
+            [0, 19, 20, 31].into_iter().flat_map(move |rt| {
                 [false, true].map(|write| {
                     let value = offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 3;
                     Trap::access(base + offset, sas, rt, write, value)
@@ -199,5 +199,5 @@ fn every_register_and_fault_status_where_the_hot_path_answers() {
         })
     });
     let (_, answered) = run("places that the hot path knows", traps);
-    assert!(answered > 4 * 19 * 8);
+    assert!(answered > 4 * 20 * 8);
 }

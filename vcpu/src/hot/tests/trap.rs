@@ -157,7 +157,7 @@ fn sgi(r: &mut Random, lanes: u64) -> Trap {
     let rt = if r.one_in(6) {
         r.below(32)
     } else {
-        r.below(19)
+        r.below(20)
     };
     let raw = 3 << 14 | 12 << 7 | 11 << 3 | op2;
     Trap {
@@ -186,7 +186,7 @@ fn character(r: &mut Random) -> Trap {
     let rt = if r.one_in(8) {
         r.below(32)
     } else {
-        r.below(19)
+        r.below(20)
     };
     let byte = match r.below(8) {
         0 => r.of(b"\r\n\t\x1b\xc3\xbc").into(),
@@ -239,7 +239,7 @@ fn device(r: &mut Random, lanes: u64) -> Trap {
     let rt = if r.one_in(6) {
         r.below(32)
     } else {
-        r.below(19)
+        r.below(20)
     };
     let write = r.one_in(2);
     let mut value = u64::from(r.bits());
