@@ -10,6 +10,7 @@ mod drives;
 mod fabric;
 mod hardware;
 mod places;
+mod sockets;
 mod sources;
 mod terminal;
 pub mod uplink;

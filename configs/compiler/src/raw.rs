@@ -134,12 +134,13 @@ static GUEST: Kind = Kind {
         "console",
         "rng",
         "vsock",
+        "vsock_peers",
         "balloon",
         "lint",
         "virtio",
         "faults",
     ],
-    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus`, `host_memory`, `budget`, `period`, `priority`, `on_crash`, `watchdog`, `devices`, `symbols`, `disks`, `networks`, `console`, `rng`, `vsock`, `balloon`, `lint` and `faults`",
+    help: "a guest has `name`, `kernel`, `memory` and `lanes`, and can have `cmdline`, `initrd`, `format`, `overlay`, `load`, `cpus`, `host_memory`, `budget`, `period`, `priority`, `on_crash`, `watchdog`, `devices`, `symbols`, `disks`, `networks`, `console`, `rng`, `vsock`, `vsock_peers`, `balloon`, `lint` and `faults`",
 };
 
 impl Kind {

@@ -1,8 +1,6 @@
 //! Virtio: the disks and networks of a machine, and each guest's devices in their slots.
 
-use configs_plan::{
-    DiskPlan, Faults, MAX_CID, MAX_VIRTIO, MIN_CID, NetworkPlan, Offer, VirtioDevice, VirtioPlan,
-};
+use configs_plan::{DiskPlan, Faults, MAX_VIRTIO, NetworkPlan, Offer, VirtioDevice, VirtioPlan};
 
 use crate::BundleFile;
 use crate::diagnostic::Diagnostic;
@@ -16,6 +14,7 @@ use disks::Disk;
 mod cards;
 mod disks;
 pub(crate) mod mac;
+mod sockets;
 mod users;
 
 /// What a kernel finds on its command line that speaks through a virtio console and was told of none: the console, and
@@ -94,11 +93,12 @@ pub(crate) fn judge(
     let users = users::give(guests, raw, found);
     let networks = cards::judge(&config.networks, found);
     let cards = cards::give(guests, &config.networks, found);
-    judge_cids(guests, found);
+    let peers = sockets::judge(config, found);
 
-    let lists = users.into_iter().zip(cards);
+    let lists = users.into_iter().zip(cards).zip(peers);
     let devices = guests.iter().zip(lists);
-    let devices = devices.map(|(guest, (disks, cards))| slots(guest, disks, cards, found));
+    let devices =
+        devices.map(|(guest, ((disks, cards), peers))| slots(guest, disks, cards, peers, found));
     let mut all = Virtio {
         guests: devices.collect(),
         networks: networks.into_iter().flatten().collect(),
@@ -122,6 +122,7 @@ fn slots(
     guest: &RawGuest,
     disks: Vec<VirtioDevice>,
     cards: Vec<VirtioDevice>,
+    peers: u32,
     found: &mut Vec<Diagnostic>,
 ) -> Devices {
     let said = &guest.virtio;
@@ -134,9 +135,10 @@ fn slots(
     devices.extend(disks);
     devices.extend(cards);
     let rest = [
-        said.vsock
-            .as_ref()
-            .map(|cid| VirtioDevice::Vsock { cid: cid.value }),
+        said.vsock.as_ref().map(|cid| VirtioDevice::Vsock {
+            cid: cid.value,
+            peers,
+        }),
         is(&said.balloon).then_some(VirtioDevice::Balloon),
     ];
     let has_others = !devices.is_empty() || rest.iter().any(Option::is_some);
@@ -181,36 +183,6 @@ fn slots(
             .offer
             .as_ref()
             .map_or_else(Offer::default, |offer| offer.value),
-    }
-}
-
-/// Context ids: those of guests, and each one guest's.
-fn judge_cids(guests: &[RawGuest], found: &mut Vec<Diagnostic>) {
-    let mut seen: Vec<(&RawGuest, &Field<u32>)> = Vec::new();
-    for guest in guests {
-        let Some(cid) = &guest.virtio.vsock else {
-            continue;
-        };
-        if !(MIN_CID..=MAX_CID).contains(&cid.value) {
-            let title = format!("no guest can have the context id {}", cid.value);
-            let diagnostic = Diagnostic::new(title).at(cid.span.clone(), "its address on vsock");
-            let help = "0 to 2 are those of the host, and the highest number is \"anybody\": guests have 3 and more";
-            found.push(diagnostic.help(help));
-        } else if let Some((first, there)) = seen.iter().find(|(_, s)| s.value == cid.value) {
-            let title = format!("two guests have the context id {}", cid.value);
-            let free = (MIN_CID..).find(|free| {
-                let mut all = guests
-                    .iter()
-                    .filter_map(|guest| guest.virtio.vsock.as_ref());
-                all.all(|other| other.value != *free)
-            });
-            let diagnostic = Diagnostic::new(title)
-                .at(cid.span.clone(), guest.called())
-                .see(there.span.clone(), first.called());
-            let free = free.unwrap_or(MIN_CID).to_string();
-            found.push(diagnostic.fix("one that is free", cid.span.clone(), free));
-        }
-        seen.push((guest, cid));
     }
 }
 

@@ -184,6 +184,9 @@ pub enum VirtioDevice {
     Vsock {
         /// Its context id, which is no other guest's: [`MIN_CID`] to [`MAX_CID`].
         cid: u32,
+        /// The guests that it may talk to, if they may talk to it: bit n is the n-th of the plan. Nobody needs leave to talk
+        /// to the host.
+        peers: u32,
     },
 }
 

@@ -18,6 +18,7 @@ use virtio::lint::{Lint, Subject};
 use virtio::mmio::{Offer, Transport};
 use virtio::net::Net;
 use virtio::rng::Rng;
+use virtio::vsock::Vsock;
 
 use super::disks::{self, AnyDisk, Disks, Room};
 use super::fabric::{self, Fabric};
@@ -64,7 +65,7 @@ fn device_bytes(device: &VirtioDevice) -> u64 {
         VirtioDevice::Net { .. } => size_of::<Net<'_, Reach>>(),
         VirtioDevice::Entropy => size_of::<Rng<Pool>>(),
         VirtioDevice::Balloon => size_of::<Balloon<Pages>>(),
-        VirtioDevice::Vsock { .. } => 0,
+        VirtioDevice::Vsock { .. } => size_of::<Vsock<'_, Reach>>(),
     };
     bytes as u64 + 64
 }
@@ -203,11 +204,7 @@ impl Builder<'_, '_, '_> {
             )),
             VirtioDevice::Entropy => self.room.arena.alloc(Rng::new(Pool, RNG_QUEUE_MAX))?,
             VirtioDevice::Balloon => self.room.arena.alloc(Balloon::new(Pages(self.memory)))?,
-            VirtioDevice::Vsock { .. } => fault::refuse(format_args!(
-                "guest {}: no virtio device of kind {} yet",
-                guest.name(),
-                plan.device.number()
-            )),
+            VirtioDevice::Vsock { .. } => self.vsock(guest, plan.slot)?,
         })
     }
 
@@ -239,6 +236,15 @@ impl Builder<'_, '_, '_> {
         self.room
             .arena
             .alloc(Watcher::new(guest.name(), name, lint))
+    }
+
+    /// The socket device of a guest.
+    fn vsock(&mut self, guest: &GuestPlan<'_, 'static>, slot: u32) -> Option<&'static mut Any> {
+        let sockets = &self.common.fabric.sockets;
+        let mut places = sockets.places.iter();
+        let station = places.position(|place| place.is(guest.index(), slot))?;
+        let vsock = Vsock::new(&sockets.exchange, station, self.memory)?;
+        Some(self.room.arena.alloc(vsock)?)
     }
 
     /// A card in its port, with a pair of queues for each lane.

@@ -10,6 +10,7 @@ use vcpu::machine::Machine;
 use virtio::switch::{MAX_PORTS, Peer, Port, Switch, Vlan};
 
 use super::Devices;
+use super::sockets::{self, Sockets};
 use super::uplink::{self, Card};
 
 /// A machine's devices, once they are made.
@@ -19,13 +20,14 @@ type Owner = Once<&'static Devices>;
 pub struct Fabric {
     pub switch: Switch<'static, Reach>,
     ports: arrayvec::ArrayVec<Place, MAX_PORTS>,
+    pub sockets: Sockets,
     /// The devices of each machine.
     owners: &'static [Owner],
 }
 
-/// Where a port's card is.
+/// Where the device behind a port is.
 #[derive(Clone, Copy)]
-struct Place {
+pub struct Place {
     guest: u32,
     slot: u32,
 }
@@ -35,6 +37,21 @@ impl Place {
         guest: u32::MAX,
         slot: u32::MAX,
     };
+
+    /// A slot of a guest.
+    pub const fn new(guest: u32, slot: u32) -> Self {
+        Self { guest, slot }
+    }
+
+    /// The guest.
+    pub const fn guest(&self) -> u32 {
+        self.guest
+    }
+
+    /// Whether it is this slot of this guest.
+    pub const fn is(&self, guest: u32, slot: u32) -> bool {
+        self.guest == guest && self.slot == slot
+    }
 }
 
 /// What a fabric takes of EL2's arena.
@@ -46,7 +63,11 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
         .count();
     let ports = (nets as u64 + bundle.plan().networks().count() as u64)
         * size_of::<Port<'static, Reach>>() as u64;
-    ports + size_of::<Fabric>() as u64 + (MAX_GUESTS * size_of::<Owner>()) as u64 + 256
+    sockets::arena_bytes(bundle)
+        + ports
+        + size_of::<Fabric>() as u64
+        + (MAX_GUESTS * size_of::<Owner>()) as u64
+        + 256
 }
 
 impl Fabric {
@@ -101,7 +122,9 @@ impl Fabric {
             Ok(switch) => switch,
             Err(_) => fault::refuse(format_args!("the plan's networks make no switch")),
         };
+        let sockets = Sockets::prepare(bundle, arena, ports.len())?;
         let fabric = Self {
+            sockets,
             switch,
             ports: places,
             owners,
@@ -116,7 +139,7 @@ impl Fabric {
     /// The port of a guest's card.
     pub fn port(&self, guest: u32, slot: u32) -> Option<usize> {
         let mut places = self.ports.iter();
-        places.position(|place| place.guest == guest && place.slot == slot)
+        places.position(|place| place.is(guest, slot))
     }
 
     /// Whose the devices of a guest are.
@@ -130,7 +153,9 @@ impl Fabric {
         while ports != 0 {
             let port = usize::try_from(ports.trailing_zeros()).unwrap_or(0);
             ports &= ports - 1;
-            let Some(place) = self.ports.get(port) else {
+            let sockets = port.wrapping_sub(self.ports.len());
+            let place = self.ports.get(port);
+            let Some(place) = place.or_else(|| self.sockets.places.get(sockets)) else {
                 continue;
             };
             let slot = usize::try_from(place.slot).unwrap_or(0);

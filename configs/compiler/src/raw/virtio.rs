@@ -53,6 +53,8 @@ pub(crate) struct RawVirtio {
     pub(crate) console: Option<Field<Console>>,
     pub(crate) rng: Option<Field<bool>>,
     pub(crate) vsock: Option<Field<u32>>,
+    /// The guests that it may talk to.
+    pub(crate) vsock_peers: Vec<Field<String>>,
     pub(crate) balloon: Option<Field<bool>>,
     pub(crate) lint: Option<Field<bool>>,
     pub(crate) faults: Option<Field<Faults>>,
@@ -113,6 +115,11 @@ static CARD: Kind = Kind {
     name: "a guest's network",
     keys: &["name", "mac", "vlan", "rate"],
     help: "a guest names a network by `name`, and can say `mac`, `vlan` and `rate`",
+};
+static PEER: Kind = Kind {
+    name: "a guest to talk to",
+    keys: &["name"],
+    help: "a guest is named by `name`",
 };
 static LINT: Kind = Kind {
     name: "`lint`",
@@ -302,6 +309,7 @@ impl Reader<'_> {
             console: self.console(guest),
             rng: self.flag(guest, "rng"),
             vsock: self.number(guest, "vsock", "3"),
+            vsock_peers: self.peers(guest),
             balloon: self.flag(guest, "balloon"),
             lint: self
                 .part(guest, "lint", &LINT, "virtio = true")
@@ -309,6 +317,12 @@ impl Reader<'_> {
             faults: self.faults(guest),
             offer: self.offer(guest),
         }
+    }
+
+    /// The names of guests.
+    fn peers(&mut self, guest: &DeTable<'_>) -> Vec<Field<String>> {
+        let uses = self.uses(guest, "vsock_peers", &PEER, "beta");
+        uses.into_iter().map(|(name, _)| name).collect()
     }
 
     /// A list of names, or of tables with a name and more.

@@ -57,7 +57,7 @@ pub(crate) fn words(virtio: &Virtio, device: &VirtioDevice) -> String {
             format!("network `{name}`, {}", card(device))
         }
         VirtioDevice::Entropy => "random numbers".to_owned(),
-        VirtioDevice::Vsock { cid } => format!("sockets, context id {cid}"),
+        VirtioDevice::Vsock { cid, .. } => format!("sockets, context id {cid}"),
         VirtioDevice::Balloon => "balloon".to_owned(),
     }
 }

@@ -191,7 +191,10 @@ fn device(plan: &Plan<'_>, device: VirtioDevice) -> Result<(), Why> {
             let given = disk.is_some_and(|disk| is_readonly || !disk.kind.is_readonly());
             (given, Why::VirtioDisk)
         }
-        VirtioDevice::Vsock { cid } => ((MIN_CID..=MAX_CID).contains(&cid), Why::VirtioCid),
+        VirtioDevice::Vsock { cid, peers } => {
+            let known = peers >> plan.guests().count().min(31) == 0;
+            (known && (MIN_CID..=MAX_CID).contains(&cid), Why::VirtioCid)
+        }
         VirtioDevice::Console | VirtioDevice::Entropy | VirtioDevice::Balloon => return Ok(()),
     };
     if sound { Ok(()) } else { Err(why) }
@@ -219,7 +222,7 @@ fn collide(plan: &Plan<'_>, a: VirtioDevice, b: VirtioDevice) -> Option<Why> {
                 ..
             },
         ) => (network == other && mac == theirs).then_some(Why::VirtioAddressOf),
-        (VirtioDevice::Vsock { cid }, VirtioDevice::Vsock { cid: theirs }) => {
+        (VirtioDevice::Vsock { cid, .. }, VirtioDevice::Vsock { cid: theirs, .. }) => {
             (cid == theirs).then_some(Why::VirtioCid)
         }
         (

@@ -66,7 +66,7 @@ pub(crate) fn device(virtio: &VirtioPlan) -> Vec<u8> {
             rate,
         } => (network, 0, rate, mac, vlan),
         VirtioDevice::Block { disk, is_readonly } => (disk, u32::from(is_readonly), 0, [0; 6], 0),
-        VirtioDevice::Vsock { cid } => (cid, 0, 0, [0; 6], 0),
+        VirtioDevice::Vsock { cid, peers } => (cid, peers, 0, [0; 6], 0),
         VirtioDevice::Console | VirtioDevice::Entropy | VirtioDevice::Balloon => {
             (0, 0, 0, [0; 6], 0)
         }

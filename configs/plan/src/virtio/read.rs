@@ -169,7 +169,7 @@ impl Iterator for Virtio<'_> {
             (3, 0, 0, 0, 0) => VirtioDevice::Console,
             (4, 0, 0, 0, 0) => VirtioDevice::Entropy,
             (5, 0, 0, 0, 0) => VirtioDevice::Balloon,
-            (19, cid, 0, 0, 0) => VirtioDevice::Vsock { cid },
+            (19, cid, peers, 0, 0) => VirtioDevice::Vsock { cid, peers },
             _ => return None,
         };
         Some(VirtioPlan { slot, device })

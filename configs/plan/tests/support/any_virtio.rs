@@ -72,7 +72,7 @@ fn any_device() -> impl Strategy<Value = VirtioDevice> {
         1 => Just(VirtioDevice::Console),
         1 => Just(VirtioDevice::Entropy),
         1 => Just(VirtioDevice::Balloon),
-        2 => (2u32..40).prop_map(|cid| VirtioDevice::Vsock { cid }),
+        2 => (2u32..40, 0u32..4).prop_map(|(cid, peers)| VirtioDevice::Vsock { cid, peers }),
     ]
 }
 

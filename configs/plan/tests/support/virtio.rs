@@ -106,7 +106,13 @@ pub fn full() -> PlanSpec {
         at(6, card(1, 10)),
         at(7, card(2, 0)),
         at(8, VirtioDevice::Entropy),
-        at(30, VirtioDevice::Vsock { cid: 3 }),
+        at(
+            30,
+            VirtioDevice::Vsock {
+                cid: 3,
+                peers: 0b11,
+            },
+        ),
         at(31, VirtioDevice::Balloon),
     ];
     plan.guests[0].is_virtio_linted = true;
@@ -120,7 +126,13 @@ pub fn full() -> PlanSpec {
         at(5, block(7, true)),
         at(2, block(1, true)),
         at(1, card(3, 4094)),
-        at(9, VirtioDevice::Vsock { cid: u32::MAX - 1 }),
+        at(
+            9,
+            VirtioDevice::Vsock {
+                cid: u32::MAX - 1,
+                peers: 0,
+            },
+        ),
     ];
     plan.guests[1].faults = Some(Faults::new(42, [1, 2, 3, 4, 5, 6, 7, 1_000_000]));
     plan
@@ -298,7 +310,9 @@ fn users_hold(spec: &PlanSpec) -> bool {
                 let user = users.get_mut(disk as usize);
                 user.map(|users| users.push(!is_readonly)).is_some()
             }
-            VirtioDevice::Vsock { cid } => (3..u32::MAX).contains(&cid) && ids.insert(cid),
+            VirtioDevice::Vsock { cid, peers } => {
+                (3..u32::MAX).contains(&cid) && peers >> spec.guests.len() == 0 && ids.insert(cid)
+            }
             VirtioDevice::Console | VirtioDevice::Entropy | VirtioDevice::Balloon => true,
         };
         if !good {
