@@ -2,6 +2,7 @@
 
 mod fuzz;
 mod kernel;
+mod matrix;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::fuzz::FuzzArgs;
 pub use self::kernel::KernelArgs;
+pub use self::matrix::{MatrixArgs, QueueSize};
 
 /// XDV: a type-1 hypervisor for AArch64, built, run and judged from one place.
 #[derive(Debug, Parser)]
@@ -54,6 +56,10 @@ pub fn example(error: &clap::Error) -> Option<&'static str> {
     let examples = [
         (" run ", "cargo xtask run configs/two-guests.toml"),
         (" check ", "cargo xtask check configs/two-guests.toml"),
+        (
+            " virtio-matrix ",
+            "cargo xtask virtio-matrix --kernel my-kernel.elf",
+        ),
         (" ctl ", "cargo xtask ctl list"),
     ];
     let mut examples = examples.into_iter();
@@ -90,6 +96,20 @@ As a Cargo runner, in .cargo/config.toml of a kernel's own repository:
   [target.aarch64-unknown-none]
   runner = [\"/path/to/xdv/target/debug/xtask\", \"run\", \"--kernel\"]")]
     Run(Box<RunArgs>),
+
+    /// Run a machine again and again, each time with other virtio features and queue sizes, and show what worked.
+    #[command(after_help = "Examples:
+  cargo xtask virtio-matrix --kernel my-kernel.elf
+  cargo xtask virtio-matrix --kernel my-kernel.elf --queue-sizes 256,8 --timeout 5
+  cargo xtask virtio-matrix configs/two-drivers.toml --json > matrix.json
+
+Split and packed rings, with and without indirect descriptors, event indices and in-order use, for each
+queue size: what the devices offer, of which a driver accepts what it knows. A kernel without --disk and
+--net has an empty disk in memory, a network card and random numbers. What a driver does against the
+specification is counted. Every option of `run` may be given.
+
+Exit status 0 when all guests ended well every time; otherwise 1.")]
+    VirtioMatrix(Box<MatrixArgs>),
 
     /// Build the hypervisor and the guests; with CONFIG, leave an Image and a bundle.cpio that any loader of arm64 Linux boots.
     #[command(after_help = "Examples:

@@ -69,6 +69,8 @@ pub struct Compiled {
     pub memory_mib: u64,
     /// The initrd for EL2.
     pub bundle: Vec<u8>,
+    /// All of it, for who wants it written otherwise.
+    pub whole: configs_compiler::Compiled,
     /// The machine, for a person to read.
     pub summary: Summary,
 }
@@ -198,6 +200,7 @@ impl Machine {
             memory_mib,
             bundle: compiled.bundle().to_vec(),
             summary: compiled.summary().clone(),
+            whole: compiled,
         })
     }
 

@@ -19,6 +19,7 @@ mod fuzz;
 mod initramfs;
 mod kernel;
 mod machine;
+mod matrix;
 mod packages;
 mod process;
 mod project;
@@ -80,6 +81,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&project, &args),
         Command::Build(args) => build::command(&project, &args),
         Command::Ctl(args) => ctl::ctl(&project, &args),
+        Command::VirtioMatrix(args) => matrix::matrix(&project, &args),
         Command::Test(args) => ci::test(&project, &args),
         Command::Check(args) => check::check(&project, &args),
         Command::Bench(args) => bench::bench(&project, &args),

@@ -5,7 +5,7 @@ pub mod console;
 pub mod control;
 mod debugger;
 mod esr;
-mod hardware;
+pub mod hardware;
 pub mod keys;
 pub mod launch;
 pub mod outcome;
@@ -41,7 +41,7 @@ use crate::qemu::Qemu;
 use crate::{ctl, say};
 
 /// How much longer than the hypervisor's own deadline a run may take before QEMU is ended from outside.
-const GRACE: Duration = Duration::from_secs(20);
+pub const GRACE: Duration = Duration::from_secs(20);
 /// Under icount a second of the machine's time takes longer than one of ours.
 const ICOUNT_FACTOR: u32 = 20;
 
@@ -115,7 +115,7 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The machine that is described, and where what is made of it goes.
-fn described(
+pub fn described(
     project: &Project,
     source: Source,
     profile: Profile,
@@ -133,7 +133,7 @@ fn described(
 }
 
 /// What is started.
-fn launch(
+pub fn launch(
     args: &RunArgs,
     qemu: Qemu,
     compiled: &Compiled,

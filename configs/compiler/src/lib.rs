@@ -48,7 +48,7 @@ mod virtio;
 
 use configs_plan::cpio::Writer;
 use configs_plan::encode::{PlanSpec, encode};
-use configs_plan::{Bundle, PLAN_FILE};
+use configs_plan::{Bundle, Offer, PLAN_FILE};
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use elf::Flat;
@@ -81,8 +81,11 @@ pub struct RunOptions {
 /// A compiled machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
+    spec: PlanSpec,
     plan: Vec<u8>,
     files: Vec<BundleFile>,
+    /// How many of them, at the end, are images of disks.
+    images: usize,
     bundle: Vec<u8>,
     summary: Summary,
 }
@@ -113,6 +116,21 @@ impl Compiled {
     #[must_use]
     pub fn bundle(&self) -> &[u8] {
         &self.bundle
+    }
+
+    /// The boot bundle of the same machine, whose guests' drivers are watched and offered no more than this.
+    ///
+    /// # Errors
+    /// Why EL2 would refuse it.
+    pub fn offering(&self, offer: Offer) -> Result<Vec<u8>, String> {
+        let mut spec = self.spec.clone();
+        for guest in &mut spec.guests {
+            guest.offer = offer;
+            guest.is_virtio_linted = !guest.virtio.is_empty();
+        }
+        let images = self.files.len().saturating_sub(self.images);
+        let (files, images) = self.files.split_at_checked(images).unwrap_or_default();
+        Ok(written(&spec, files, images)?.1)
     }
 
     /// How many CPUs the machine has: as the command line or the file states, else as many as it needs.
@@ -296,9 +314,8 @@ fn finish(
         networks: virtio.networks,
         guests: specs,
     };
-    let plan = encode(&spec).map_err(|error| error.to_string())?;
-    let bundle = pack(&plan, &files, &virtio.images)?;
-    Bundle::open(&bundle).map_err(|error| error.to_string())?;
+    let (plan, bundle) = written(&spec, &files, &virtio.images)?;
+    let images = virtio.images.len();
     files.extend(virtio.images);
     let summary = Summary {
         cpus_needed,
@@ -311,11 +328,25 @@ fn finish(
         networks,
     };
     Ok(Compiled {
+        spec,
         plan,
         files,
+        images,
         bundle,
         summary,
     })
+}
+
+/// A plan, and it with its files as EL2 takes them.
+fn written(
+    spec: &PlanSpec,
+    files: &[BundleFile],
+    images: &[BundleFile],
+) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let plan = encode(spec).map_err(|error| error.to_string())?;
+    let bundle = pack(&plan, files, images)?;
+    Bundle::open(&bundle).map_err(|error| error.to_string())?;
+    Ok((plan, bundle))
 }
 
 /// One archive of plan and files. Images of disks come last, where they can be read in place.

@@ -9,7 +9,7 @@
 mod fixtures;
 
 use configs_compiler::{Compiled, RunOptions, compile};
-use configs_plan::{Bundle, DiskKind, Part, VirtioDevice, cpio::Archive};
+use configs_plan::{Bundle, DiskKind, Offer, Part, VirtioDevice, cpio::Archive};
 use fixtures::Fixtures;
 use proptest::prelude::*;
 
@@ -60,6 +60,27 @@ fn devices_are_in_the_slots_that_the_order_says() {
     assert_eq!(guests[1].offer(), configs_plan::Offer::default());
     let faults = guests[1].faults().expect("some are asked for");
     assert_eq!((faults.seed, faults.error, faults.delay), (42, 10_000, 500));
+}
+
+#[test]
+fn the_same_machine_is_offered_less() {
+    let compiled = compiled(ALL);
+    let offer = Offer {
+        withheld: Offer::INDIRECT,
+        queue_size: 4,
+    };
+    let bundle = compiled.offering(offer).expect("EL2 takes it");
+    let opened = Bundle::open(&bundle).expect("EL2 takes it");
+    for guest in opened.plan().guests() {
+        assert_eq!((guest.offer(), guest.is_virtio_linted()), (offer, true));
+    }
+    let before = Bundle::open(compiled.bundle()).expect("it is sound");
+    assert!(opened.plan().disks().eq(before.plan().disks()));
+    let same = Offer::default();
+    assert_eq!(
+        compiled.offering(same).map(|bundle| bundle.len()),
+        Ok(bundle.len())
+    );
 }
 
 #[test]
