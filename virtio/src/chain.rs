@@ -172,6 +172,18 @@ impl<'a> Cursor<'a> {
         all - u64::from(self.offset)
     }
 
+    /// Where the next bytes are, if that many lie in one buffer; moves behind them then.
+    #[inline(always)]
+    pub fn whole(&mut self, bytes: u32) -> Option<Ipa> {
+        let first = self.segments.first()?;
+        if first.len - self.offset < bytes {
+            return None;
+        }
+        let at = Ipa::new(first.at.raw() + u64::from(self.offset));
+        self.offset += bytes;
+        Some(at)
+    }
+
     /// The next piece that lies in one buffer, of `most` bytes at most; moves behind it. `None` at the end. Never empty
     /// unless `most` is zero.
     pub fn take(&mut self, most: u32) -> Option<Segment> {
@@ -209,7 +221,16 @@ impl<'a> Cursor<'a> {
     }
 
     /// Copies out exactly so many bytes; `None` when there are less.
-    pub fn read<M: GuestMemory>(&mut self, memory: &M, mut into: &mut [u8]) -> Option<()> {
+    #[inline]
+    pub fn read<M: GuestMemory>(&mut self, memory: &M, into: &mut [u8]) -> Option<()> {
+        match self.whole(u32::try_from(into.len()).ok()?) {
+            Some(at) => memory.read(at, into),
+            None => self.gather(memory, into),
+        }
+    }
+
+    #[inline(never)]
+    fn gather<M: GuestMemory>(&mut self, memory: &M, mut into: &mut [u8]) -> Option<()> {
         while !into.is_empty() {
             let most = u32::try_from(into.len()).unwrap_or(u32::MAX);
             let piece = self.take(most)?;

@@ -15,7 +15,7 @@ use crate::device::{Dependency, Device, Env, Served};
 use crate::memory::GuestMemory;
 use crate::queue::Queue;
 use crate::switch::filter::Mode;
-use crate::switch::frame::{Body, Frame, LINK, Link, Mac};
+use crate::switch::frame::{Body, Frame, LINK, Link, Mac, START, Start, TAG_BYTES};
 use crate::switch::rate::Clock;
 use crate::switch::receive::Receive;
 use crate::switch::{MAX_PAIRS, MTU, Origin, Peer, Reason, Switch};
@@ -192,20 +192,32 @@ impl<'a, M: GuestMemory> Net<'a, M> {
                 }
             }
             env.popped(queue, &self.chain);
-            match frame(&self.chain, &env.memory, self.features) {
-                Ok(frame) => {
-                    if self.features.contains(NetFeatures::MQ)
-                        && let Some(port) = self.switch.port(self.origin.port)
-                    {
-                        port.steer(frame.flow(), pair);
+            let mut frame = Frame {
+                link: Link::NONE,
+                vlan: 0,
+                offload: Offload::NOTHING,
+                text: &[],
+                body: Some(Body {
+                    memory: &self.memory,
+                    at: self.chain.readable(),
+                    len: 0,
+                }),
+            };
+            match judge(&mut frame, self.chain.readable_len(), self.features) {
+                Ok(()) => {
+                    if self.pairs > 1 {
+                        self.switch.steer(self.origin.port, &frame, pair);
                     }
-                    self.switch.send(&mut self.origin, frame, clock);
+                    self.switch.send(&mut self.origin, &mut frame, clock);
                 }
                 Err(reason) => self.switch.refuse(&self.origin, reason),
             }
             // Also a frame that reached nobody costs something.
             self.origin.budget.spend(0);
             env.push(queue, ring, &self.chain, 0);
+            if !ring.listen(&env.memory) {
+                break;
+            }
         }
         served.used = ring.publish(&env.memory);
         served.broken |= ring.is_broken();
@@ -248,40 +260,34 @@ impl<'a, M: GuestMemory> Net<'a, M> {
     }
 }
 
-/// Judges what a driver with these features sends. The header is copied once.
-fn frame<'a, M: GuestMemory>(
-    chain: &'a Chain,
-    memory: &M,
+/// Judges a packet of so many bytes, of which the frame's body is still all: what of it is its headers is copied once, and
+/// comes off the body.
+#[inline(always)]
+fn judge<M: GuestMemory>(
+    frame: &mut Frame<'_, M>,
+    len: u64,
     features: NetFeatures,
-) -> Result<Frame<'a, M>, Reason> {
-    let mut at = chain.readable();
-    let mut first = [0; HEADER + LINK];
-    let Some(mut payload) = chain.readable_len().checked_sub(first.len() as u64) else {
+) -> Result<(), Reason> {
+    let Some((mut payload, body)) = len.checked_sub(START as u64).zip(frame.body.as_mut()) else {
         return Err(Reason::Malformed);
     };
-    at.read(memory, &mut first).ok_or(Reason::Fault)?;
-    let (header, link) = first.split_first_chunk().ok_or(Reason::Malformed)?;
-    let link = link.first_chunk().ok_or(Reason::Malformed)?;
-    let link = Link::read(link, || {
-        let mut tag = [0; 4];
-        at.read(memory, &mut tag)?;
+    let mut start = Start::default();
+    let bytes = start.as_flattened_mut().get_mut(..START);
+    let read = body.at.read(body.memory, bytes.unwrap_or_default());
+    read.ok_or(Reason::Fault)?;
+    let link = Link::read(&start, || {
+        let mut tag = [0; TAG_BYTES];
+        body.at.read(body.memory, &mut tag)?;
         Some(tag)
     });
-    let link = link.ok_or(Reason::Tagged)?;
-    payload -= (link.len() - LINK) as u64;
-    let payload = u32::try_from(payload).map_err(|_| Reason::TooLong)?;
-    let offload = Offload::judge(header, features, link.len(), link.ethertype, payload);
-    Ok(Frame {
-        link,
-        vlan: 0,
-        offload: offload.ok_or(Reason::Malformed)?,
-        text: &[],
-        body: Some(Body {
-            memory: *memory,
-            at,
-            len: payload,
-        }),
-    })
+    frame.link = link.ok_or(Reason::Tagged)?;
+    payload -= (frame.link.len() - LINK) as u64;
+    body.len = u32::try_from(payload).map_err(|_| Reason::TooLong)?;
+    let [first, second, ..] = start.map(u64::from_le_bytes);
+    let (link, ethertype) = (frame.link.len(), frame.link.ethertype);
+    let offload = Offload::judge((first, second), features, link, ethertype, body.len);
+    frame.offload = offload.ok_or(Reason::Malformed)?;
+    Ok(())
 }
 
 impl<M: GuestMemory> Device<M> for Net<'_, M> {

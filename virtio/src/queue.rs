@@ -80,6 +80,7 @@ impl Queue {
         if self.broken {
             return Err(Broken);
         }
+        let memory = &{ *memory };
         let popped = match &mut self.ring {
             Ring::Split(ring) => ring.pop(memory, chain),
             Ring::Packed(ring) => ring.pop(memory, chain),
@@ -100,6 +101,7 @@ impl Queue {
     /// Gives a chain back, into which `written` bytes were written from its first writable byte on. The driver sees it
     /// after [`publish`](Self::publish). What is not the device's to give back changes nothing.
     pub fn push<M: GuestMemory>(&mut self, memory: &M, ticket: Ticket, written: u32) {
+        let memory = &{ *memory };
         let pushed = match &mut self.ring {
             Ring::Split(ring) => ring.push(memory, ticket, written),
             Ring::Packed(ring) => ring.push(memory, ticket, written),
@@ -110,6 +112,7 @@ impl Queue {
     /// Shows the driver what was pushed. Whether it wants an interrupt for that.
     #[must_use]
     pub fn publish<M: GuestMemory>(&mut self, memory: &M) -> bool {
+        let memory = &{ *memory };
         let published = match &mut self.ring {
             Ring::Split(ring) => ring.publish(memory),
             Ring::Packed(ring) => ring.publish(memory),
@@ -131,6 +134,7 @@ impl Queue {
     /// the queue is broken, which [`pop`](Self::pop) says.
     #[must_use]
     pub fn listen<M: GuestMemory>(&mut self, memory: &M) -> bool {
+        let memory = &{ *memory };
         let more = match &mut self.ring {
             Ring::Split(ring) => ring.listen(memory),
             Ring::Packed(ring) => ring.listen(memory),

@@ -29,8 +29,8 @@ mod tests;
 
 use crate::chain::Chain;
 use crate::memory::GuestMemory;
-use crate::net::header::Offload;
-use frame::{Frame, Link, Mac, START};
+use crate::net::header::{HEADER, Offload};
+use frame::{Frame, Link, Mac};
 pub use ingress::Ingress;
 use learned::Learned;
 pub use port::{Passed, Peer, Port, Reason, Uplink, Vlan};
@@ -272,7 +272,7 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
         if !port.is_up() {
             return Err(Reason::Down);
         }
-        let from = link.from();
+        let from = link.from;
         if port.is_open() {
             let others = self.members(port.network) & !bit(origin.port);
             if !from.is_station() || self.owner(others, from).is_some() {
@@ -283,7 +283,7 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
         } else if from != self.mac(origin.port) {
             return Err(Reason::Spoofed);
         }
-        if link.to().is_link_local() {
+        if link.to.is_link_local() {
             return Err(Reason::Reserved);
         }
         let vlan = port.comes_in(link.tag)?;
@@ -328,15 +328,16 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
     }
 
     /// Sends a frame on its way. What becomes of it is counted.
-    pub(crate) fn send(&self, origin: &mut Origin, mut frame: Frame<'_, M>, clock: Clock) {
+    pub(crate) fn send(&self, origin: &mut Origin, frame: &mut Frame<'_, M>, clock: Clock) {
         let Some(port) = self.ports.get(origin.port) else {
             return;
         };
         let link = frame.link;
         let payload = frame.payload();
-        let most = match frame.offload {
-            Offload::Segments(..) => MAX_PAYLOAD,
-            Offload::Nothing | Offload::Checksum(_) => u32::from(MTU),
+        let most = if frame.offload.is_piece() {
+            MAX_PAYLOAD
+        } else {
+            u32::from(MTU)
         };
         let targets = if payload > most {
             Err(Reason::TooLong)
@@ -344,17 +345,25 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
             self.admit(origin, port, &link, frame.len(), clock)
                 .and_then(|vlan| {
                     frame.vlan = vlan;
-                    self.targets(origin, port, link.to(), clock)
+                    self.targets(origin, port, link.to, clock)
                 })
         };
         match targets {
             Ok(mut targets) => {
                 port.sent.pass(frame.len());
                 while let Some(to) = next(&mut targets) {
-                    self.deliver(origin, to, &frame);
+                    self.deliver(origin, to, frame);
                 }
             }
             Err(reason) => port.sent.drop(reason),
+        }
+    }
+
+    /// Notes on which pair of queues a flow is sent.
+    #[inline(never)]
+    pub(crate) fn steer(&self, port: usize, frame: &Frame<'_, M>, pair: u8) {
+        if let Some(port) = self.ports.get(port) {
+            port.steer(frame.flow(), pair);
         }
     }
 
@@ -378,11 +387,12 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
         match port.peer {
             Peer::Guest { .. } => Self::hand(origin, port, frame, tag),
             Peer::Uplink(uplink) => {
-                let done = match frame.offload {
-                    Offload::Nothing => leave(uplink, frame, tag, &mut origin.budget),
-                    Offload::Checksum(_) | Offload::Segments(..) => cut::each(frame, &mut |one| {
+                let done = if frame.offload == Offload::NOTHING {
+                    leave(uplink, frame, tag, &mut origin.budget)
+                } else {
+                    cut::each(frame, &mut |one| {
                         leave(uplink, one, tag, &mut origin.budget)
-                    }),
+                    })
                 };
                 let _held = port.receive.lock();
                 match done {
@@ -410,7 +420,7 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
     /// Gives a frame to a guest's card.
     fn hand(origin: &mut Origin, port: &Port<'_, M>, frame: &Frame<'_, M>, tag: Option<u16>) {
         let mut receive = port.receive.lock();
-        if !receive.filter.accepts(frame.link.to()) {
+        if !receive.filter.accepts(frame.link.to) {
             return;
         }
         let done = if port.is_up() {
@@ -461,13 +471,14 @@ fn leave<M: GuestMemory>(
     tag: Option<u16>,
     budget: &mut Budget,
 ) -> Result<(), Reason> {
-    let mut start = [0; START];
-    let remaining = frame.pour(tag, &mut start).remaining();
-    let len = usize::try_from(remaining).unwrap_or(0) - crate::net::header::HEADER;
+    let (start, end) = frame.begin(tag);
+    let start = start.as_flattened().get(..end).unwrap_or_default();
+    let remaining = usize::try_from(frame.pour(start).remaining()).unwrap_or(0);
+    let len = remaining.saturating_sub(HEADER);
     budget.spend(frame.len());
     let mut is_there = true;
     let taken = uplink.transmit(len, &mut |into| {
-        is_there = frame.pour(tag, &mut start).read(into) == Some(len);
+        is_there = frame.pour(start).read(into) == Some(len);
         is_there
     });
     match (taken, is_there) {

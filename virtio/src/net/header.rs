@@ -90,18 +90,27 @@ pub(crate) struct Checksum {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Segments {
     pub kind: Kind,
-    pub has_ecn: bool,
     /// The most bytes of data in a frame.
     pub size: u16,
 }
 
 /// What a sender has left to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Offload {
+pub(crate) enum Task {
     Nothing,
     Checksum(Checksum),
-    /// The headers end before `headers`, says the sender (5.1.6.2): a hint.
-    Segments(Checksum, Segments, u16),
+    Segments(Checksum, Segments),
+}
+
+/// The same, as it has been judged, in the words of a header: this is on the way of every frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offload {
+    /// The first eight bytes; `csum_start` and `hdr_len` count from behind the link layer's header.
+    first: u64,
+    /// `csum_offset`.
+    second: u32,
+    /// The features of a driver who takes it as it is: none, if nothing is left to do.
+    needs: NetFeatures,
 }
 
 const NEEDS_CSUM: u8 = 1;
@@ -127,118 +136,209 @@ const TCP_HEADER_MAX: u16 = 60;
 /// The least data in a segment: what a TCP with the smallest MSS of 48 has left beside 40 bytes of options.
 const MIN_SIZE: u16 = 8;
 
-fn number(header: &[u8; HEADER], at: usize) -> u16 {
-    let low = header.get(at).copied().unwrap_or(0);
-    let high = header.get(at + 1).copied().unwrap_or(0);
-    u16::from_le_bytes([low, high])
+/// The fields of a header that a driver has written.
+struct Fields {
+    flags: u8,
+    gso: u8,
+    hdr_len: u16,
+    gso_size: u16,
+    csum_start: u16,
+    csum_offset: u16,
+}
+
+impl Fields {
+    const fn new(first: u64, second: u64) -> Self {
+        let [flags, gso, a, b, c, d, e, f] = first.to_le_bytes();
+        let [g, h, ..] = second.to_le_bytes();
+        Self {
+            flags,
+            gso,
+            hdr_len: u16::from_le_bytes([a, b]),
+            gso_size: u16::from_le_bytes([c, d]),
+            csum_start: u16::from_le_bytes([e, f]),
+            csum_offset: u16::from_le_bytes([g, h]),
+        }
+    }
 }
 
 impl Offload {
-    /// Judges a header that a driver with these features has written, of a frame with so long a header (`link`) and so
-    /// many bytes behind it. `None` if it makes no sense.
+    /// Nothing is left to do.
+    pub const NOTHING: Self = Self {
+        first: 0,
+        second: 0,
+        needs: NetFeatures::empty(),
+    };
+
+    /// Judges a header that a driver with these features has written, in two words, of a frame with so long a header
+    /// (`link`) and so many bytes behind it. `None` if it makes no sense.
+    #[inline(always)]
     pub fn judge(
-        header: &[u8; HEADER],
+        header: (u64, u64),
         features: NetFeatures,
         link: usize,
         ethertype: u16,
         payload: u32,
     ) -> Option<Self> {
-        let [flags, gso, ..] = *header;
-        if flags & NEEDS_CSUM == 0 {
-            return (gso == 0).then_some(Self::Nothing);
+        // Neither flags nor a kind: nothing else counts.
+        if header.0 & 0xffff == 0 {
+            return Some(Self::NOTHING);
         }
-        if !features.contains(NetFeatures::CSUM) {
-            return None;
+        let link = u16::try_from(link).ok()?;
+        let fields = Fields::new(header.0, header.1);
+        fields.judge(features, link, ethertype, payload)
+    }
+
+    /// What is to be done.
+    pub fn task(&self) -> Task {
+        if self.needs.is_empty() {
+            return Task::Nothing;
         }
+        let fields = Fields::new(self.first, u64::from(self.second));
         let checksum = Checksum {
-            start: number(header, 6).checked_sub(u16::try_from(link).ok()?)?,
-            offset: number(header, 8),
+            start: fields.csum_start,
+            offset: fields.csum_offset,
         };
-        let end = u32::from(checksum.start) + u32::from(checksum.offset) + 2;
-        if end > payload {
-            return None;
+        let kind = KINDS
+            .iter()
+            .find(|(kind, _)| self.needs.contains(kind.guest()));
+        match kind {
+            None => Task::Checksum(checksum),
+            Some((kind, _)) => Task::Segments(
+                checksum,
+                Segments {
+                    kind: *kind,
+                    size: fields.gso_size,
+                },
+            ),
         }
-        if gso == 0 {
-            return Some(Self::Checksum(checksum));
-        }
-        let (kind, needs, offset, shortest) = match (gso & !GSO_ECN, ethertype) {
-            (GSO_TCPV4, IPV4) => (Kind::Tcp4, NetFeatures::HOST_TSO4, TCP_CHECKSUM, TCP_HEADER),
-            (GSO_TCPV6, IPV6) => (Kind::Tcp6, NetFeatures::HOST_TSO6, TCP_CHECKSUM, TCP_HEADER),
-            (GSO_UDP_L4, IPV4) => (Kind::Udp4, NetFeatures::HOST_USO, UDP_CHECKSUM, UDP_HEADER),
-            (GSO_UDP_L4, IPV6) => (Kind::Udp6, NetFeatures::HOST_USO, UDP_CHECKSUM, UDP_HEADER),
-            _ => return None,
-        };
-        let has_ecn = gso & GSO_ECN != 0;
-        let is_udp = shortest == UDP_HEADER;
-        if !features.contains(needs)
-            || has_ecn && (is_udp || !features.contains(NetFeatures::HOST_ECN))
-            || checksum.offset != offset
-        {
-            return None;
-        }
-        let size = number(header, 4);
-        let least = checksum.start.checked_add(shortest)?;
-        if size < MIN_SIZE || u32::from(least) >= payload {
-            return None;
-        }
-        let said = number(header, 2).wrapping_sub(u16::try_from(link).ok()?);
-        let most = if is_udp {
-            least
-        } else {
-            least.saturating_add(TCP_HEADER_MAX - TCP_HEADER)
-        };
-        let headers = if (least..=most).contains(&said) {
-            said
-        } else {
-            least
-        };
-        let segments = Segments {
-            kind,
-            has_ecn,
-            size,
-        };
-        Some(Self::Segments(checksum, segments, headers))
+    }
+
+    /// Whether it is to be cut before it is a frame.
+    #[inline(always)]
+    pub const fn is_piece(&self) -> bool {
+        self.first & 0xff00 != 0
     }
 
     /// Whether a driver with these features takes it as it is.
-    pub fn suits(&self, features: NetFeatures) -> bool {
+    #[inline(always)]
+    pub const fn suits(&self, features: NetFeatures) -> bool {
+        features.contains(self.needs)
+    }
+
+    /// The header for a receiver whom it suits, and whose frame has so long a header of the link layer, in two halves. It
+    /// says that the frame is in one buffer.
+    #[inline(always)]
+    pub fn write(&self, link: usize) -> (u64, u32) {
+        if self.first == 0 {
+            return (0, ONE_BUFFER);
+        }
+        // Both fields have room for that, as was judged.
+        let link = u64::try_from(link).unwrap_or(0);
+        let headers = if self.is_piece() { link << 16 } else { 0 };
+        let first = self.first.wrapping_add(link << 48).wrapping_add(headers);
+        (first, self.second | ONE_BUFFER)
+    }
+}
+
+/// `num_buffers` is 1, in the second half of the header.
+const ONE_BUFFER: u32 = 1 << 16;
+/// The furthest that headers may reach behind the link layer's, so that no length of that makes the sum wrap.
+const MAX_START: u16 = 0xff00;
+
+/// The kinds, and how a header names them, in a frame of which protocol.
+const KINDS: [(Kind, (u8, u16)); 4] = [
+    (Kind::Tcp4, (GSO_TCPV4, IPV4)),
+    (Kind::Tcp6, (GSO_TCPV6, IPV6)),
+    (Kind::Udp4, (GSO_UDP_L4, IPV4)),
+    (Kind::Udp6, (GSO_UDP_L4, IPV6)),
+];
+
+impl Kind {
+    /// What the sender has agreed to.
+    const fn host(self) -> NetFeatures {
         match self {
-            Self::Nothing => true,
-            Self::Checksum(_) => features.contains(NetFeatures::GUEST_CSUM),
-            Self::Segments(_, segments, _) => {
-                let needs = match segments.kind {
-                    Kind::Tcp4 => NetFeatures::GUEST_TSO4,
-                    Kind::Tcp6 => NetFeatures::GUEST_TSO6,
-                    Kind::Udp4 => NetFeatures::GUEST_USO4,
-                    Kind::Udp6 => NetFeatures::GUEST_USO6,
-                };
-                features.contains(needs | NetFeatures::GUEST_CSUM)
-                    && (!segments.has_ecn || features.contains(NetFeatures::GUEST_ECN))
-            }
+            Self::Tcp4 => NetFeatures::HOST_TSO4,
+            Self::Tcp6 => NetFeatures::HOST_TSO6,
+            Self::Udp4 | Self::Udp6 => NetFeatures::HOST_USO,
         }
     }
 
-    /// The header for a receiver whom it suits, and whose frame has so long a header of the link layer. It says that the
-    /// frame is in one buffer.
-    pub fn write(&self, link: usize, into: &mut [u8; HEADER]) {
-        *into = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
-        let (Self::Checksum(checksum) | Self::Segments(checksum, ..)) = self else {
-            return;
-        };
-        // What was judged of the sender's header was 14 or 18 bytes longer, and fitted; a tag may have come on top.
-        let link = u16::try_from(link).unwrap_or(0);
-        let [a, b] = checksum.start.saturating_add(link).to_le_bytes();
-        let [c, d] = checksum.offset.to_le_bytes();
-        let [mut gso, mut e, mut f, mut g, mut h] = [0; 5];
-        if let Self::Segments(_, segments, headers) = self {
-            gso = match segments.kind {
-                Kind::Tcp4 => GSO_TCPV4,
-                Kind::Tcp6 => GSO_TCPV6,
-                Kind::Udp4 | Kind::Udp6 => GSO_UDP_L4,
-            } | if segments.has_ecn { GSO_ECN } else { 0 };
-            [e, f] = headers.saturating_add(link).to_le_bytes();
-            [g, h] = segments.size.to_le_bytes();
+    /// What the receiver has to have agreed to.
+    const fn guest(self) -> NetFeatures {
+        match self {
+            Self::Tcp4 => NetFeatures::GUEST_TSO4,
+            Self::Tcp6 => NetFeatures::GUEST_TSO6,
+            Self::Udp4 => NetFeatures::GUEST_USO4,
+            Self::Udp6 => NetFeatures::GUEST_USO6,
         }
-        *into = [NEEDS_CSUM, gso, e, f, g, h, a, b, c, d, 1, 0];
+    }
+
+    const fn is_udp(self) -> bool {
+        matches!(self, Self::Udp4 | Self::Udp6)
+    }
+
+    /// Where the checksum is, and the bytes of the shortest and of the longest header.
+    const fn layout(self) -> (u16, u16, u16) {
+        if self.is_udp() {
+            (UDP_CHECKSUM, UDP_HEADER, UDP_HEADER)
+        } else {
+            (TCP_CHECKSUM, TCP_HEADER, TCP_HEADER_MAX)
+        }
+    }
+}
+
+impl Fields {
+    #[inline(never)]
+    fn judge(
+        &self,
+        features: NetFeatures,
+        link: u16,
+        ethertype: u16,
+        payload: u32,
+    ) -> Option<Offload> {
+        if self.flags & NEEDS_CSUM == 0 {
+            return (self.gso == 0).then_some(Offload::NOTHING);
+        }
+        let start = self.csum_start.checked_sub(link)?;
+        let end = u32::from(start) + u32::from(self.csum_offset) + 2;
+        if end > payload || start > MAX_START || !features.contains(NetFeatures::CSUM) {
+            return None;
+        }
+        let mut offload = Offload {
+            first: u64::from(NEEDS_CSUM) | u64::from(start) << 48,
+            second: u32::from(self.csum_offset),
+            needs: NetFeatures::GUEST_CSUM,
+        };
+        if self.gso == 0 {
+            return Some(offload);
+        }
+        let named = (self.gso & !GSO_ECN, ethertype);
+        let (kind, _) = KINDS.iter().find(|(_, name)| *name == named)?;
+        offload.needs |= kind.guest();
+        let mut promised = kind.host();
+        if self.gso & GSO_ECN != 0 {
+            promised |= NetFeatures::HOST_ECN;
+            offload.needs |= NetFeatures::GUEST_ECN;
+        }
+        let (offset, shortest, longest) = kind.layout();
+        let headers = start + shortest..=start + longest;
+        if !features.contains(promised)
+            || self.gso & GSO_ECN != 0 && kind.is_udp()
+            || self.csum_offset != offset
+            || self.gso_size < MIN_SIZE
+            || u32::from(*headers.start()) >= payload
+        {
+            return None;
+        }
+        // A hint, which is believed where it can be true (5.1.6.2).
+        let said = self.hdr_len.wrapping_sub(link);
+        let said = if headers.contains(&said) {
+            said
+        } else {
+            *headers.start()
+        };
+        offload.first |= u64::from(self.gso) << 8;
+        offload.first |= u64::from(said) << 16 | u64::from(self.gso_size) << 32;
+        Some(offload)
     }
 }

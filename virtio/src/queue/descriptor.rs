@@ -63,6 +63,7 @@ impl Descriptor {
     }
 
     /// How many descriptors are in the table that it refers to: some, whole, and inside the guest's memory.
+    #[inline(always)]
     pub(super) fn table<M: GuestMemory>(&self, memory: &M) -> Result<u32, Broken> {
         let Segment { at, len } = self.segment;
         if len == 0 || !len.is_multiple_of(BYTES) || !memory.contains(at, u64::from(len)) {

@@ -7,7 +7,7 @@ use super::MTU;
 use super::frame::Frame;
 use super::port::Reason;
 use crate::memory::GuestMemory;
-use crate::net::header::{Checksum, Kind, Offload, Segments};
+use crate::net::header::{Checksum, Kind, Offload, Segments, Task};
 
 /// The most frames that a piece is cut into: 64 KiB in frames as short as the shortest MTU of IPv4 in use, 576.
 const MAX_SEGMENTS: u32 = 128;
@@ -81,10 +81,10 @@ pub(super) fn each<M: GuestMemory>(
     frame: &Frame<'_, M>,
     each: &mut dyn FnMut(&Frame<'_, M>) -> Result<(), Reason>,
 ) -> Result<(), Reason> {
-    match frame.offload {
-        Offload::Nothing => each(frame),
-        Offload::Checksum(checksum) => complete(frame, checksum, each),
-        Offload::Segments(checksum, segments, _) => Pieces::new(frame, checksum, segments)
+    match frame.offload.task() {
+        Task::Nothing => each(frame),
+        Task::Checksum(checksum) => complete(frame, checksum, each),
+        Task::Segments(checksum, segments) => Pieces::new(frame, checksum, segments)
             .ok_or(Reason::Unfit)?
             .each(frame, each),
     }
@@ -119,7 +119,7 @@ fn complete<M: GuestMemory>(
     let mut completed = frame
         .behind(u32::try_from(end).unwrap_or(u32::MAX))
         .ok_or(Reason::Fault)?;
-    completed.offload = Offload::Nothing;
+    completed.offload = Offload::NOTHING;
     completed.text = text;
     each(&completed)
 }
@@ -195,7 +195,7 @@ impl Pieces {
         let template = self.headers;
         let end = u32::try_from(self.end).unwrap_or(u32::MAX);
         let mut rest = frame.behind(end).ok_or(Reason::Fault)?;
-        rest.offload = Offload::Nothing;
+        rest.offload = Offload::NOTHING;
         let size = u32::from(self.segments.size);
         if rest.payload().div_ceil(size) > MAX_SEGMENTS {
             return Err(Reason::Unfit);

@@ -30,7 +30,7 @@ pub(super) fn answer<M: GuestMemory>(
     let there = frame.peek(&mut bytes);
     let end = match frame.link.ethertype {
         ARP => arp(&mut bytes, there, mac, ip),
-        IPV4 if frame.link.to() == mac => ipv4(&mut bytes, there, ip),
+        IPV4 if frame.link.to == mac => ipv4(&mut bytes, there, ip),
         _ => None,
     };
     let rest = end.and_then(|end| frame.behind(u32::try_from(end).ok()?));
@@ -39,16 +39,9 @@ pub(super) fn answer<M: GuestMemory>(
         return;
     };
     answer.text = text;
-    let mut addresses = [0; 12];
-    let from = frame.link.from().bytes();
-    for (to, from) in addresses
-        .iter_mut()
-        .zip(from.into_iter().chain(mac.bytes()))
-    {
-        *to = from;
-    }
     answer.link = Link {
-        addresses,
+        to: frame.link.from,
+        from: mac,
         ..frame.link
     };
     send(&answer);

@@ -81,7 +81,13 @@ impl Filter {
     }
 
     /// Whether it wants a frame that is for this address.
+    #[inline(always)]
     pub fn accepts(&self, to: Mac) -> bool {
+        to == self.mac && !self.is(Mode::NoUnicast) || self.accepts_other(to)
+    }
+
+    #[inline(never)]
+    fn accepts_other(&self, to: Mac) -> bool {
         if self.is(Mode::Promiscuous) {
             true
         } else if to == Mac::BROADCAST {
@@ -89,8 +95,7 @@ impl Filter {
         } else if to.is_group() {
             !self.is(Mode::NoMulticast) && (self.is(Mode::AllMulticast) || self.multicast.has(to))
         } else {
-            !self.is(Mode::NoUnicast)
-                && (to == self.mac || self.is(Mode::AllUnicast) || self.unicast.has(to))
+            !self.is(Mode::NoUnicast) && (self.is(Mode::AllUnicast) || self.unicast.has(to))
         }
     }
 

@@ -1,13 +1,17 @@
 //! A frame on its way: what was judged of it, and where the rest lies.
 
+use stage2_addr::Ipa;
+
 use crate::chain::Cursor;
 use crate::memory::GuestMemory;
 use crate::net::header::{HEADER, IPV4, IPV6, Offload};
 
 /// The tag of a VLAN: IEEE 802.1Q, 9.4.
-const TAG: [u8; 2] = 0x8100_u16.to_be_bytes();
+const TAG: u16 = 0x8100;
 /// Other tags, which nobody here may use: 802.1ad's, and what switches used before it.
-const FOREIGN_TAGS: [u16; 3] = [0x88a8, 0x9100, 0x9200];
+const PROVIDER_TAG: u16 = 0x88a8;
+const OLD_TAG: u16 = 0x9100;
+const OLDER_TAG: u16 = 0x9200;
 
 /// An address, as a number: its first byte is the lowest, and two bytes above it are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,8 +53,10 @@ impl Mac {
 /// The link layer's header, as it was when it was judged.
 #[derive(Clone, Copy)]
 pub(crate) struct Link {
-    /// Whom it is for, and who says so.
-    pub addresses: [u8; 12],
+    /// Whom it is for.
+    pub to: Mac,
+    /// Who says so.
+    pub from: Mac,
     /// The tag it bears.
     pub tag: Option<u16>,
     /// What follows.
@@ -61,31 +67,48 @@ pub(crate) struct Link {
 pub(crate) const LINK: usize = 14;
 /// Bytes of a tag.
 pub(crate) const TAG_BYTES: usize = 4;
-/// The most bytes that [`Link::write`] writes.
-pub(crate) const START: usize = HEADER + LINK + TAG_BYTES;
+
+/// Virtio's header and the link layer's, one behind the other, with a tag or without: how a packet begins. In words of
+/// little-endian bytes, because most fields are parts of a word, and a copy of few bytes is a call.
+pub(crate) type Start = [[u8; 8]; 4];
+
+/// Bytes of a start without a tag.
+pub(crate) const START: usize = HEADER + LINK;
 
 impl Link {
-    /// Of a frame's first bytes. The four behind them are asked for if there is a tag. `None` if the frame is too short,
-    /// or has a tag behind its tag, or one that is not for VLANs.
-    pub fn read(first: &[u8; LINK], tag: impl FnOnce() -> Option<[u8; 4]>) -> Option<Self> {
-        let (addresses, last) = first.split_first_chunk::<12>()?;
+    /// Of no frame yet.
+    pub const NONE: Self = Self {
+        to: Mac(0),
+        from: Mac(0),
+        tag: None,
+        ethertype: 0,
+    };
+
+    /// Of a packet's start. The four bytes behind it are asked for if there is a tag. `None` if it has a tag behind its
+    /// tag, or one that is not for VLANs.
+    #[inline(always)]
+    pub fn read(start: &Start, tag: impl FnOnce() -> Option<[u8; 4]>) -> Option<Self> {
+        let [_, second, third, fourth] = start.map(u64::from_le_bytes);
+        let [high, low, ..] = fourth.to_le_bytes();
         let mut link = Self {
-            addresses: *addresses,
+            to: Mac(second >> 32 | (third & 0xffff) << 32),
+            from: Mac(third >> 16),
             tag: None,
-            ethertype: u16::from_be_bytes(*last.first_chunk()?),
+            ethertype: u16::from_be_bytes([high, low]),
         };
-        if link.ethertype == u16::from_be_bytes(TAG) {
+        if link.ethertype == TAG {
             let [a, b, c, d] = tag()?;
             link.tag = Some(u16::from_be_bytes([a, b]));
             link.ethertype = u16::from_be_bytes([c, d]);
-            if link.ethertype == u16::from_be_bytes(TAG) {
+            if link.ethertype == TAG {
                 return None;
             }
         }
-        (!FOREIGN_TAGS.contains(&link.ethertype)).then_some(link)
+        (!matches!(link.ethertype, PROVIDER_TAG | OLD_TAG | OLDER_TAG)).then_some(link)
     }
 
     /// Its bytes.
+    #[inline(always)]
     pub const fn len(&self) -> usize {
         if self.tag.is_some() {
             LINK + TAG_BYTES
@@ -94,45 +117,33 @@ impl Link {
         }
     }
 
-    /// Whom it is for.
-    pub fn to(&self) -> Mac {
-        let [a, b, c, d, e, f, ..] = self.addresses;
-        Mac::new([a, b, c, d, e, f])
-    }
-
-    /// Who has sent it.
-    pub fn from(&self) -> Mac {
-        let [.., a, b, c, d, e, f] = self.addresses;
-        Mac::new([a, b, c, d, e, f])
-    }
-
-    /// The header for a receiver, behind room for virtio's. Where it ends.
-    fn write(&self, tag: Option<u16>, into: &mut [u8; START]) -> usize {
+    /// The start for a receiver, and its bytes. `header` are the first and the second half of virtio's.
+    #[inline(always)]
+    fn write(&self, tag: Option<u16>, header: (u64, u32)) -> (Start, usize) {
         let [a, b] = self.ethertype.to_be_bytes();
-        let ([c, d], [e, f]) = (TAG, tag.unwrap_or(0).to_be_bytes());
-        let (_, link) = into.split_at_mut(HEADER);
-        let Some((addresses, rest)) = link.split_first_chunk_mut() else {
-            return 0;
+        let (fourth, end) = match tag {
+            None => ([a, b, 0, 0, 0, 0, 0, 0], START),
+            Some(tag) => {
+                let ([c, d], [e, f]) = (TAG.to_be_bytes(), tag.to_be_bytes());
+                ([c, d, e, f, a, b, 0, 0], START + TAG_BYTES)
+            }
         };
-        *addresses = self.addresses;
-        let Some(rest) = rest.first_chunk_mut() else {
-            return 0;
-        };
-        if tag.is_some() {
-            *rest = [c, d, e, f, a, b];
-            START
-        } else {
-            *rest = [a, b, 0, 0, 0, 0];
-            START - TAG_BYTES
-        }
+        let second = u64::from(header.1) | self.to.0 << 32;
+        let third = self.to.0 >> 32 | self.from.0 << 16;
+        let start = [
+            header.0.to_le_bytes(),
+            second.to_le_bytes(),
+            third.to_le_bytes(),
+            fourth,
+        ];
+        (start, end)
     }
 }
 
 /// Bytes in a guest's memory.
-#[derive(Clone, Copy)]
 pub(crate) struct Body<'a, M> {
     /// Whose.
-    pub memory: M,
+    pub memory: &'a M,
     /// Where they begin.
     pub at: Cursor<'a>,
     /// How many.
@@ -140,7 +151,6 @@ pub(crate) struct Body<'a, M> {
 }
 
 /// A frame. Behind the header come first the bytes that are here, then those in a guest's memory.
-#[derive(Clone, Copy)]
 pub(crate) struct Frame<'a, M> {
     /// The header.
     pub link: Link,
@@ -153,6 +163,22 @@ pub(crate) struct Frame<'a, M> {
     /// Those in a guest's memory.
     pub body: Option<Body<'a, M>>,
 }
+
+impl<M> Clone for Body<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Body<'_, M> {}
+
+impl<M> Clone for Frame<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Frame<'_, M> {}
 
 impl<'a, M: GuestMemory> Frame<'a, M> {
     /// Bytes behind the header.
@@ -198,7 +224,7 @@ impl<'a, M: GuestMemory> Frame<'a, M> {
         let there = rest.len().min(usize::try_from(body.len).unwrap_or(0));
         let read = rest
             .get_mut(..there)
-            .and_then(|rest| body.at.clone().read(&body.memory, rest));
+            .and_then(|rest| body.at.clone().read(body.memory, rest));
         here + read.map_or(0, |()| there)
     }
 
@@ -228,21 +254,38 @@ impl<'a, M: GuestMemory> Frame<'a, M> {
         first
     }
 
-    /// All of it, to be poured out. `tag` is what it bears there.
-    pub fn pour<'b>(&self, tag: Option<u16>, start: &'b mut [u8; START]) -> Pour<'b, M>
+    /// How it begins for a receiver where it bears this tag, and the bytes of that.
+    #[inline(always)]
+    pub fn begin(&self, tag: Option<u16>) -> (Start, usize) {
+        let link = if tag.is_some() {
+            LINK + TAG_BYTES
+        } else {
+            LINK
+        };
+        self.link.write(tag, self.offload.write(link))
+    }
+
+    /// All of it behind headers that were [begun](Self::begin), to be poured out.
+    pub fn pour<'b>(&self, start: &'b [u8]) -> Pour<'b, M>
     where
         'a: 'b,
     {
-        let end = self.link.write(tag, start);
-        let link = end - HEADER;
-        if let Some(header) = start.first_chunk_mut() {
-            self.offload.write(link, header);
-        }
         Pour {
-            start: start.get(..end).unwrap_or_default(),
+            start,
             text: self.text,
             body: self.body,
         }
+    }
+
+    /// Copies it into one buffer, whose beginning is given, if it lies in one itself. `None` if it does not, or its memory
+    /// is gone.
+    #[inline(always)]
+    pub fn copy(&self, start: &[u8], memory: &M, to: Ipa) -> Option<()> {
+        let mut body = self.body.filter(|_| self.text.is_empty())?;
+        let from = body.at.whole(body.len)?;
+        memory.write(to, start)?;
+        let behind = Ipa::new(to.raw() + start.len() as u64);
+        body.memory.copy(from, memory, behind, body.len)
     }
 }
 
@@ -302,7 +345,7 @@ impl<M: GuestMemory> Pour<'_, M> {
         let mut all = first.len() + second.len();
         if let Some(body) = &mut self.body {
             let third = rest.get_mut(..usize::try_from(body.len).ok()?)?;
-            body.at.read(&body.memory, third)?;
+            body.at.read(body.memory, third)?;
             all += third.len();
         }
         Some(all)

@@ -1,10 +1,10 @@
 //! Frames from outside.
 
-use super::frame::{Frame, LINK, Link};
+use super::frame::{Frame, LINK, Link, START, Start};
 use super::rate::Clock;
 use super::{Origin, Peer, Reason, Switch};
 use crate::memory::GuestMemory;
-use crate::net::header::Offload;
+use crate::net::header::{HEADER, Offload};
 
 /// The way into the machine, for the driver of its own network card: one that keeps it under a lock.
 pub struct Ingress<'a, M> {
@@ -27,20 +27,22 @@ impl<'a, M: GuestMemory> Ingress<'a, M> {
     /// `frequency` how often it counts in a second. Whether others should have their turn before the next one.
     pub fn frame(&mut self, bytes: &[u8], now: u64, frequency: u64) -> bool {
         let clock = Clock { now, frequency };
-        let parts = bytes.split_first_chunk::<LINK>().and_then(|(first, rest)| {
-            let tag = || rest.first_chunk().copied();
-            let link = Link::read(first, tag)?;
+        let mut start = Start::default();
+        let parts = bytes.split_at_checked(LINK).and_then(|(first, rest)| {
+            let room = start.as_flattened_mut().get_mut(HEADER..START)?;
+            room.copy_from_slice(first);
+            let link = Link::read(&start, || rest.first_chunk().copied())?;
             Some((link, rest.get(link.len() - LINK..)?))
         });
         if let Some((link, text)) = parts {
-            let frame = Frame {
+            let mut frame = Frame {
                 link,
                 vlan: 0,
-                offload: Offload::Nothing,
+                offload: Offload::NOTHING,
                 text,
                 body: None,
             };
-            self.switch.send(&mut self.origin, frame, clock);
+            self.switch.send(&mut self.origin, &mut frame, clock);
         } else {
             self.switch.refuse(&self.origin, Reason::Malformed);
         }

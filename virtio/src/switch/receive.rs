@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use stage2_addr::Ipa;
 
 use super::filter::Filter;
-use super::frame::{Frame, Pour, START};
+use super::frame::{Frame, Pour};
 use super::port::Reason;
 use super::{Budget, cut};
 use crate::chain::{Chain, Ticket};
@@ -61,108 +61,133 @@ impl<M: GuestMemory> Receive<M> {
         chain: &mut Chain,
         budget: &mut Budget,
     ) -> Result<u32, Reason> {
-        let Some(memory) = self.memory.filter(|_| !self.is_broken) else {
+        let Some(memory) = self.memory else {
             return Err(Reason::Down);
         };
         let Some(Some(ring)) = self.rings.get_mut(usize::from(pair)) else {
             return Err(Reason::Down);
         };
         let mut place = Place {
-            memory,
+            memory: &memory,
             ring,
+            chain,
             merges: self.features.contains(NetFeatures::MRG_RXBUF),
-            is_broken: false,
-        };
-        let mut bytes = 0;
-        let mut one = |frame: &Frame<'_, M>| {
-            let len = place.one(frame, tag, chain)?;
-            budget.spend(len);
-            bytes += len;
-            Ok(())
         };
         let taken = if frame.offload.suits(self.features) {
-            one(frame)
+            place.one(frame, tag)
         } else {
-            cut::each(frame, &mut one)
+            place.pieces(frame, tag, budget)
         };
-        self.is_broken = place.is_broken;
-        if bytes != 0 {
-            self.unseen |= 1 << pair;
+        if let Ok(bytes) = taken {
+            budget.spend(bytes);
         }
-        taken.map(|()| bytes)
+        self.unseen |= 1 << pair;
+        taken
     }
 
     /// Shows the driver what it has received. Whether it wants an interrupt for that.
     pub fn publish(&mut self) -> bool {
-        let unseen = core::mem::take(&mut self.unseen);
+        let mut unseen = core::mem::take(&mut self.unseen);
         let Some(memory) = &self.memory else {
             return false;
         };
         let mut wants = false;
-        for (ring, bit) in self.rings.iter_mut().zip(0_u8..) {
-            if let Some(ring) = ring.as_mut().filter(|_| unseen >> bit & 1 != 0) {
-                wants |= ring.publish(memory);
-                self.is_broken |= ring.is_broken();
+        while let Some(pair) = unseen.checked_ilog2() {
+            unseen &= !(1 << pair);
+            let ring = usize::try_from(pair).ok();
+            let Some(Some(ring)) = ring.and_then(|pair| self.rings.get_mut(pair)) else {
+                continue;
+            };
+            wants |= ring.publish(memory);
+            if ring.is_broken() && !self.is_broken {
+                self.is_broken = true;
+                wants = true;
             }
         }
-        wants | self.is_broken
+        wants
     }
 }
 
 /// Where frames are put.
 struct Place<'a, M> {
-    memory: M,
+    memory: &'a M,
     ring: &'a mut Queue,
+    chain: &'a mut Chain,
     merges: bool,
-    is_broken: bool,
 }
 
 impl<M: GuestMemory> Place<'_, M> {
     /// The next chain.
-    fn pop(&mut self, chain: &mut Chain) -> Result<(), Reason> {
-        match self.ring.pop(&self.memory, chain) {
+    #[inline(always)]
+    fn pop(&mut self) -> Result<(), Reason> {
+        match self.ring.pop(self.memory, self.chain) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Reason::Full),
-            Err(_) => {
-                self.is_broken = true;
-                Err(Reason::Down)
-            }
+            Err(_) => Err(Reason::Down),
         }
     }
 
     /// Puts a frame that the driver takes as it is. Its bytes, virtio's header among them.
-    fn one(
-        &mut self,
-        frame: &Frame<'_, M>,
-        tag: Option<u16>,
-        chain: &mut Chain,
-    ) -> Result<u32, Reason> {
-        let mut start = [0; START];
-        let mut pour = frame.pour(tag, &mut start);
-        self.pop(chain)?;
-        let fits = pour.remaining() <= chain.writable_len();
+    #[inline(always)]
+    fn one(&mut self, frame: &Frame<'_, M>, tag: Option<u16>) -> Result<u32, Reason> {
+        let (start, end) = frame.begin(tag);
+        let start = start.as_flattened().get(..end).unwrap_or_default();
+        self.pop()?;
+        let end = u32::try_from(end).unwrap_or(0);
+        let all = frame.payload().saturating_add(end);
+        if let Some(to) = self.chain.writable().whole(all)
+            && frame.copy(start, self.memory, to).is_some()
+        {
+            self.ring.push(self.memory, self.chain.ticket(), all);
+            return Ok(all);
+        }
+        self.any(&mut frame.pour(start))
+    }
+
+    /// The same, wherever it lies.
+    #[inline(never)]
+    fn any(&mut self, pour: &mut Pour<'_, M>) -> Result<u32, Reason> {
+        let fits = pour.remaining() <= self.chain.writable_len();
         if !fits && self.merges {
-            return self.merged(&mut pour, chain);
+            return self.merged(pour);
         }
         let written = if fits {
-            pour.fill(&self.memory, &mut chain.writable())
+            pour.fill(self.memory, &mut self.chain.writable())
                 .ok_or(Reason::Fault)
         } else {
             Err(Reason::Full)
         };
         match written {
-            Ok(written) => self.ring.push(&self.memory, chain.ticket(), written),
-            Err(_) => self.ring.unpop(chain.ticket()),
+            Ok(written) => self.ring.push(self.memory, self.chain.ticket(), written),
+            Err(_) => self.ring.unpop(self.chain.ticket()),
         }
         written
     }
 
-    /// The same, over several chains, of which the first is taken (5.1.6.4.1).
+    /// Puts the frames that are made of one that the driver does not take as it is.
     #[cold]
     #[inline(never)]
-    fn merged(&mut self, pour: &mut Pour<'_, M>, chain: &mut Chain) -> Result<u32, Reason> {
+    fn pieces(
+        &mut self,
+        frame: &Frame<'_, M>,
+        tag: Option<u16>,
+        budget: &mut Budget,
+    ) -> Result<u32, Reason> {
+        let mut bytes = 0;
+        cut::each(frame, &mut |one| {
+            // The last is counted by whoever asked for all of them.
+            let len = self.one(one, tag)?;
+            budget.spend(0);
+            bytes += len;
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Puts it into several chains, of which the first is taken (5.1.6.4.1).
+    fn merged(&mut self, pour: &mut Pour<'_, M>) -> Result<u32, Reason> {
         let mut tickets = Tickets::new();
-        let done = self.spread(pour, chain, &mut tickets);
+        let done = self.spread(pour, &mut tickets);
         if done.is_err() {
             for (ticket, _) in tickets.into_iter().rev() {
                 self.ring.unpop(ticket);
@@ -170,22 +195,17 @@ impl<M: GuestMemory> Place<'_, M> {
             return done;
         }
         for (ticket, written) in tickets {
-            self.ring.push(&self.memory, ticket, written);
+            self.ring.push(self.memory, ticket, written);
         }
         done
     }
 
-    fn spread(
-        &mut self,
-        pour: &mut Pour<'_, M>,
-        chain: &mut Chain,
-        tickets: &mut Tickets,
-    ) -> Result<u32, Reason> {
-        tickets.push((chain.ticket(), 0));
-        let count = count_at(chain).ok_or(Reason::Full)?;
+    fn spread(&mut self, pour: &mut Pour<'_, M>, tickets: &mut Tickets) -> Result<u32, Reason> {
+        tickets.push((self.chain.ticket(), 0));
+        let count = count_at(self.chain).ok_or(Reason::Full)?;
         let mut all = 0;
         loop {
-            let written = pour.fill(&self.memory, &mut chain.writable());
+            let written = pour.fill(self.memory, &mut self.chain.writable());
             let written = written.ok_or(Reason::Fault)?;
             all += written;
             if let Some(last) = tickets.last_mut() {
@@ -197,8 +217,8 @@ impl<M: GuestMemory> Place<'_, M> {
             if tickets.is_full() {
                 return Err(Reason::Full);
             }
-            self.pop(chain)?;
-            tickets.push((chain.ticket(), 0));
+            self.pop()?;
+            tickets.push((self.chain.ticket(), 0));
         }
         let buffers = u16::try_from(tickets.len()).unwrap_or(0).to_le_bytes();
         for (at, byte) in count.into_iter().zip(buffers) {
