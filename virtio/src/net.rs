@@ -99,7 +99,6 @@ impl<'a, M: GuestMemory> Net<'a, M> {
         let (mac, is_open, rate) = match of.peer {
             Peer::Guest { mac, is_open, rate } => (mac, is_open, rate),
             Peer::Uplink(_) => return None,
-            #[cfg(any(test, feature = "echo"))]
             Peer::Echo { .. } => return None,
         };
         let pairs = usize::from(pairs).clamp(1, MAX_PAIRS);

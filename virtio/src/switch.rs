@@ -15,7 +15,6 @@ use core::array::from_fn;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 mod cut;
-#[cfg(any(test, feature = "echo"))]
 mod echo;
 pub(crate) mod filter;
 pub(crate) mod frame;
@@ -92,7 +91,6 @@ impl Origin {
         let rate = match of.peer {
             Peer::Guest { rate, .. } => rate,
             Peer::Uplink(_) => 0,
-            #[cfg(any(test, feature = "echo"))]
             Peer::Echo { .. } => 0,
         };
         Self {
@@ -400,7 +398,6 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
                     Err(reason) => port.received.drop(reason),
                 }
             }
-            #[cfg(any(test, feature = "echo"))]
             Peer::Echo { mac, ip } => {
                 let Some(asker) = self.ports.get(origin.port) else {
                     return;
@@ -456,7 +453,6 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
                     }
                 }
                 Peer::Uplink(uplink) => uplink.flush(),
-                #[cfg(any(test, feature = "echo"))]
                 Peer::Echo { .. } => {}
             }
         }

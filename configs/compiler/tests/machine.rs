@@ -103,7 +103,7 @@ fn the_documented_keys_of_virtio_compile() {
     let accepted = include_str!("accepted/virtio.toml");
     let keys = disks.lines().filter_map(|line| line.split_once(" = "));
     let keys: Vec<_> = keys.map(|(key, _)| key).collect();
-    assert_eq!(keys.len(), 12, "{keys:?}");
+    assert_eq!(keys.len(), 13, "{keys:?}");
     for key in keys {
         assert!(accepted.contains(&format!("\n{key} = ")), "{key}");
     }

@@ -142,6 +142,8 @@ pub struct NetworkPlan<S> {
     pub name: S,
     /// Whether the machine's own virtio-net device is on it too.
     pub has_uplink: bool,
+    /// The IPv4 address at which the hypervisor itself answers there, if it does.
+    pub echo: Option<[u8; 4]>,
 }
 
 /// One virtio device of a guest.

@@ -61,7 +61,7 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
     let nets = nets
         .filter(|one| matches!(one.device, VirtioDevice::Net { .. }))
         .count();
-    let ports = (nets as u64 + bundle.plan().networks().count() as u64)
+    let ports = (nets as u64 + 2 * bundle.plan().networks().count() as u64)
         * size_of::<Port<'static, Reach>>() as u64;
     sockets::arena_bytes(bundle)
         + ports
@@ -106,7 +106,14 @@ impl Fabric {
                     .ok()?;
             }
         }
-        // Behind the guests': nobody has this one's place.
+        // Behind the guests': nobody has these places.
+        for (number, network) in (0u8..).zip(bundle.plan().networks()) {
+            if let Some(ip) = network.echo {
+                let mac = [0x02, b'X', b'D', b'V', 0, number];
+                let port = Port::new(number, Vlan::Access(0), Peer::Echo { mac, ip });
+                ports.try_push((Place::NONE, port)).ok()?;
+            }
+        }
         let outside = ports.len();
         if let Some(card) = card {
             let port = Port::new(card.network, Vlan::Trunk, Peer::Uplink(card));

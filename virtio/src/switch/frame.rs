@@ -28,7 +28,6 @@ impl Mac {
     }
 
     /// Its bytes.
-    #[cfg(any(test, feature = "echo"))]
     pub const fn bytes(self) -> [u8; 6] {
         let [a, b, c, d, e, f, _, _] = self.0.to_le_bytes();
         [a, b, c, d, e, f]

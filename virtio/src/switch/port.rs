@@ -41,7 +41,6 @@ pub enum Peer<'a> {
     /// The world outside.
     Uplink(&'a dyn Uplink),
     /// Ourselves: answers ARP for its address, ICMP echo requests, and UDP at port 7 (RFC 862).
-    #[cfg(any(test, feature = "echo"))]
     Echo {
         /// Its address.
         mac: [u8; 6],
@@ -251,7 +250,6 @@ impl<'a, M> Port<'a, M> {
         match self.peer {
             Peer::Guest { mac, .. } => Some(Mac::new(mac)),
             Peer::Uplink(_) => None,
-            #[cfg(any(test, feature = "echo"))]
             Peer::Echo { mac, .. } => Some(Mac::new(mac)),
         }
     }
@@ -261,7 +259,6 @@ impl<'a, M> Port<'a, M> {
         match self.peer {
             Peer::Guest { is_open, .. } => is_open,
             Peer::Uplink(_) => true,
-            #[cfg(any(test, feature = "echo"))]
             Peer::Echo { .. } => false,
         }
     }

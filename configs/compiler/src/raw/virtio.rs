@@ -43,6 +43,8 @@ pub(crate) enum Partition {
 pub(crate) struct RawNetwork {
     pub(crate) name: Option<Field<String>>,
     pub(crate) uplink: Option<Field<bool>>,
+    /// Where the hypervisor itself answers.
+    pub(crate) echo: Option<Field<String>>,
 }
 
 /// What a guest says of virtio.
@@ -103,8 +105,8 @@ static DISK: Kind = Kind {
 };
 static NETWORK: Kind = Kind {
     name: "a network",
-    keys: &["name", "uplink"],
-    help: "a network has `name`, and can have `uplink`",
+    keys: &["name", "uplink", "echo"],
+    help: "a network has `name`, and can have `uplink` and `echo`",
 };
 static DISK_USE: Kind = Kind {
     name: "a guest's disk",
@@ -212,6 +214,7 @@ impl Reader<'_> {
                 RawNetwork {
                     name: self.text(table, "name", "lan"),
                     uplink: self.flag(table, "uplink"),
+                    echo: self.text(table, "echo", "10.0.0.1"),
                 }
             };
             list.into_iter().map(read).collect()

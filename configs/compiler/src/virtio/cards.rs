@@ -1,5 +1,7 @@
 //! Which guests are on which networks, and their cards there.
 
+use std::net::Ipv4Addr;
+
 use configs_plan::{MAX_VLAN, NetworkPlan, VirtioDevice};
 
 use super::{mac, unknown};
@@ -37,9 +39,23 @@ pub(super) fn judge(
         all.push(network.name.as_ref().map(|name| NetworkPlan {
             name: name.value.clone(),
             has_uplink: uplink.is_some(),
+            echo: network.echo.as_ref().and_then(|echo| address(echo, found)),
         }));
     }
     all
+}
+
+/// The address at which the hypervisor answers.
+fn address(echo: &Field<String>, found: &mut Vec<Diagnostic>) -> Option<[u8; 4]> {
+    let parsed = echo.value.parse::<Ipv4Addr>();
+    let unusable = |ip: &Ipv4Addr| ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast();
+    if let Some(ip) = parsed.ok().filter(|ip| !unusable(ip)) {
+        return Some(ip.octets());
+    }
+    let title = format!("`{}` is no IPv4 address of a station", echo.value);
+    let diagnostic = Diagnostic::new(title).at(echo.span.clone(), "where should it answer?");
+    found.push(diagnostic.help("write four numbers: `echo = \"10.0.0.1\"`"));
+    None
 }
 
 /// The cards of every guest, in the order of the guests.

@@ -51,7 +51,8 @@ pub(crate) fn disk(nth: u64, disk: &DiskPlan<String>) -> Result<Vec<u8>, PlanErr
 /// A network as the plan has it.
 pub(crate) fn network(nth: u64, network: &NetworkPlan<String>) -> Result<Vec<u8>, PlanError> {
     let no_name = PlanError::new(Why::NetworkName, nth);
-    let mut bytes = Vec::from(u64::from(network.has_uplink).to_le_bytes());
+    let mut bytes = Vec::from(u32::from(network.has_uplink).to_le_bytes());
+    bytes.extend(network.echo.unwrap_or_default());
     bytes.extend(field::<{ format::NAME_FIELD }>(&network.name).ok_or(no_name)?);
     Ok(bytes)
 }

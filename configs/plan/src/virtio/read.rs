@@ -132,10 +132,12 @@ impl<'a> Iterator for Networks<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let (network, rest) = self.0.split_at_checked(format::NETWORK)?;
         self.0 = rest;
-        let flags = long(network, 0);
+        let flags = short(network, 0);
+        let echo = *network.get(4..)?.first_chunk()?;
         (flags <= 1).then_some(NetworkPlan {
             name: network.get(8..).and_then(text).unwrap_or(""),
             has_uplink: flags != 0,
+            echo: (echo != [0; 4]).then_some(echo),
         })
     }
 }

@@ -39,6 +39,7 @@ pub fn net(name: &str, has_uplink: bool) -> NetworkPlan<String> {
     NetworkPlan {
         name: name.to_owned(),
         has_uplink,
+        echo: has_uplink.then_some([10, 0, 0, 1]),
     }
 }
 
@@ -170,7 +171,10 @@ pub fn disk(disk: DiskPlan<&str>) -> DiskPlan<String> {
 
 /// What a plan says of a network, as it would be written.
 pub fn network(network: NetworkPlan<&str>) -> NetworkPlan<String> {
-    net(network.name, network.has_uplink)
+    NetworkPlan {
+        echo: network.echo,
+        ..net(network.name, network.has_uplink)
+    }
 }
 
 fn names_hold<'n>(names: impl Iterator<Item = &'n String>, most: usize) -> bool {
