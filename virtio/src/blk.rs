@@ -14,7 +14,7 @@ mod job;
 mod ram;
 mod snapshot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use disk::{Disk, Facts, Op, Outcome, Request, SECTOR, Status, Token};
 pub use job::{ID_BYTES, Job};

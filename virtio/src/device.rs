@@ -193,6 +193,12 @@ pub trait Device<M: GuestMemory> {
         Served::default()
     }
 
+    /// When it wants to be [polled](Self::poll) at the latest, though nothing happens: a count like [`Env::now`]. Asked of
+    /// devices with [faults](crate::faults) after each call.
+    fn due(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Whether somebody else has found the driver's queue to be nonsense.
     fn is_broken(&self) -> bool {
         false

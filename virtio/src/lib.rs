@@ -21,6 +21,7 @@ pub mod console;
 pub mod device;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+pub mod faults;
 pub mod features;
 pub mod lint;
 pub mod memory;

@@ -9,5 +9,5 @@ mod attacks;
 mod flight;
 mod model;
 mod requests;
-mod rig;
-mod slow;
+pub(crate) mod rig;
+pub(crate) mod slow;

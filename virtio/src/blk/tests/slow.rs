@@ -19,6 +19,8 @@ pub struct Slow {
     pub facts: Facts,
     begun: Vec<Begun>,
     over: Vec<Begun>,
+    /// Those of which the device was told.
+    told: Vec<Begun>,
     /// How many requests it has room for.
     pub room: usize,
     /// Which of those begun is over next is taken from this.
@@ -41,6 +43,7 @@ impl Slow {
             },
             begun: Vec::new(),
             over: Vec::new(),
+            told: Vec::new(),
             room,
             seed: 1,
             flushes: 0,
@@ -49,7 +52,7 @@ impl Slow {
     }
 
     pub fn in_flight(&self) -> usize {
-        self.begun.len() + self.over.len()
+        self.begun.len() + self.over.len() + self.told.len()
     }
 
     /// One of those begun is over. False if there is none.
@@ -112,12 +115,18 @@ impl<M: GuestMemory> Disk<M> for Slow {
     }
 
     fn finished(&mut self) -> Option<Token> {
-        self.over.first().map(|one| one.token)
+        if self.over.is_empty() {
+            return None;
+        }
+        let one = self.over.remove(0);
+        let token = one.token;
+        self.told.push(one);
+        Some(token)
     }
 
     fn collect(&mut self, token: Token, data: Option<(Cursor<'_>, &M)>) -> Status {
-        let one = self.over.remove(0);
-        assert_eq!(one.token, token);
+        let which = self.told.iter().position(|one| one.token == token);
+        let one = self.told.remove(which.expect("it was said once"));
         if self.fails {
             return Status::IoError;
         }
