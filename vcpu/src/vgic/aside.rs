@@ -5,7 +5,8 @@
 //! Whoever needs to see them before that folds them from the copy ([`State::collect`]); the lane finds that out and
 //! refills. What this leaves as it is must not depend on where the lane is:
 //!
-//! - only private interrupts are in the list registers: an SPI may be somebody else's while its lane is away;
+//! - only private interrupts are in the list registers, and edges that are routed to this lane alone: another SPI may be
+//!   somebody else's while its lane is away;
 //! - no physical interrupt is active for the lane: another one's would be held up;
 //! - nothing that was pending or active had to stay outside, and nothing is in the mail;
 //! - no SPI is pending outside list registers: to whom it goes may change with the lanes that are here;
@@ -20,8 +21,9 @@ use spin::MutexGuard;
 use super::bits::{Ones, at, at_mut};
 use super::lane::NO_SLOT;
 use super::port::HCR_EN;
-use super::state::{Snapshot, State};
-use super::{LaneGic, MAIL_SGIS, Vgic, VirtGic, lr};
+use super::state::{NOBODY, Snapshot, State};
+use super::{LaneGic, MAIL_POSTED, MAIL_SGIS, Vgic, VirtGic, lr};
+use crate::virtio::VIRTIO;
 
 /// How a lane leaves its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +156,16 @@ impl LaneGic {
         }
         let lrs = at_mut(&mut state.laid, id);
         let mail = mailbox.load(Ordering::SeqCst);
-        if mail != 0 {
+        if VIRTIO && mail == MAIL_POSTED {
+            let Some(posted) = self.posted_seats(vgic) else {
+                return false;
+            };
+            let taken = mailbox.compare_exchange(mail, 0, Ordering::SeqCst, Ordering::SeqCst);
+            if taken.is_err() {
+                return false;
+            }
+            self.take_seats(vgic, posted, lrs);
+        } else if mail != 0 {
             // What wakes a lane is mostly one SGI, which has been there before.
             let slot = *at(&self.sgi_slot, mail.trailing_zeros() as usize);
             if mail & !MAIL_SGIS != 0 || !mail.is_power_of_two() || slot == NO_SLOT {
@@ -197,6 +208,14 @@ impl State {
             sgis: 0,
         };
         self.fold(lane, &taken);
+        if VIRTIO {
+            // Those that the guest had finished are in nobody's list register either.
+            for home in &mut self.spis.home {
+                if usize::from(*home) == lane {
+                    *home = NOBODY;
+                }
+            }
+        }
     }
 }
 

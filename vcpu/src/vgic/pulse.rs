@@ -16,7 +16,7 @@ use core::sync::atomic::Ordering;
 
 use super::bits::{Ones, at, at_mut, low8, low32};
 use super::state::{NOBODY, ROUTE_AFFINITY, State};
-use super::{LaneGic, MAIL_ATTENTION, MAIL_POSTED, Vgic, VirtGic, lr};
+use super::{LaneGic, MAIL_ATTENTION, MAIL_POSTED, MAX_LRS, Vgic, VirtGic, lr};
 
 /// `posted_to`: whoever is there.
 const TO_ALL: u64 = 0xf;
@@ -36,14 +36,19 @@ impl Vgic {
             return;
         };
         self.posted.fetch_or(1 << spi, Ordering::SeqCst);
-        let (index, shift) = four_bits(spi as usize);
-        let to = at(&self.posted_to, index).load(Ordering::SeqCst) >> shift & 15;
+        let to = self.posted_to(spi);
         let lanes = self.shared.iter().enumerate().take(self.lanes());
         for (lane, shared) in lanes {
             if to == TO_ALL || to == lane as u64 {
                 shared.post(MAIL_POSTED, hw);
             }
         }
+    }
+
+    /// The lane that an SPI (INTID − 32) is routed to, or [`TO_ALL`].
+    fn posted_to(&self, spi: u32) -> u64 {
+        let (index, shift) = four_bits(spi as usize);
+        at(&self.posted_to, index).load(Ordering::SeqCst) >> shift & 15
     }
 
     /// Whether some lane has something to take.
@@ -151,8 +156,7 @@ impl LaneGic {
                 }
                 continue;
             }
-            let (index, shift) = four_bits(spi as usize);
-            let to = at(&vgic.posted_to, index).load(Ordering::SeqCst) >> shift & 15;
+            let to = vgic.posted_to(spi);
             // What is another lane's that lane is told of.
             all &= to != TO_ALL
                 && (to != self.id as u64
@@ -192,7 +196,6 @@ impl LaneGic {
         let index = self.free.trailing_zeros();
         self.free &= !(1 << index);
         self.used |= 1 << index;
-        self.plain = false;
         state.set_home(spi, Some(self.id));
         let (priority, group1) = state.rank(self.id, spi + 32);
         let body = lr::template(spi + 32, priority, group1);
@@ -200,6 +203,31 @@ impl LaneGic {
         self.seat_spi(spi, index);
         hw.write_lr(index as usize, body | lr::PENDING);
         true
+    }
+
+    /// What was posted and can be taken by a lane that comes back by the short way: all that is for it has a list register.
+    /// `None` when something has not.
+    pub(super) fn posted_seats(&self, vgic: &Vgic) -> Option<u64> {
+        let posted = vgic.posted.load(Ordering::SeqCst);
+        let mut mine = 0;
+        for spi in ones(posted) {
+            if self.spi_seat(spi) != 0 {
+                mine |= 1 << spi;
+            } else if vgic.posted_to(spi) == TO_ALL || vgic.posted_to(spi) == self.id as u64 {
+                return None;
+            }
+        }
+        Some(mine)
+    }
+
+    /// Takes that, into list registers that were laid aside.
+    pub(super) fn take_seats(&self, vgic: &Vgic, spis: u64, lrs: &mut [u64; MAX_LRS]) {
+        let taken = vgic.posted.fetch_and(!spis, Ordering::SeqCst) & spis;
+        for spi in ones(taken) {
+            let index = self.spi_seat(spi);
+            let now = at_mut(lrs, index);
+            *now = *at(&self.bodies, index) | *now & lr::STATE | lr::PENDING;
+        }
     }
 
     /// Frees list registers of SPIs that the guest has finished. Nothing of those is anywhere else.

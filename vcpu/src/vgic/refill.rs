@@ -78,10 +78,11 @@ impl LaneGic {
         for index in Ones(plan.used) {
             let value = *at(&plan.values, index as usize);
             let intid = lr::intid(value);
-            self.plain &= intid < 32 && (index == 0 || value & lr::HW == 0);
-            if VIRTIO && intid >= 32 && state.is_pulsed(vgic, self.id, intid - 32) {
+            let pulsed = VIRTIO && intid >= 32 && state.is_pulsed(vgic, self.id, intid - 32);
+            if pulsed {
                 self.seat_spi(intid - 32, index);
             }
+            self.plain &= (intid < 32 || pulsed) && (index == 0 || value & lr::HW == 0);
             if intid < 16 && value & lr::GROUP1 != 0 && self.open >> intid & 1 != 0 {
                 *at_mut(&mut self.sgi_slot, intid as usize) = low8(u64::from(index));
             }

@@ -3,6 +3,7 @@
 mod aside;
 mod away;
 mod cases;
+mod edges;
 mod hot;
 mod life;
 mod linked;

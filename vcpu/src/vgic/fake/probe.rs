@@ -59,7 +59,8 @@ pub fn private_pending(vgic: &Vgic, lane: usize) -> u32 {
         .try_lock()
         .expect("nobody is inside the slow path");
     let laid = state.laid[lane].iter();
-    laid.filter(|lr| state.lanes_at.is_aside(lane) && **lr & lr::PENDING != 0)
+    let is_private = |lr: &&u64| lr::intid(**lr) < 32 && **lr & lr::PENDING != 0;
+    laid.filter(|lr| state.lanes_at.is_aside(lane) && is_private(lr))
         .fold(state.bank(lane).latch, |bits, lr| {
             bits | 1 << lr::intid(*lr)
         })

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::world::World;
 use crate::vgic::{Away, Frame, lr};
 
-const D: Frame = Frame::Distributor;
-const SPI: u32 = 50;
-const BIT: u64 = 1 << (SPI - 32);
+pub(super) const D: Frame = Frame::Distributor;
+pub(super) const SPI: u32 = 50;
+pub(super) const BIT: u64 = 1 << (SPI - 32);
 
 /// `lanes` lanes, and the SPI on, routed to the last of them.
 fn world(lanes: usize) -> World {
@@ -19,7 +19,7 @@ fn world(lanes: usize) -> World {
     world
 }
 
-fn takes(world: &World, lane: usize, times: usize) {
+pub(super) fn takes(world: &World, lane: usize, times: usize) {
     for _ in 0..times {
         assert_eq!(world.ack(lane), Some(SPI));
         world.eoi(lane, SPI);
@@ -203,7 +203,7 @@ fn what_is_posted_while_another_lane_has_it_active_comes_after_that() {
 }
 
 /// A lane's device pulses and its guest takes and ends it: how many of so many were answered by the short path.
-fn fast(world: &World, lane: usize, intid: u32, times: u64) -> u64 {
+pub(super) fn fast(world: &World, lane: usize, intid: u32, times: u64) -> u64 {
     let before = world.pulsed_fast.get();
     for _ in 0..times {
         world.pulse(lane, 1 << (intid - 32));
@@ -216,7 +216,7 @@ fn fast(world: &World, lane: usize, intid: u32, times: u64) -> u64 {
 }
 
 /// The SPI is an edge, as a virtio device's node says, and lane 0's.
-fn edge(lanes: usize) -> World {
+pub(super) fn edge(lanes: usize) -> World {
     let world = world(lanes);
     world.write(0, D, 0xc0c, 4, 0xffff_ffff);
     world.write(0, D, 0x6000 + 8 * u64::from(SPI), 8, 0);
