@@ -51,6 +51,7 @@ pub struct Driver<'a> {
     ring: Ring<'a>,
     config: QueueConfig,
     indirect: bool,
+    may_be_indirect: bool,
     in_order: bool,
     /// Buffers of a token begin here, and the next one's so many bytes later.
     buffers: u64,
@@ -105,6 +106,7 @@ impl<'a> Driver<'a> {
             ring,
             config,
             indirect: features.contains(Features::INDIRECT_DESC),
+            may_be_indirect: features.contains(Features::INDIRECT_DESC),
             in_order: features.contains(Features::IN_ORDER),
             buffers,
             room,
@@ -121,7 +123,7 @@ impl<'a> Driver<'a> {
 
     /// Whether lists go into a table of their own from now on, if that was agreed. They do, to begin with.
     pub fn set_indirect(&mut self, indirect: bool) {
-        self.indirect = indirect;
+        self.indirect = indirect && self.may_be_indirect;
     }
 
     /// Bytes for the buffers of one chain, and 16 more for each of them.

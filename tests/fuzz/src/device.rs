@@ -10,17 +10,20 @@ use virtio::rng::{Entropy, Rng};
 use virtio::switch::{Peer, Port, Switch, Vlan};
 use virtio::vsock::{Exchange, Station, Vsock};
 
-use crate::guest::{BYTES, Dyn, Guest};
+use crate::guest::{BYTES, Dyn, Guest, Template};
 use crate::input::Input;
+use crate::template;
 
 /// The most steps of a run.
 const STEPS: usize = 256;
 
 /// Guests do what bytes say. The first byte says whether their drivers keep to the rules of rings.
-fn run<'a>(mut input: Input<'_>, rams: &'a [Ram], devices: &mut [Dyn<'_, 'a>]) {
+fn run<'a>(mut input: Input<'_>, rams: &'a [Ram], devices: &mut [Dyn<'_, 'a>], template: Template) {
     let hostile = input.byte() & 1 != 0;
-    let mut guests: Vec<Guest<'_, 'a>> = (rams.iter().zip(devices))
-        .map(|(ram, device)| Guest::new(ram, &mut **device))
+    let mut guests: Vec<Guest<'_, 'a>> = (rams.iter().zip(devices).enumerate())
+        .map(|(which, (ram, device))| {
+            Guest::new(ram, &mut **device, template, !hostile || which != 0)
+        })
         .collect();
     let mut steps = 0;
     while !input.is_empty() && steps < STEPS {
@@ -55,7 +58,7 @@ fn disk<'a, D: Disk<&'a Ram>>(input: Input<'_>, rams: &'a [Ram], disk: D, queues
     };
     let mut jobs: Vec<Job> = (0..4).map(|_| Job::new()).collect();
     let mut device = Blk::new(disk, shape, &mut jobs);
-    run(input, rams, &mut [&mut device]);
+    run(input, rams, &mut [&mut device], template::blk);
 }
 
 /// A block device over one of three disks.
@@ -95,7 +98,7 @@ impl Entropy for Sevens {
 pub fn rng(bytes: &[u8]) {
     let rams = [Ram::new(BYTES)];
     let mut device = Rng::new(Sevens, 64);
-    run(Input::new(bytes), &rams, &mut [&mut device]);
+    run(Input::new(bytes), &rams, &mut [&mut device], template::none);
 }
 
 /// A terminal that types what was printed.
@@ -141,7 +144,12 @@ pub fn console(bytes: &[u8]) {
             named,
         });
     }
-    run(Input::new(bytes), &rams, &mut [&mut device]);
+    run(
+        Input::new(bytes),
+        &rams,
+        &mut [&mut device],
+        template::console,
+    );
 }
 
 /// Forgets pages, which must be whole and in RAM.
@@ -161,7 +169,7 @@ pub fn balloon(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut device = Balloon::new(Pages);
     let _ = device.ask(u32::from(input.byte()));
-    run(input, &rams, &mut [&mut device]);
+    run(input, &rams, &mut [&mut device], template::none);
 }
 
 /// Two network cards on one network.
@@ -187,7 +195,7 @@ pub fn net(bytes: &[u8]) {
     let pairs = shape >> 4 & 1;
     let mut first = Net::new(&switch, 0, &rams[0], pairs + 1).expect("a card");
     let mut second = Net::new(&switch, 1, &rams[1], 2 - pairs).expect("a card");
-    run(input, &rams, &mut [&mut first, &mut second]);
+    run(input, &rams, &mut [&mut first, &mut second], template::net);
 }
 
 /// Two guests whose sockets may talk to each other.
@@ -197,5 +205,10 @@ pub fn vsock(bytes: &[u8]) {
     let exchange = Exchange::new(&stations, 0).expect("an exchange");
     let mut first = Vsock::new(&exchange, 0, &rams[0]).expect("a device");
     let mut second = Vsock::new(&exchange, 1, &rams[1]).expect("a device");
-    run(Input::new(bytes), &rams, &mut [&mut first, &mut second]);
+    run(
+        Input::new(bytes),
+        &rams,
+        &mut [&mut first, &mut second],
+        template::vsock,
+    );
 }

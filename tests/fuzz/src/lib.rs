@@ -15,6 +15,7 @@ mod device;
 mod guest;
 mod input;
 mod ring;
+mod template;
 mod watch;
 
 /// What takes the bytes.

@@ -148,6 +148,19 @@ fn vio_02_longer_than_the_device_takes() {
         bench.descriptor(0, (table, 16 * u32::from(entries), INDIRECT, 0));
         assert_eq!(bench.judge().is_ok(), good, "{entries}");
     }
+    // A device whose largest queue is smaller than all.
+    for (entries, good) in [(15, true), (16, true), (17, false)] {
+        let mut bench = Bench::new(8, Features::INDIRECT_DESC);
+        let smaller = Queue::new(&RING, 16, Features::INDIRECT_DESC, &&bench.ram);
+        bench.queue = smaller.expect("a queue");
+        for index in 0..entries {
+            let flags = if index + 1 < entries { NEXT } else { 0 };
+            let at = table + 16 * u64::from(index);
+            describe(&bench.ram, at, (DATA, 1, flags, index + 1));
+        }
+        bench.descriptor(0, (table, 16 * u32::from(entries), INDIRECT, 0));
+        assert_eq!(bench.judge().is_ok(), good, "{entries} of 16");
+    }
 }
 
 #[test]
@@ -301,6 +314,23 @@ fn vio_08_tables() {
 }
 
 #[test]
+fn vio_08_a_table_of_more_than_an_index_names() {
+    for (entries, good) in [(1 << 16, true), ((1 << 16) + 1, false)] {
+        let ram = Ram::new(0x20_0000);
+        let mut bench = Bench {
+            queue: queue(&ram, RING, Features::INDIRECT_DESC),
+            ram,
+            config: RING,
+            offered: 0,
+        };
+        describe(&bench.ram, DATA, (DATA, 4, NEXT, 0xFFFF));
+        describe(&bench.ram, DATA + 16 * 0xFFFF, (DATA, 4, 0, 0));
+        bench.descriptor(0, (DATA, 16 * entries, INDIRECT, 0));
+        assert_eq!(bench.judge().is_ok(), good);
+    }
+}
+
+#[test]
 fn vio_08_a_table_after_descriptors() {
     let mut bench = Bench::new(8, Features::INDIRECT_DESC);
     let table = DATA + 0x1000;
@@ -433,5 +463,22 @@ fn vio_17_a_poisoned_event_index() {
             interrupts += u32::from(bench.queue.publish(&memory));
         }
         assert_eq!(interrupts, u32::from(event < 8), "{event}");
+    }
+}
+
+#[test]
+fn notifications_are_asked_for_and_not() {
+    let ram = Ram::new(BYTES);
+    let mut split = queue(&ram, RING, NONE);
+    let mut packed = queue(&ram, RING, Features::RING_PACKED);
+    for _ in 0..3 {
+        split.quiet(&&ram);
+        assert_eq!(ram.peek_u16(RING.device), 1);
+        assert!(!split.listen(&&ram));
+        assert_eq!(ram.peek_u16(RING.device), 0);
+        packed.quiet(&&ram);
+        assert_eq!(ram.peek_u32(RING.device), 1 << 16);
+        assert!(!packed.listen(&&ram));
+        assert_eq!(ram.peek_u32(RING.device), 0);
     }
 }
