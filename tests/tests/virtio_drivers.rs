@@ -135,6 +135,24 @@ fn images_and_disks_of_the_machine_are_driven() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[test]
+fn sockets_are_driven_between_guests_and_to_the_host() -> anyhow::Result<()> {
+    for point in points(&[Point::of("max")]) {
+        let transcript = point
+            .machine("tests/configs/virtio-sockets.toml")
+            .smp(2)
+            .run()?;
+        transcript.no_panic()?;
+        for (guest, cid) in [("server", 3), ("client", 4), ("caller", 5)] {
+            transcript.well(guest)?;
+            let line = said(&transcript, guest, &format!("virtio: vsock {cid}: "))?.to_owned();
+            ensure!(number(&line, " bytes there and back")? == 51_200, "{line}");
+        }
+        transcript.ended(0)?;
+    }
+    Ok(())
+}
+
 /// Every combination of features with queues of this size: status, and what came of each.
 fn matrix(size: &str) -> anyhow::Result<(i32, Vec<serde_json::Value>)> {
     let mut command = xtask();

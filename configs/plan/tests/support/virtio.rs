@@ -63,6 +63,11 @@ pub const fn card(last: u8, vlan: u16) -> VirtioDevice {
     }
 }
 
+/// A socket device.
+fn vsock(cid: u32, peers: u32) -> VirtioDevice {
+    VirtioDevice::Vsock { cid, peers }
+}
+
 /// Two guests with every kind of disk, and all devices between them.
 pub fn full() -> PlanSpec {
     let mut plan = super::two();
@@ -107,13 +112,7 @@ pub fn full() -> PlanSpec {
         at(6, card(1, 10)),
         at(7, card(2, 0)),
         at(8, VirtioDevice::Entropy),
-        at(
-            30,
-            VirtioDevice::Vsock {
-                cid: 3,
-                peers: 0b11,
-            },
-        ),
+        at(30, vsock(3, 0b11)),
         at(31, VirtioDevice::Balloon),
     ];
     plan.guests[0].is_virtio_linted = true;
@@ -127,13 +126,7 @@ pub fn full() -> PlanSpec {
         at(5, block(7, true)),
         at(2, block(1, true)),
         at(1, card(3, 4094)),
-        at(
-            9,
-            VirtioDevice::Vsock {
-                cid: u32::MAX - 1,
-                peers: 0,
-            },
-        ),
+        at(9, vsock(u32::MAX - 1, 0)),
     ];
     plan.guests[1].faults = Some(Faults::new(42, [1, 2, 3, 4, 5, 6, 7, 1_000_000]));
     plan
