@@ -73,6 +73,27 @@ impl Chain {
         self.writable_len = 0;
     }
 
+    /// Holds one buffer and nothing else, if it is inside the guest's memory.
+    #[inline(always)]
+    pub(crate) fn only<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        id: u16,
+        segment: Segment,
+        writable: bool,
+    ) -> Result<(), Broken> {
+        if segment.len == 0 || !memory.contains(segment.at, u64::from(segment.len)) {
+            return Err(Broken);
+        }
+        let len = u64::from(segment.len);
+        (self.readable, self.readable_len, self.writable_len) =
+            if writable { (0, 0, len) } else { (1, len, 0) };
+        self.id = id;
+        self.slots = 1;
+        self.segments.clear();
+        self.segments.try_push(segment).map_err(|_| Broken)
+    }
+
     /// Takes one more buffer, if it is inside the guest's memory and in its place: what the device writes comes last (2.7.4.2).
     /// An empty one is refused, as other devices do: no driver has a use for it, and a chain of nothing would have an end
     /// that only its length bounds.

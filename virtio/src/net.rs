@@ -195,6 +195,7 @@ impl<'a, M: GuestMemory> Net<'a, M> {
                 link: Link::NONE,
                 vlan: 0,
                 offload: Offload::NOTHING,
+                payload: 0,
                 text: &[],
                 body: Some(Body {
                     memory: &self.memory,
@@ -207,7 +208,9 @@ impl<'a, M: GuestMemory> Net<'a, M> {
                     if self.pairs > 1 {
                         self.switch.steer(self.origin.port, &frame, pair);
                     }
-                    self.switch.send(&mut self.origin, &mut frame, clock);
+                    let is_last = ring.seems_empty();
+                    self.switch
+                        .send(&mut self.origin, &mut frame, clock, is_last);
                 }
                 Err(reason) => self.switch.refuse(&self.origin, reason),
             }
@@ -274,18 +277,21 @@ fn judge<M: GuestMemory>(
     let bytes = start.as_flattened_mut().get_mut(..START);
     let read = body.at.read(body.memory, bytes.unwrap_or_default());
     read.ok_or(Reason::Fault)?;
-    let link = Link::read(&start, || {
+    let link = frame.link.read(&start, || {
         let mut tag = [0; TAG_BYTES];
         body.at.read(body.memory, &mut tag)?;
         Some(tag)
     });
-    frame.link = link.ok_or(Reason::Tagged)?;
+    link.ok_or(Reason::Tagged)?;
     payload -= (frame.link.len() - LINK) as u64;
-    body.len = u32::try_from(payload).map_err(|_| Reason::TooLong)?;
+    frame.payload = u32::try_from(payload).map_err(|_| Reason::TooLong)?;
+    body.len = frame.payload;
     let [first, second, ..] = start.map(u64::from_le_bytes);
-    let (link, ethertype) = (frame.link.len(), frame.link.ethertype);
-    let offload = Offload::judge((first, second), features, link, ethertype, body.len);
-    frame.offload = offload.ok_or(Reason::Malformed)?;
+    if Offload::is_any(first) {
+        let header = (first, second);
+        let offload = Offload::judge(header, features, &frame.link, frame.payload);
+        frame.offload = offload.ok_or(Reason::Malformed)?;
+    }
     Ok(())
 }
 

@@ -83,7 +83,7 @@ impl Queue {
         let memory = &{ *memory };
         let popped = match &mut self.ring {
             Ring::Split(ring) => ring.pop(memory, chain),
-            Ring::Packed(ring) => ring.pop(memory, chain),
+            Ring::Packed(ring) => pop_packed(ring, *memory, chain),
         };
         self.broken = popped.is_err();
         popped
@@ -143,11 +143,30 @@ impl Queue {
         more.unwrap_or(true)
     }
 
+    /// Whether there was nothing more when it was looked at last: a hint, which a packed ring does not give.
+    #[must_use]
+    pub const fn seems_empty(&self) -> bool {
+        match &self.ring {
+            Ring::Split(ring) => ring.seems_empty(),
+            Ring::Packed(_) => false,
+        }
+    }
+
     /// Whether the driver has written nonsense: whoever has the queue open needs a reset.
     #[must_use]
     pub const fn is_broken(&self) -> bool {
         self.broken
     }
+}
+
+/// By itself, so that its registers are not saved for split rings too.
+#[inline(never)]
+fn pop_packed<M: GuestMemory>(
+    ring: &mut Packed,
+    memory: M,
+    chain: &mut Chain,
+) -> Result<bool, Broken> {
+    ring.pop(&memory, chain)
 }
 
 const _: () = assert!(size_of::<Queue>() < 256);

@@ -23,18 +23,20 @@ mod learned;
 mod port;
 pub(crate) mod rate;
 pub(crate) mod receive;
+mod route;
 #[cfg(test)]
 mod tests;
 
 use crate::chain::Chain;
 use crate::memory::GuestMemory;
 use crate::net::header::{HEADER, Offload};
-use frame::{Frame, Link, Mac};
+use frame::{Frame, Mac};
 pub use ingress::Ingress;
 use learned::Learned;
 pub use port::{Passed, Peer, Port, Reason, Uplink, Vlan};
 use rate::{Clock, Meter};
 pub use receive::MAX_PAIRS;
+use route::Flow;
 
 /// The most networks.
 pub const MAX_NETWORKS: usize = 8;
@@ -78,11 +80,15 @@ pub(crate) struct Origin {
     pub port: usize,
     rate: Meter,
     storm: Meter,
-    /// Ports that were sent something in this batch.
+    /// Ports that were sent something in this batch, and have not been shown it.
     touched: u64,
+    /// Those whose drivers want to be interrupted.
+    wants: u64,
     pub budget: Budget,
     /// Where receivers' buffers are noted.
     chain: Chain,
+    /// Where the last frame has gone, if that would be found again.
+    flow: Flow,
 }
 
 impl Origin {
@@ -98,8 +104,10 @@ impl Origin {
             rate: Meter::new(rate, (rate >> 4).max(BURST)),
             storm: Meter::new(STORM, STORM_BURST),
             touched: 0,
+            wants: 0,
             budget: Budget::default(),
             chain: Chain::new(),
+            flow: Flow::NONE,
         }
     }
 }
@@ -129,6 +137,8 @@ pub struct Switch<'a, M> {
     /// Ports that want frames for stations that they are not.
     curious: AtomicU64,
     learned: Learned,
+    /// How often a card got another address.
+    changes: AtomicU64,
 }
 
 /// The set of one port.
@@ -159,6 +169,7 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
             open: 0,
             curious: AtomicU64::new(0),
             learned: Learned::new(),
+            changes: AtomicU64::new(0),
         };
         for (at, port) in ports.iter().enumerate() {
             switch.add(at, port)?;
@@ -222,14 +233,8 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
     pub(crate) fn set_mac(&self, port: usize, mac: Mac) {
         if let Some(own) = self.macs.get(port) {
             own.store(mac.0, Relaxed);
+            self.changes.fetch_add(1, Relaxed);
         }
-    }
-
-    /// Whether an address may become a port's: nobody else of its network has it.
-    pub(crate) fn is_free(&self, port: usize, mac: Mac) -> bool {
-        let network = self.ports.get(port).map_or(0, |port| port.network);
-        let others = self.members(network) & !bit(port);
-        mac.is_station() && self.owner(others, mac).is_none()
     }
 
     /// Notes whether a card wants frames for stations that it is not.
@@ -241,103 +246,45 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
         }
     }
 
-    /// Who of a set has an address of its own like this.
-    fn owner(&self, mut among: u64, mac: Mac) -> Option<usize> {
-        while let Some(port) = next(&mut among) {
-            if self.mac(port) == mac {
-                return Some(port);
-            }
-        }
-        None
-    }
-
-    /// Ports of a network.
-    fn members(&self, network: u8) -> u64 {
-        let of = self.ports.iter().enumerate();
-        let of = of.filter(|(_, port)| port.network == network);
-        of.fold(0, |set, (at, _)| set | bit(at))
-    }
-
-    /// Judges who sends a frame of so many bytes, and whether it may. The VLAN it comes in on.
-    fn admit(
+    /// Sends a frame on its way. What becomes of it is counted. `is_last` says that no other will follow soon.
+    #[inline(always)]
+    pub(crate) fn send(
         &self,
         origin: &mut Origin,
-        port: &Port<'_, M>,
-        link: &Link,
-        bytes: u32,
+        frame: &mut Frame<'_, M>,
         clock: Clock,
-    ) -> Result<u16, Reason> {
-        if !port.is_up() {
-            return Err(Reason::Down);
+        is_last: bool,
+    ) {
+        let flow = &origin.flow;
+        let is_known = frame.link.to == flow.to
+            && frame.link.from == flow.from
+            && frame.link.tag.is_none()
+            && self.changes.load(Relaxed) == flow.changes;
+        let Some((from, to)) = (self.ports.get(origin.port))
+            .zip(self.ports.get(flow.port))
+            .filter(|_| is_known)
+        else {
+            return self.send_any(origin, frame, clock, is_last);
+        };
+        frame.vlan = flow.vlan;
+        let bytes = frame.len();
+        if frame.payload > most(frame) || !from.is_up() || !origin.rate.admit(bytes, clock) {
+            return self.send_any(origin, frame, clock, is_last);
         }
-        let from = link.from;
-        if port.is_open() {
-            let others = self.members(port.network) & !bit(origin.port);
-            if !from.is_station() || self.owner(others, from).is_some() {
-                return Err(Reason::Spoofed);
-            }
-            self.learned
-                .learn(port.network, from, origin.port, clock.quads());
-        } else if from != self.mac(origin.port) {
-            return Err(Reason::Spoofed);
-        }
-        if link.to.is_link_local() {
-            return Err(Reason::Reserved);
-        }
-        let vlan = port.comes_in(link.tag)?;
-        if !origin.rate.admit(bytes, clock) {
-            return Err(Reason::Rate);
-        }
-        Ok(vlan)
+        from.sent.pass(bytes);
+        let number = flow.port;
+        Self::hand(origin, (number, to), frame, None, is_last);
     }
 
-    /// Who is to receive a frame.
-    fn targets(
-        &self,
-        origin: &mut Origin,
-        port: &Port<'_, M>,
-        to: Mac,
-        clock: Clock,
-    ) -> Result<u64, Reason> {
-        let peers = self.peers.get(origin.port).copied().unwrap_or(0);
-        if !to.is_group() {
-            // Nobody is called zero, and that is what stands where nobody is.
-            if to == Mac(0) || to == self.mac(origin.port) {
-                return Err(Reason::Nobody);
-            }
-            if let Some(owner) = self.owner(peers, to) {
-                return Ok(bit(owner));
-            }
-            if let Some(seen) = self.learned.find(port.network, to, clock.quads()) {
-                return match bit(seen) & peers {
-                    0 => Err(Reason::Nobody),
-                    one => Ok(one),
-                };
-            }
-        }
-        if !origin.storm.admit(1, clock) {
-            return Err(Reason::Storm);
-        }
-        Ok(if to.is_group() {
-            peers
-        } else {
-            peers & (self.open | self.curious.load(Relaxed))
-        })
-    }
-
-    /// Sends a frame on its way. What becomes of it is counted.
-    pub(crate) fn send(&self, origin: &mut Origin, frame: &mut Frame<'_, M>, clock: Clock) {
+    /// The same, for a frame that is not as the one before.
+    #[inline(never)]
+    fn send_any(&self, origin: &mut Origin, frame: &mut Frame<'_, M>, clock: Clock, is_last: bool) {
         let Some(port) = self.ports.get(origin.port) else {
             return;
         };
         let link = frame.link;
-        let payload = frame.payload();
-        let most = if frame.offload.is_piece() {
-            MAX_PAYLOAD
-        } else {
-            u32::from(MTU)
-        };
-        let targets = if payload > most {
+        let changes = self.changes.load(Relaxed);
+        let targets = if frame.payload > most(frame) {
             Err(Reason::TooLong)
         } else {
             self.admit(origin, port, &link, frame.len(), clock)
@@ -349,8 +296,9 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
         match targets {
             Ok(mut targets) => {
                 port.sent.pass(frame.len());
+                self.remember(origin, port, targets, frame, changes);
                 while let Some(to) = next(&mut targets) {
-                    self.deliver(origin, to, frame);
+                    self.deliver(origin, to, frame, is_last);
                 }
             }
             Err(reason) => port.sent.drop(reason),
@@ -374,17 +322,17 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
     }
 
     /// Gives a frame to a port.
-    fn deliver(&self, origin: &mut Origin, to: usize, frame: &Frame<'_, M>) {
+    fn deliver(&self, origin: &mut Origin, to: usize, frame: &Frame<'_, M>, is_last: bool) {
         let Some(port) = self.ports.get(to) else {
             return;
         };
         let Some(tag) = port.goes_out(frame.vlan, frame.link.tag) else {
             return;
         };
-        origin.touched |= bit(to);
         match port.peer {
-            Peer::Guest { .. } => Self::hand(origin, port, frame, tag),
+            Peer::Guest { .. } => Self::hand(origin, (to, port), frame, tag, is_last),
             Peer::Uplink(uplink) => {
+                origin.touched |= bit(to);
                 let done = if frame.offload == Offload::NOTHING {
                     leave(uplink, frame, tag, &mut origin.budget)
                 } else {
@@ -403,19 +351,26 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
                     return;
                 };
                 echo::answer(frame, Mac::new(mac), ip, |answer| {
-                    origin.touched |= bit(origin.port);
+                    let number = origin.port;
                     if let (Peer::Guest { .. }, Some(tag)) =
                         (asker.peer, asker.goes_out(answer.vlan, answer.link.tag))
                     {
-                        Self::hand(origin, asker, answer, tag);
+                        Self::hand(origin, (number, asker), answer, tag, is_last);
                     }
                 });
             }
         }
     }
 
-    /// Gives a frame to a guest's card.
-    fn hand(origin: &mut Origin, port: &Port<'_, M>, frame: &Frame<'_, M>, tag: Option<u16>) {
+    /// Gives a frame to a guest's card; if it is the last, its driver is shown what came.
+    #[inline(never)]
+    fn hand(
+        origin: &mut Origin,
+        (number, port): (usize, &Port<'_, M>),
+        frame: &Frame<'_, M>,
+        tag: Option<u16>,
+        is_last: bool,
+    ) {
         let mut receive = port.receive.lock();
         if !receive.filter.accepts(frame.link.to) {
             return;
@@ -427,13 +382,20 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
             } else {
                 0
             };
-            receive.take(pair, frame, tag, &mut origin.chain, &mut origin.budget)
+            let (chain, budget) = (&mut origin.chain, &mut origin.budget);
+            receive.take(pair, frame, tag, chain, budget, is_last)
         } else {
             Err(Reason::Down)
         };
         match done {
-            Ok(bytes) => port.received.pass(bytes),
+            Ok((bytes, wants)) => {
+                port.received.pass(bytes);
+                origin.wants |= if wants { bit(number) } else { 0 };
+            }
             Err(reason) => port.received.drop(reason),
+        }
+        if receive.has_unseen() {
+            origin.touched |= bit(number);
         }
     }
 
@@ -441,7 +403,7 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
     pub(crate) fn finish(&self, origin: &mut Origin) -> u64 {
         origin.budget = Budget::default();
         let mut touched = core::mem::take(&mut origin.touched);
-        let mut wants = 0;
+        let mut wants = core::mem::take(&mut origin.wants);
         while let Some(at) = next(&mut touched) {
             let Some(port) = self.ports.get(at) else {
                 continue;
@@ -457,6 +419,15 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
             }
         }
         wants
+    }
+}
+
+/// The most bytes of a frame like this behind its header.
+fn most<M>(frame: &Frame<'_, M>) -> u32 {
+    if frame.offload.is_piece() {
+        MAX_PAYLOAD
+    } else {
+        u32::from(MTU)
     }
 }
 

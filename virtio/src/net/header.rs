@@ -2,6 +2,8 @@
 
 use bitflags::bitflags;
 
+use crate::switch::frame::Link;
+
 /// Its bytes: all of them, since `VIRTIO_F_VERSION_1` is never missing.
 pub const HEADER: usize = 12;
 
@@ -169,23 +171,25 @@ impl Offload {
         needs: NetFeatures::empty(),
     };
 
-    /// Judges a header that a driver with these features has written, in two words, of a frame with so long a header
-    /// (`link`) and so many bytes behind it. `None` if it makes no sense.
+    /// Whether a header that begins with this word, which a driver has written, says that something is left to do.
     #[inline(always)]
+    pub const fn is_any(first: u64) -> bool {
+        // Neither flags nor a kind: nothing else counts.
+        first & 0xffff != 0
+    }
+
+    /// Judges such a header, in two words, of a driver with these features and of a frame with so many bytes behind its
+    /// link layer's header. `None` if it makes no sense.
+    #[inline(never)]
     pub fn judge(
         header: (u64, u64),
         features: NetFeatures,
-        link: usize,
-        ethertype: u16,
+        link: &Link,
         payload: u32,
     ) -> Option<Self> {
-        // Neither flags nor a kind: nothing else counts.
-        if header.0 & 0xffff == 0 {
-            return Some(Self::NOTHING);
-        }
-        let link = u16::try_from(link).ok()?;
+        let len = u16::try_from(link.len()).ok()?;
         let fields = Fields::new(header.0, header.1);
-        fields.judge(features, link, ethertype, payload)
+        fields.judge(features, len, link.ethertype, payload)
     }
 
     /// What is to be done.
@@ -288,7 +292,6 @@ impl Kind {
 }
 
 impl Fields {
-    #[inline(never)]
     fn judge(
         &self,
         features: NetFeatures,

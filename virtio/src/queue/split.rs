@@ -64,8 +64,16 @@ impl Split {
             return Ok(false);
         }
         let head = memory.load_u16(self.available(self.next)).ok_or(Broken)?;
-        chain.begin(head);
-        self.walk(memory, head, chain)?;
+        if head >= self.areas.size {
+            return Err(Broken);
+        }
+        let first = Descriptor::split(memory, self.descriptor(head))?;
+        if first.has(NEXT | INDIRECT) {
+            chain.begin(head);
+            self.walk(*memory, first, chain)?;
+        } else {
+            chain.only(memory, head, first.segment, first.has(WRITE))?;
+        }
         self.flight.take(head)?;
         self.next = self.next.wrapping_add(1);
         Ok(true)
@@ -94,27 +102,33 @@ impl Split {
         Ok(true)
     }
 
-    /// Follows a chain. It ends: each step adds a buffer, and of these there is a most.
+    /// Where a descriptor is.
     #[inline]
-    fn walk<M: GuestMemory>(&self, memory: &M, head: u16, chain: &mut Chain) -> Result<(), Broken> {
+    fn descriptor(&self, index: u16) -> Ipa {
+        within(self.areas.descriptors, 16 * u64::from(index))
+    }
+
+    /// Follows a chain, behind its first descriptor. It ends: each step adds a buffer, and of these there is a most.
+    #[inline(never)]
+    fn walk<M: GuestMemory>(
+        &self,
+        memory: M,
+        first: Descriptor,
+        chain: &mut Chain,
+    ) -> Result<(), Broken> {
         let mut table = self.areas.descriptors;
         let mut entries = u32::from(self.areas.size);
         let mut most = self.areas.size;
         let mut may_refer = self.indirect;
-        let mut index = head;
+        let mut descriptor = first;
         loop {
-            if u32::from(index) >= entries || chain.segments.len() >= usize::from(most) {
-                return Err(Broken);
-            }
-            let at = within(table, 16 * u64::from(index));
-            let descriptor = Descriptor::split(memory, at)?;
-            if descriptor.has(INDIRECT) {
+            let index = if descriptor.has(INDIRECT) {
                 // Not without the feature, not inside a table, and nothing follows it (2.7.5.3.1). Whether it is "written"
                 // is ignored (2.7.5.3.2).
                 if !may_refer || descriptor.has(NEXT) {
                     return Err(Broken);
                 }
-                entries = descriptor.table(memory)?;
+                entries = descriptor.table(&memory)?;
                 // An index has 16 bits.
                 if entries > 1 << 16 {
                     return Err(Broken);
@@ -122,15 +136,26 @@ impl Split {
                 table = descriptor.segment.at;
                 most = self.areas.longest;
                 may_refer = false;
-                index = 0;
-                continue;
+                0
+            } else {
+                chain.add(&memory, descriptor.segment, descriptor.has(WRITE))?;
+                if !descriptor.has(NEXT) {
+                    return chain.end();
+                }
+                descriptor.link
+            };
+            if u32::from(index) >= entries || chain.segments.len() >= usize::from(most) {
+                return Err(Broken);
             }
-            chain.add(memory, descriptor.segment, descriptor.has(WRITE))?;
-            if !descriptor.has(NEXT) {
-                return chain.end();
-            }
-            index = descriptor.link;
+            let at = within(table, 16 * u64::from(index));
+            descriptor = Descriptor::split(&memory, at)?;
         }
+    }
+
+    /// Whether nothing was available when it was looked last: a hint.
+    #[inline]
+    pub(super) const fn seems_empty(&self) -> bool {
+        self.next == self.seen
     }
 
     #[inline]
@@ -145,9 +170,9 @@ impl Split {
         }
         let slot = u64::from(self.used & (self.areas.size - 1));
         let at = within(self.areas.device, ENTRIES + 8 * slot);
-        // Two stores, because an element is aligned to four bytes only.
-        memory.store_u32(at, u32::from(ticket.id)).ok_or(Broken)?;
-        memory.store_u32(within(at, 4), written).ok_or(Broken)?;
+        // It need not be there at once: it is shown by the index.
+        let element = u64::from(ticket.id) | u64::from(written) << 32;
+        memory.store_u64(at, element).ok_or(Broken)?;
         self.used = self.used.wrapping_add(1);
         Ok(())
     }

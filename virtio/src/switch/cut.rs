@@ -40,7 +40,7 @@ impl Sum {
     fn add_behind<M: GuestMemory>(mut self, frame: &Frame<'_, M>, skip: u32) -> Option<Self> {
         let mut rest = frame.behind(skip)?;
         let mut chunk = [0; CHUNK];
-        while rest.payload() != 0 {
+        while rest.payload != 0 {
             let read = rest.peek(&mut chunk);
             let bytes = chunk.get(..read).filter(|bytes| !bytes.is_empty())?;
             self = self.add(bytes);
@@ -121,6 +121,7 @@ fn complete<M: GuestMemory>(
         .ok_or(Reason::Fault)?;
     completed.offload = Offload::NOTHING;
     completed.text = text;
+    completed.payload = frame.payload;
     each(&completed)
 }
 
@@ -197,23 +198,28 @@ impl Pieces {
         let mut rest = frame.behind(end).ok_or(Reason::Fault)?;
         rest.offload = Offload::NOTHING;
         let size = u32::from(self.segments.size);
-        if rest.payload().div_ceil(size) > MAX_SEGMENTS {
+        if rest.payload.div_ceil(size) > MAX_SEGMENTS {
             return Err(Reason::Unfit);
         }
         let mut sent = 0;
-        while rest.payload() != 0 {
-            let now = rest.payload().min(size);
+        while rest.payload != 0 {
+            let now = rest.payload.min(size);
             let later = rest.behind(now).ok_or(Reason::Fault)?;
             let data = rest.first(now);
             self.headers = template;
-            let is_last = later.payload() == 0;
+            let is_last = later.payload == 0;
             self.write(&data, sent, is_last).ok_or(Reason::Fault)?;
             let text = self.headers.get(..self.end).ok_or(Reason::Fault)?;
             // Who sends pieces has all of them in its memory, or no more than the headers here.
             if !data.text.is_empty() {
                 return Err(Reason::Unfit);
             }
-            each(&Frame { text, ..data })?;
+            let payload = end.saturating_add(data.payload);
+            each(&Frame {
+                text,
+                payload,
+                ..data
+            })?;
             sent += now;
             rest = later;
         }
@@ -228,7 +234,7 @@ impl Pieces {
         is_last: bool,
     ) -> Option<()> {
         let bytes = &mut self.headers;
-        let len = u16::try_from(u32::try_from(self.end).ok()? + data.payload()).ok()?;
+        let len = u16::try_from(u32::try_from(self.end).ok()? + data.payload).ok()?;
         let ip_header = u16::try_from(self.start).ok()?;
         let nth = u16::try_from(sent / u32::from(self.segments.size)).ok()?;
         let (addresses, is_udp) = match self.segments.kind {

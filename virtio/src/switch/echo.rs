@@ -39,6 +39,7 @@ pub(super) fn answer<M: GuestMemory>(
         return;
     };
     answer.text = text;
+    answer.payload = frame.payload;
     answer.link = Link {
         to: frame.link.from,
         from: mac,

@@ -83,27 +83,30 @@ impl Link {
         ethertype: 0,
     };
 
-    /// Of a packet's start. The four bytes behind it are asked for if there is a tag. `None` if it has a tag behind its
-    /// tag, or one that is not for VLANs.
+    /// Becomes that of a packet's start. The four bytes behind it are asked for if there is a tag. `None` if it has a tag
+    /// behind its tag, or one that is not for VLANs.
     #[inline(always)]
-    pub fn read(start: &Start, tag: impl FnOnce() -> Option<[u8; 4]>) -> Option<Self> {
+    pub fn read(&mut self, start: &Start, tag: impl FnOnce() -> Option<[u8; 4]>) -> Option<()> {
         let [_, second, third, fourth] = start.map(u64::from_le_bytes);
         let [high, low, ..] = fourth.to_le_bytes();
-        let mut link = Self {
-            to: Mac(second >> 32 | (third & 0xffff) << 32),
-            from: Mac(third >> 16),
-            tag: None,
-            ethertype: u16::from_be_bytes([high, low]),
-        };
-        if link.ethertype == TAG {
-            let [a, b, c, d] = tag()?;
-            link.tag = Some(u16::from_be_bytes([a, b]));
-            link.ethertype = u16::from_be_bytes([c, d]);
-            if link.ethertype == TAG {
-                return None;
-            }
+        self.to = Mac(second >> 32 | (third & 0xffff) << 32);
+        self.from = Mac(third >> 16);
+        self.tag = None;
+        self.ethertype = u16::from_be_bytes([high, low]);
+        if self.ethertype < TAG {
+            return Some(());
         }
-        (!matches!(link.ethertype, PROVIDER_TAG | OLD_TAG | OLDER_TAG)).then_some(link)
+        self.read_tag(tag)
+    }
+
+    fn read_tag(&mut self, tag: impl FnOnce() -> Option<[u8; 4]>) -> Option<()> {
+        if self.ethertype == TAG {
+            let [a, b, c, d] = tag()?;
+            self.tag = Some(u16::from_be_bytes([a, b]));
+            self.ethertype = u16::from_be_bytes([c, d]);
+        }
+        let is_tag = matches!(self.ethertype, TAG | PROVIDER_TAG | OLD_TAG | OLDER_TAG);
+        (!is_tag).then_some(())
     }
 
     /// Its bytes.
@@ -119,12 +122,13 @@ impl Link {
     /// The start for a receiver, and its bytes. `header` are the first and the second half of virtio's.
     #[inline(always)]
     fn write(&self, tag: Option<u16>, header: (u64, u32)) -> (Start, usize) {
-        let [a, b] = self.ethertype.to_be_bytes();
+        // Numbers of the link layer have their high byte first.
+        let ethertype = u64::from(self.ethertype.swap_bytes());
         let (fourth, end) = match tag {
-            None => ([a, b, 0, 0, 0, 0, 0, 0], START),
+            None => (ethertype, START),
             Some(tag) => {
-                let ([c, d], [e, f]) = (TAG.to_be_bytes(), tag.to_be_bytes());
-                ([c, d, e, f, a, b, 0, 0], START + TAG_BYTES)
+                let (kind, tag) = (u64::from(TAG.swap_bytes()), u64::from(tag.swap_bytes()));
+                (kind | tag << 16 | ethertype << 32, START + TAG_BYTES)
             }
         };
         let second = u64::from(header.1) | self.to.0 << 32;
@@ -133,7 +137,7 @@ impl Link {
             header.0.to_le_bytes(),
             second.to_le_bytes(),
             third.to_le_bytes(),
-            fourth,
+            fourth.to_le_bytes(),
         ];
         (start, end)
     }
@@ -157,6 +161,8 @@ pub(crate) struct Frame<'a, M> {
     pub vlan: u16,
     /// What its sender has left to do.
     pub offload: Offload,
+    /// Bytes behind the header: those that are here and those in a guest's memory.
+    pub payload: u32,
     /// The bytes that are here.
     pub text: &'a [u8],
     /// Those in a guest's memory.
@@ -180,16 +186,11 @@ impl<M> Clone for Frame<'_, M> {
 impl<M> Copy for Frame<'_, M> {}
 
 impl<'a, M: GuestMemory> Frame<'a, M> {
-    /// Bytes behind the header.
-    pub fn payload(&self) -> u32 {
-        let here = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
-        here.saturating_add(self.body.as_ref().map_or(0, |body| body.len))
-    }
-
     /// Bytes in all.
+    #[inline(always)]
     pub fn len(&self) -> u32 {
         let link = u32::try_from(self.link.len()).unwrap_or(0);
-        self.payload().saturating_add(link)
+        self.payload.saturating_add(link)
     }
 
     /// A number that is the same for both directions of a conversation, and seldom for two of them: of the addresses and
@@ -230,6 +231,7 @@ impl<'a, M: GuestMemory> Frame<'a, M> {
     /// The frame without the first bytes of its payload.
     pub fn behind(&self, bytes: u32) -> Option<Self> {
         let mut rest = *self;
+        rest.payload = self.payload.checked_sub(bytes)?;
         let here = self.text.len().min(usize::try_from(bytes).ok()?);
         rest.text = self.text.get(here..)?;
         let there = bytes - u32::try_from(here).ok()?;
@@ -244,6 +246,7 @@ impl<'a, M: GuestMemory> Frame<'a, M> {
     /// The frame with no more than the first bytes of its payload.
     pub fn first(&self, bytes: u32) -> Self {
         let mut first = *self;
+        first.payload = self.payload.min(bytes);
         let here = usize::try_from(bytes).map_or(self.text.len(), |n| n.min(self.text.len()));
         first.text = self.text.get(..here).unwrap_or_default();
         if let Some(body) = &mut first.body {

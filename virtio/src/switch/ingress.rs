@@ -31,7 +31,8 @@ impl<'a, M: GuestMemory> Ingress<'a, M> {
         let parts = bytes.split_at_checked(LINK).and_then(|(first, rest)| {
             let room = start.as_flattened_mut().get_mut(HEADER..START)?;
             room.copy_from_slice(first);
-            let link = Link::read(&start, || rest.first_chunk().copied())?;
+            let mut link = Link::NONE;
+            link.read(&start, || rest.first_chunk().copied())?;
             Some((link, rest.get(link.len() - LINK..)?))
         });
         if let Some((link, text)) = parts {
@@ -39,10 +40,11 @@ impl<'a, M: GuestMemory> Ingress<'a, M> {
                 link,
                 vlan: 0,
                 offload: Offload::NOTHING,
+                payload: u32::try_from(text.len()).unwrap_or(u32::MAX),
                 text,
                 body: None,
             };
-            self.switch.send(&mut self.origin, &mut frame, clock);
+            self.switch.send(&mut self.origin, &mut frame, clock, false);
         } else {
             self.switch.refuse(&self.origin, Reason::Malformed);
         }

@@ -44,10 +44,12 @@ impl Meter {
     }
 
     /// Whether so much may pass now; then it is paid for.
+    #[inline(always)]
     pub fn admit(&mut self, count: u32, clock: Clock) -> bool {
-        if self.rate == 0 {
-            return true;
-        }
+        self.rate == 0 || self.pay(count, clock)
+    }
+
+    fn pay(&mut self, count: u32, clock: Clock) -> bool {
         if self.cost == 0 {
             self.cost = ((clock.frequency << PARTS) / self.rate).max(1);
         }

@@ -51,8 +51,9 @@ impl<M> Receive<M> {
 }
 
 impl<M: GuestMemory> Receive<M> {
-    /// Takes a frame, in pieces if the driver does not take it as it is. The bytes that were taken, with what kept the
-    /// rest out.
+    /// Takes a frame, in pieces if the driver does not take it as it is. The bytes that were taken, and whether the driver
+    /// wants an interrupt now: if it `is_last`, it is shown what came.
+    #[inline(always)]
     pub fn take(
         &mut self,
         pair: u8,
@@ -60,7 +61,8 @@ impl<M: GuestMemory> Receive<M> {
         tag: Option<u16>,
         chain: &mut Chain,
         budget: &mut Budget,
-    ) -> Result<u32, Reason> {
+        is_last: bool,
+    ) -> Result<(u32, bool), Reason> {
         let Some(memory) = self.memory else {
             return Err(Reason::Down);
         };
@@ -78,11 +80,23 @@ impl<M: GuestMemory> Receive<M> {
         } else {
             place.pieces(frame, tag, budget)
         };
-        if let Ok(bytes) = taken {
-            budget.spend(bytes);
-        }
         self.unseen |= 1 << pair;
-        taken
+        let bytes = taken?;
+        budget.spend(bytes);
+        let mut wants = false;
+        if is_last {
+            wants = ring.publish(&memory);
+            if !ring.is_broken() {
+                self.unseen &= !(1 << pair);
+            }
+        }
+        Ok((bytes, wants))
+    }
+
+    /// Whether there is something that the driver has not been shown.
+    #[inline(always)]
+    pub const fn has_unseen(&self) -> bool {
+        self.unseen != 0
     }
 
     /// Shows the driver what it has received. Whether it wants an interrupt for that.
@@ -134,7 +148,7 @@ impl<M: GuestMemory> Place<'_, M> {
         let start = start.as_flattened().get(..end).unwrap_or_default();
         self.pop()?;
         let end = u32::try_from(end).unwrap_or(0);
-        let all = frame.payload().saturating_add(end);
+        let all = frame.payload.saturating_add(end);
         if let Some(to) = self.chain.writable().whole(all)
             && frame.copy(start, self.memory, to).is_some()
         {
