@@ -37,11 +37,13 @@ impl Vgic {
         };
         self.posted.fetch_or(1 << spi, Ordering::SeqCst);
         let to = self.posted_to(spi);
-        let lanes = self.shared.iter().enumerate().take(self.lanes());
-        for (lane, shared) in lanes {
-            if to == TO_ALL || to == lane as u64 {
-                shared.post(MAIL_POSTED, hw);
-            }
+        let lanes = if to == TO_ALL {
+            self.all_lanes()
+        } else {
+            1 << (to & 7)
+        };
+        for lane in Ones(lanes) {
+            at(&self.shared, lane as usize).post(MAIL_POSTED, hw);
         }
     }
 
