@@ -82,6 +82,14 @@ pub fn run(
     limit: Duration,
 ) -> anyhow::Result<(Option<i32>, String)> {
     let _turn = turn();
+    run_now(command, name, limit)
+}
+
+fn run_now(
+    command: &mut Command,
+    name: &str,
+    limit: Duration,
+) -> anyhow::Result<(Option<i32>, String)> {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let path = scratch()?.join(format!("{name}-{}-{number}.txt", std::process::id()));
     let file = File::create(&path)?;
@@ -183,6 +191,14 @@ impl Machine {
         self
     }
 
+    /// With its network card on this network, as QEMU's `-netdev` names it.
+    #[must_use]
+    pub fn net(mut self, netdev: &str) -> Self {
+        self.arguments
+            .extend(["--net".to_owned(), netdev.to_owned()]);
+        self
+    }
+
     /// Counting instructions instead of time.
     #[must_use]
     pub fn icount(mut self) -> Self {
@@ -202,6 +218,25 @@ impl Machine {
     /// # Errors
     /// It cannot be started, or nothing ended it.
     pub fn run(&self) -> anyhow::Result<Transcript> {
+        let _turn = turn();
+        self.run_now()
+    }
+
+    /// Runs it and another one at the same time, each to its end.
+    ///
+    /// # Errors
+    /// One of them cannot be started, or nothing ended it.
+    pub fn run_beside(&self, other: &Self) -> anyhow::Result<[Transcript; 2]> {
+        let _turn = turn();
+        thread::scope(|scope| {
+            let other = scope.spawn(|| other.run_now());
+            let one = self.run_now();
+            let other = other.join().ok().context("it was not run")?;
+            Ok([one?, other?])
+        })
+    }
+
+    fn run_now(&self) -> anyhow::Result<Transcript> {
         let mut command = xtask();
         command
             .arg("run")
@@ -223,7 +258,7 @@ impl Machine {
         let name = Path::new(&self.config)
             .file_stem()
             .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let (status, text) = run(&mut command, &name, limit)?;
+        let (status, text) = run_now(&mut command, &name, limit)?;
         match status {
             Some(status) => Ok(Transcript::new(status, text)),
             None => bail!(
