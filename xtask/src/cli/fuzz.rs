@@ -14,7 +14,7 @@ pub struct FuzzArgs {
     #[arg(long, conflicts_with = "target")]
     pub all: bool,
     /// How long, for each target.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub minutes: u64,
     /// Feed this one input, such as a finding, and nothing else.
     #[arg(long, value_name = "FILE", requires = "target")]

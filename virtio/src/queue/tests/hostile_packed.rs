@@ -177,7 +177,8 @@ fn vio_08_tables() {
     assert_eq!(run(BOTH, last, 32, INDIRECT, &two), good);
     assert_eq!(run(BOTH, last, 48, INDIRECT, &two), bad);
     // Not at the end of a list (2.8.19).
-    let mixed = [(DATA, 4, 0, NEXT), (at, 16, 0, INDIRECT)];
+    // The table is the first descriptor itself, which is good.
+    let mixed = [(DATA, 4, 0, NEXT), (RING.descriptors, 16, 0, INDIRECT)];
     assert_eq!(judge(BOTH, &mixed), bad);
     let swapped = [(DATA, 4, 0, WRITE), (DATA, 4, 0, 0)];
     assert_eq!(run(BOTH, at, 32, INDIRECT, &swapped), bad);
