@@ -14,6 +14,8 @@ use tests::transcript::Transcript;
 
 const PAIR: &str = "configs/linux-net-disk.toml";
 const DISK: &str = "tests/configs/virtio-linux-disk.toml";
+const VSOCK: &str = "tests/configs/virtio-linux-vsock.toml";
+const VERIFY: &str = "tests/configs/virtio-linux-verify.toml";
 
 /// A machine file with other tests on its guests' command lines.
 fn with_tests(config: &str, tests: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
@@ -38,6 +40,11 @@ fn machine(path: &Path) -> anyhow::Result<Machine> {
 /// Each guest passed its tests. The figures are for a person to read.
 fn passed(transcript: &Transcript, guests: &[&str]) -> anyhow::Result<()> {
     transcript.no_panic()?;
+    ensure!(
+        !transcript.text().contains(": lint "),
+        "a driver of Linux is complained about:\n{}",
+        transcript.text()
+    );
     for guest in guests {
         for line in transcript.lines_of(guest) {
             if line.starts_with("io: ") {
@@ -130,7 +137,6 @@ fn two_guests_meet_on_a_network() -> anyhow::Result<()> {
 
 /// Both reach a server of the host through the machine's own network card.
 #[test]
-#[ignore = "the switch has no uplink yet"]
 fn guests_reach_a_server_of_the_host() -> anyhow::Result<()> {
     let server = Server::start()?;
     let uplink = |me: &str| format!("uplink:{me}:10.0.2.2:{}", server.port);
@@ -146,6 +152,29 @@ fn guests_reach_a_server_of_the_host() -> anyhow::Result<()> {
     passed(&transcript, &["left", "right"])?;
     says(&transcript, "left", "every byte right", 1)?;
     says(&transcript, "right", "every byte right", 1)
+}
+
+/// Sockets between two guests that name each other, and to the host's echo.
+#[test]
+fn two_guests_talk_by_sockets() -> anyhow::Result<()> {
+    let transcript = machine(&root().join(VSOCK))?.run()?;
+    passed(&transcript, &["left", "right"])?;
+    says(&transcript, "left", "every byte right", 2)?;
+    says(&transcript, "right", "every byte right", 2)
+}
+
+/// Ten minutes of each, or `XDV_IO` seconds: blocks against a model, fio's verification, and files against a model.
+#[test]
+#[ignore = "takes half an hour"]
+fn disks_are_verified_for_as_long_as_is_asked() -> anyhow::Result<()> {
+    let seconds = env::var("XDV_IO").unwrap_or_else(|_| "600".to_owned());
+    let words = format!("verify:{seconds}+fio:{seconds}+fsx:{seconds}");
+    let path = with_tests(VERIFY, &[("verify:10", &words)])?;
+    let seconds: u64 = seconds.parse().context("XDV_IO is a number of seconds")?;
+    let transcript = machine(&path)?.seconds(4 * seconds + 240).run()?;
+    passed(&transcript, &["linux"])?;
+    says(&transcript, "linux", "as the model has it", 2)?;
+    says(&transcript, "linux", "MiB written, 0 errors", 2)
 }
 
 /// The tests are no tests if they pass without a device.

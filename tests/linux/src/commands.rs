@@ -20,6 +20,7 @@ probe ledger FILE SECONDS              batches of records, and those of an earli
 probe latency read|write DEVICE BYTES COUNT
 probe serve [vsock:]PORT               for the rest of time
 probe talk ADDRESS:PORT MIB            both ways, every byte compared, and round trips; vsock:CID:PORT
+probe echo ADDRESS:PORT MIB            the same with a service that sends back whatever it gets
 probe bye ADDRESS:PORT                 a server's file /run/bye says that its client is through
 probe udp ADDRESS:PORT COUNT           round trips of datagrams";
 
@@ -54,6 +55,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         }
         ["serve", place] => talk::serve(place),
         ["talk", place, mib] => talk::talk(place, number(mib)?),
+        ["echo", place, mib] => talk::echo(place, number(mib)?),
         ["bye", place] => talk::bye(place),
         ["udp", place, count] => talk::udp(place, number(count)?),
         _ => bail!("{USAGE}"),

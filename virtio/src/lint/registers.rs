@@ -2,7 +2,7 @@
 
 use stage2_addr::Ipa;
 
-use super::content::Content;
+use super::content::{Content, is_early_in_linux};
 use super::rules::Broken;
 use super::{Finding, Lint, Report, packed, split};
 use crate::device::MAX_QUEUES;
@@ -250,7 +250,7 @@ impl Lint {
             queue,
             tell,
         };
-        if self.status & DRIVER_OK == 0 {
+        if self.status & DRIVER_OK == 0 && !is_early_in_linux(self.subject, queue) {
             report.broken(Broken::NotifyEarly);
         }
         let watch = queue.and_then(|queue| self.queues.get_mut(usize::from(queue)));

@@ -3,6 +3,7 @@
 //! A client says with one byte and a number what it wants: `>` to send so many bytes, `<` to get so many, `=` so many
 //! round trips of 64 bytes, `x` that it is through. The bytes are those of a seed both know.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -27,11 +28,7 @@ const ANY_CID: u32 = u32::MAX;
 const BYE: &str = "/run/bye";
 /// How long a server may take to be there, and a datagram to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LOST: Duration = Duration::from_millis(500);
-
-/// Either kind of connection.
-trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
+const LOST: Duration = Duration::from_secs(2);
 
 /// Serves clients for the rest of time: `[vsock:]PORT`, with 0 at a port that it says. On a port of TCP datagrams are sent back too.
 pub fn serve(place: &str) -> anyhow::Result<()> {
@@ -44,7 +41,7 @@ pub fn serve(place: &str) -> anyhow::Result<()> {
         listen(&listener, Backlog::new(8)?)?;
         println!("serve: vsock {port}");
         loop {
-            let stream = std::fs::File::from(rustix::net::accept(&listener)?);
+            let stream = File::from(rustix::net::accept(&listener)?);
             thread::spawn(move || report(serve_one(stream)));
         }
     }
@@ -68,7 +65,7 @@ fn report(outcome: anyhow::Result<()>) {
     }
 }
 
-fn serve_one(mut stream: impl Stream) -> anyhow::Result<()> {
+fn serve_one(mut stream: impl Read + Write) -> anyhow::Result<()> {
     loop {
         let mut wish = [0; 9];
         match stream.read_exact(&mut wish) {
@@ -119,24 +116,52 @@ pub fn talk(place: &str, mib: u64) -> anyhow::Result<()> {
     })?;
     let mut times = Vec::new();
     wish(&mut stream, b'=', TRIPS)?;
-    let mut random = Random::new(9);
     for _ in 0..TRIPS {
-        let (mut sent, mut got) = ([0; SMALL], [0; SMALL]);
-        random.fill(&mut sent);
-        let begin = Instant::now();
-        stream.write_all(&sent)?;
-        stream.read_exact(&mut got)?;
-        times.push(begin.elapsed().as_nanos());
-        same(&sent, &got, 0)?;
+        times.push(round_trip(&mut stream)?);
     }
-    let rate = |time: Duration| u128::from(bytes) * 8 / time.as_micros().max(1);
     println!(
         "talk: {place}: {mib} MiB out at {} Mbit/s and back at {} Mbit/s, every byte right; round trip of {SMALL} bytes: {}",
-        rate(out),
-        rate(back),
+        rate(bytes, out),
+        rate(bytes, back),
         spread(times)
     );
     Ok(())
+}
+
+/// The same with a service that sends back whatever it gets.
+pub fn echo(place: &str, mib: u64) -> anyhow::Result<()> {
+    let bytes = mib << 20;
+    let mut stream = dial(place)?;
+    let mut other = stream.try_clone()?;
+    let both = timed(|| {
+        let sender = thread::spawn(move || give(&mut other, bytes));
+        take(&mut stream, bytes)?;
+        sender.join().unwrap_or_else(|_| bail!("a thread panicked"))
+    })?;
+    let mut times = Vec::new();
+    for _ in 0..TRIPS {
+        times.push(round_trip(&mut stream)?);
+    }
+    println!(
+        "echo: {place}: {mib} MiB out and back at {} Mbit/s, every byte right; round trip of {SMALL} bytes: {}",
+        rate(bytes, both),
+        spread(times)
+    );
+    Ok(())
+}
+
+fn round_trip(stream: &mut (impl Read + Write)) -> anyhow::Result<u128> {
+    let (sent, mut got) = ([0x5a; SMALL], [0; SMALL]);
+    let begin = Instant::now();
+    stream.write_all(&sent)?;
+    stream.read_exact(&mut got)?;
+    let time = begin.elapsed().as_nanos();
+    same(&sent, &got, 0)?;
+    Ok(time)
+}
+
+fn rate(bytes: u64, time: Duration) -> u128 {
+    u128::from(bytes) * 8 / time.as_micros().max(1)
 }
 
 /// Says to a server that its client is through.
@@ -160,18 +185,17 @@ pub fn udp(place: &str, count: u64) -> anyhow::Result<()> {
         };
         let mut sent = vec![0; length];
         random.fill(&mut sent);
+        if let Some(head) = sent.first_chunk_mut() {
+            *head = number.to_le_bytes();
+        }
         let begin = Instant::now();
         socket.send(&sent)?;
-        let mut got = vec![0; CHUNK];
-        match socket.recv(&mut got) {
-            Ok(came) => {
-                same(&sent, got.get(..came).unwrap_or_default(), 0)?;
+        match answer(&socket, number)? {
+            Some(got) => {
+                same(&sent, &got, 0)?;
                 times.push(begin.elapsed().as_nanos());
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                lost += 1;
-            }
-            Err(error) => return Err(error.into()),
+            None => lost += 1,
         }
     }
     ensure!(lost * 100 <= count, "{lost} of {count} datagrams were lost");
@@ -182,8 +206,28 @@ pub fn udp(place: &str, count: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What came back of this datagram, if it did in time. Those of earlier ones are late.
+fn answer(socket: &UdpSocket, number: u64) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut got = vec![0; CHUNK];
+    loop {
+        match socket.recv(&mut got) {
+            Ok(came) => {
+                let head = got.first_chunk().map(|head| u64::from_le_bytes(*head));
+                if head >= Some(number) {
+                    got.truncate(came);
+                    return Ok(Some(got));
+                }
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Connects, and waits for a server that is not there yet.
-fn dial(place: &str) -> anyhow::Result<Box<dyn Stream>> {
+fn dial(place: &str) -> anyhow::Result<File> {
     let begin = Instant::now();
     loop {
         let connected = once(place);
@@ -194,17 +238,17 @@ fn dial(place: &str) -> anyhow::Result<Box<dyn Stream>> {
     }
 }
 
-fn once(place: &str) -> anyhow::Result<Box<dyn Stream>> {
+fn once(place: &str) -> anyhow::Result<File> {
     if let Some(place) = place.strip_prefix("vsock:") {
         let (cid, port) = place.split_once(':').context("vsock:CID:PORT")?;
         let fd = vsock()?;
         connect(fd.as_raw_fd(), &VsockAddr::new(cid.parse()?, port.parse()?))?;
-        return Ok(Box::new(std::fs::File::from(fd)));
+        return Ok(File::from(fd));
     }
     let address: SocketAddr = place.parse().context("ADDRESS:PORT")?;
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_nodelay(true)?;
-    Ok(Box::new(stream))
+    Ok(File::from(OwnedFd::from(stream)))
 }
 
 fn vsock() -> anyhow::Result<OwnedFd> {

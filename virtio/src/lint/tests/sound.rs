@@ -76,3 +76,23 @@ fn a_driver_that_goes_on_for_long_breaks_no_rule() {
         assert_eq!(run(features, &sizes, false), Vec::<&str>::new());
     }
 }
+
+/// Every version of Linux that there is: its balloon tells of the statistics' buffer while it sets the queues up.
+#[test]
+fn the_balloon_of_linux_may_be_early_with_its_statistics_and_with_nothing_else() {
+    for (queue, wanted) in [(2, &[][..]), (1, &["notify-early"])] {
+        let mut rig = Rig::new(5, 2);
+        rig.begin(Features::VERSION_1.bits() | 2);
+        rig.queue(
+            queue,
+            &QueueConfig {
+                size: SIZE,
+                descriptors: BASE,
+                driver: BASE + 0x1000,
+                device: BASE + 0x2000,
+            },
+        );
+        rig.store(NOTIFY, u64::from(queue));
+        assert_eq!(rig.found(), wanted, "queue {queue}");
+    }
+}
