@@ -281,9 +281,7 @@ impl<T: Terminal> Console<T> {
         for (id, port) in (0u32..).zip(&mut self.ports) {
             while !port.due.is_empty() {
                 if !ring.pop(&env.memory, &mut self.scratch)? {
-                    if ring.listen(&env.memory) {
-                        continue;
-                    }
+                    served.more |= ring.listen(&env.memory);
                     break;
                 }
                 env.popped(CONTROL_IN, &self.scratch);

@@ -183,7 +183,11 @@ impl<'a, M: GuestMemory> Net<'a, M> {
             }
             match ring.pop(&env.memory, &mut self.chain) {
                 Ok(true) => {}
-                Ok(false) if ring.listen(&env.memory) => continue,
+                Ok(false) if ring.listen(&env.memory) => {
+                    // Or another lane changes its mind about what is available, as often as it is looked at.
+                    self.origin.budget.spend(0);
+                    continue;
+                }
                 Ok(false) => break,
                 Err(_) => {
                     served.broken = true;

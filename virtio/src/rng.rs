@@ -54,6 +54,8 @@ impl<E: Entropy> Rng<E> {
             }
             if !ring.pop(&env.memory, &mut self.chain)? {
                 if ring.listen(&env.memory) {
+                    // Or another lane changes its mind about what is available, as often as it is looked at.
+                    budget = budget.saturating_sub(COST);
                     continue;
                 }
                 return Ok(false);

@@ -169,6 +169,8 @@ impl<D> Blk<'_, D> {
             };
             if !ring.pop(&memory, &mut job.chain)? {
                 if ring.listen(&memory) {
+                    // Or another lane changes its mind about what is available, as often as it is looked at.
+                    *budget = budget.saturating_sub(COST);
                     continue;
                 }
                 return Ok(None);

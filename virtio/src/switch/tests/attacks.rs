@@ -166,6 +166,21 @@ proptest! {
     }
 }
 
+/// Another lane of the sender changes the available index each time before it is looked at: the sender's turn ends.
+#[test]
+fn vio_21_an_index_that_never_stands_still_ends_the_turn() {
+    let (_, mut cards) = lan(2);
+    let at = cards[0].transmit[0].config().driver + 2;
+    cards[0].ram.set_hook(move |ram, access| {
+        if access.at == at {
+            ram.poke_u16(at, 1 - ram.peek_u16(at));
+        }
+    });
+    cards[0].ram.poke_u16(at, 1);
+    let mut env = cards[0].env();
+    assert!(cards[0].net.serve(1, &mut env).more);
+}
+
 #[test]
 fn vio_27_nobody_speaks_with_the_victims_address() {
     let (switch, mut cards) = lan(3);
