@@ -331,8 +331,8 @@ impl Crew {
                 member.vm.show_unfinished(now);
             }
             #[cfg(feature = "virtio")]
-            if member.vm.virtio.has_work() {
-                member.vm.virtio.work();
+            if member.vm.virtio.has_work(now) {
+                member.vm.virtio.work(now);
             }
             let phase = member.vm.life.phase();
             if member.is_live(phase) {

@@ -13,10 +13,11 @@ mod places;
 mod sockets;
 mod sources;
 mod terminal;
+mod trouble;
 pub mod uplink;
 mod watcher;
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::reach::Reach;
@@ -62,6 +63,8 @@ pub fn fired(house: &House, crew: &mut Crew, intid: u32) -> bool {
 struct Slot {
     number: usize,
     inner: TicketMutex<Inner>,
+    /// When its device wants to be polled at the latest.
+    due: AtomicU64,
 }
 
 struct Inner {
@@ -80,6 +83,10 @@ pub struct Devices {
     console: Option<usize>,
     /// Slots with more to do than anybody had time for.
     pending: AtomicU32,
+    /// Devices have faults, and want to be polled at certain times.
+    is_timed: bool,
+    /// The first of these times, at most.
+    due: AtomicU64,
     machine: &'static Once<&'static Machine>,
     fabric: &'static Fabric,
 }
@@ -142,7 +149,13 @@ impl Devices {
         } else {
             machine.pend_virtio(slot.number, bits)
         };
+        if self.is_timed {
+            slot.due.store(inner.device.due(), Ordering::Relaxed);
+        }
         drop(guard);
+        if self.is_timed {
+            self.arm(slot.due.load(Ordering::Relaxed));
+        }
         if served.ports != 0 {
             self.fabric.tell(served.ports);
         }
@@ -180,15 +193,39 @@ impl Devices {
         self.pending.fetch_or(1 << (slot % SLOTS), Ordering::AcqRel);
     }
 
-    /// Whether something was put off.
-    #[inline]
-    pub fn has_work(&self) -> bool {
-        self.pending.load(Ordering::Acquire) != 0
+    /// Has the crew of this CPU look at its timer, if something is due sooner than it knows.
+    fn arm(&self, due: u64) {
+        if due < self.due.fetch_min(due, Ordering::AcqRel) {
+            ThisCpu.send_sgi(gic::sgi_value(cpu::affinity(), gic::WAKE_SGI));
+        }
     }
 
-    /// Does a piece of what was put off.
-    pub fn work(&self) {
-        let pending = self.pending.swap(0, Ordering::AcqRel);
+    /// When a device wants to be polled at the latest, as a value of the physical counter.
+    #[inline]
+    pub fn due(&self) -> u64 {
+        self.due.load(Ordering::Acquire)
+    }
+
+    /// Whether something was put off, or is due.
+    #[inline]
+    pub fn has_work(&self, now: u64) -> bool {
+        self.pending.load(Ordering::Acquire) != 0 || self.due() <= now
+    }
+
+    /// Does a piece of what was put off, or is due.
+    pub fn work(&self, now: u64) {
+        let mut pending = self.pending.swap(0, Ordering::AcqRel);
+        if self.due() <= now {
+            self.due.store(u64::MAX, Ordering::Release);
+            for slot in self.slots {
+                let due = slot.due.load(Ordering::Relaxed);
+                if due <= now {
+                    pending |= 1 << (slot.number % SLOTS);
+                } else {
+                    self.due.fetch_min(due, Ordering::AcqRel);
+                }
+            }
+        }
         for number in (0..SLOTS).filter(|slot| pending >> slot & 1 != 0) {
             if self.poll(number) {
                 self.put_off(number);

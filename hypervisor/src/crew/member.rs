@@ -56,6 +56,10 @@ impl Member {
         let phase = self.vm.life.phase();
         let mut due = machine.console_due();
         if self.is_live(phase) {
+            #[cfg(feature = "virtio")]
+            {
+                due = due.min(self.vm.virtio.due());
+            }
             if leads {
                 due = due.min(machine.next_alarm().unwrap_or(NEVER));
             }

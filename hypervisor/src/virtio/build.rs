@@ -13,6 +13,7 @@ use vcpu_board::RAM_BASE;
 use virtio::balloon::Balloon;
 use virtio::blk::{Blk, ID_BYTES, Job, Shape};
 use virtio::console::Console;
+use virtio::faults::{Clock, FaultyDisk, Link};
 use virtio::features::Features;
 use virtio::lint::{Lint, Subject};
 use virtio::mmio::{Offer, Transport};
@@ -24,6 +25,7 @@ use super::disks::{self, AnyDisk, Disks, Room};
 use super::fabric::{self, Fabric};
 use super::sources::{Pages, Pool};
 use super::terminal::Mux;
+use super::trouble::{self, Trouble};
 use super::watcher::Watcher;
 use super::{Any, Devices, Inner, PART_JOBS, Slot, hardware};
 
@@ -43,6 +45,9 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
     for guest in bundle.plan().guests() {
         bytes += size_of::<Devices>() as u64 + 64;
         for one in guest.virtio() {
+            if guest.faults().is_some() {
+                bytes += trouble::ARENA_BYTES + size_of::<FaultyDisk<'_, AnyDisk>>() as u64;
+            }
             if guest.is_virtio_linted() {
                 bytes += size_of::<Watcher>() as u64 + 64;
             }
@@ -145,7 +150,18 @@ impl Builder<'_, '_, '_> {
             if matches!(plan.device, VirtioDevice::Console) {
                 console = Some(number);
             }
-            let device = self.device(guest, plan, machine)?;
+            let trouble = match guest.faults() {
+                Some(faults) => Some(Trouble {
+                    faults: trouble::of(faults, plan.slot),
+                    clock: self.room.arena.alloc(Clock::new())?,
+                }),
+                None => None,
+            };
+            let device = self.device(guest, plan, machine, trouble)?;
+            let device = match trouble {
+                Some(trouble) => self.disturb(guest, plan, trouble, device)?,
+                None => device,
+            };
             let transport = Transport::new(offer(guest.offer()));
             let watcher = match guest.is_virtio_linted() {
                 true => Some(self.watcher(guest, plan, &transport, device)?),
@@ -156,7 +172,11 @@ impl Builder<'_, '_, '_> {
                 device,
                 watcher,
             });
-            made.push(Slot { number, inner });
+            made.push(Slot {
+                number,
+                inner,
+                due: u64::MAX.into(),
+            });
         }
         let mut made = made.into_iter();
         let nothing = || fault::refuse(format_args!("a virtio device was not made"));
@@ -170,6 +190,8 @@ impl Builder<'_, '_, '_> {
             index,
             console,
             pending: 0.into(),
+            is_timed: guest.faults().is_some(),
+            due: u64::MAX.into(),
             machine,
             fabric: self.common.fabric,
         };
@@ -187,6 +209,7 @@ impl Builder<'_, '_, '_> {
         guest: &GuestPlan<'_, 'static>,
         plan: &VirtioPlan,
         machine: &'static Once<&'static Machine>,
+        trouble: Option<Trouble>,
     ) -> Option<&'static mut Any> {
         Some(match &plan.device {
             VirtioDevice::Console => {
@@ -195,7 +218,7 @@ impl Builder<'_, '_, '_> {
                 console
             }
             VirtioDevice::Block { disk, is_readonly } => {
-                self.block(guest, plan.slot, *disk, *is_readonly)?
+                self.block(guest, plan.slot, (*disk, *is_readonly), trouble)?
             }
             VirtioDevice::Net { .. } => self.net(guest, plan.slot)?,
             VirtioDevice::Entropy if !Pool::is_there() => fault::refuse(format_args!(
@@ -206,6 +229,22 @@ impl Builder<'_, '_, '_> {
             VirtioDevice::Balloon => self.room.arena.alloc(Balloon::new(Pages(self.memory)))?,
             VirtioDevice::Vsock { .. } => self.vsock(guest, plan.slot)?,
         })
+    }
+
+    /// A device behind its faults.
+    fn disturb(
+        &mut self,
+        guest: &GuestPlan<'_, 'static>,
+        plan: &VirtioPlan,
+        trouble: Trouble,
+        device: &'static mut Any,
+    ) -> Option<&'static mut Any> {
+        let fabric = self.common.fabric;
+        let port = fabric.port(guest.index(), plan.slot);
+        let port = port.and_then(|port| fabric.switch.port(port));
+        let link = port.map(|port| port as &(dyn Link + Sync));
+        let is_disk = matches!(plan.device, VirtioDevice::Block { .. });
+        trouble.around(device, is_disk, link, self.room.arena)
     }
 
     /// A lint for a device's driver.
@@ -256,20 +295,20 @@ impl Builder<'_, '_, '_> {
         Some(self.room.arena.alloc(net)?)
     }
 
-    /// A block device over a disk, with a queue for each lane.
+    /// A block device over a disk (its number, and whether this guest may not write there), with a queue for each lane.
     fn block(
         &mut self,
         guest: &GuestPlan<'_, 'static>,
         slot: u32,
-        number: u32,
-        is_readonly: bool,
+        (number, is_readonly): (u32, bool),
+        trouble: Option<Trouble>,
     ) -> Option<&'static mut Any> {
         let (vm, slot) = (usize::try_from(guest.index()), usize::try_from(slot));
         let place = (vm.ok()?, slot.ok()?);
         let disks = &self.common.disks;
         let disk = disks.open(number, is_readonly, place, self.room)?;
         let mut id = [0; ID_BYTES];
-        for (to, from) in id.iter_mut().zip(self.common.disks.name(number).bytes()) {
+        for (to, from) in id.iter_mut().zip(disks.name(number).bytes()) {
             *to = from;
         }
         let shape = Shape {
@@ -277,11 +316,16 @@ impl Builder<'_, '_, '_> {
             queues: u16::try_from(guest.lanes().count()).unwrap_or(1),
             queue_max: QUEUE_MAX,
         };
-        let jobs = self.room.arena.alloc_slice(disk.jobs(), |_| Job::new())?;
-        Some(
-            self.room
-                .arena
-                .alloc(Blk::new::<Reach>(disk, shape, jobs))?,
-        )
+        let arena = &mut *self.room.arena;
+        // A disk with faults holds requests back.
+        let count = trouble.map_or(disk.jobs(), |_| PART_JOBS);
+        let jobs = arena.alloc_slice(count, |_| Job::new())?;
+        Some(match trouble {
+            None => arena.alloc(Blk::new::<Reach>(disk, shape, jobs))?,
+            Some(Trouble { faults, clock }) => {
+                let disk = FaultyDisk::new(disk, faults, clock);
+                arena.alloc(Blk::new::<Reach>(disk, shape, jobs))?
+            }
+        })
     }
 }
