@@ -11,6 +11,7 @@ mod parse;
 mod rows;
 mod table;
 mod trace;
+mod virtio;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,7 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let scope = Scope {
         interrupts: all_rows,
         linux: machines.linux.is_some(),
+        virtio: machines.virtio.is_some(),
     };
     let step = Step::begin("counting instructions");
     let measured = measure(machines, rig.el2.text_rodata);
@@ -79,6 +81,7 @@ struct Machines {
     exits: Vec<Launch>,
     boot: Launch,
     linux: Option<linux::Machines>,
+    virtio: Option<virtio::Machines>,
     traced: Vec<Traced>,
 }
 
@@ -90,6 +93,7 @@ impl Machines {
                 exits: vec![rig.prepare("bench", BENCH_ONE_LANE, 1)?],
                 boot,
                 linux: None,
+                virtio: None,
                 traced: Vec::new(),
             });
         }
@@ -102,10 +106,14 @@ impl Machines {
         let linux = linux::prepare(rig).inspect_err(|error| {
             say::note(&format!("{} is left out: {error:#}", rows::LINUX));
         });
+        let virtio = virtio::prepare(rig).inspect_err(|error| {
+            say::note(&format!("the rows of virtio are left out: {error:#}"));
+        });
         Ok(Self {
             exits: exits.into_iter().collect::<anyhow::Result<_>>()?,
             boot,
             linux: linux.ok(),
+            virtio: virtio.ok(),
             traced: trace::prepare(rig)?,
         })
     }
@@ -139,6 +147,9 @@ fn measure(machines: Machines, text_rodata: u64) -> anyhow::Result<Vec<Figure>> 
     figures.push(Figure::new(rows::SIZE, text_rodata));
     if let Some(mut linux) = machines.linux {
         figures.extend(linux::measure(&mut linux)?);
+    }
+    if let Some(mut virtio) = machines.virtio {
+        figures.extend(virtio::measure(&mut virtio)?);
     }
     for mut traced in machines.traced {
         let rows = traced.run()?;

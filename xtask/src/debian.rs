@@ -17,6 +17,7 @@ use self::kit::Kit;
 use self::modules::Module;
 use self::ramdisk::{Contents, WANTED};
 use crate::apt::{self, Apt, For};
+use crate::build;
 use crate::files::{self, Hold};
 use crate::project::Project;
 use crate::say;
@@ -175,6 +176,23 @@ impl Debian {
         };
         let when = if selftest { "-selftest" } else { "" };
         self.ramdisk(&format!("{}{when}.cpio", kit.check()), contents)
+    }
+
+    /// The one that measures what operations cost, and powers off.
+    pub fn bench(&self, project: &Project) -> anyhow::Result<PathBuf> {
+        let probe = fs::read(build::linux_program(project, "probe")?)?;
+        let script = include_bytes!("debian/bench.sh").to_vec();
+        let programs = [
+            ("bin/probe".to_owned(), probe),
+            ("bin/bench".to_owned(), script),
+        ];
+        let contents = Contents {
+            programs: programs.into_iter().collect(),
+            check: "bench",
+            selftest: true,
+            ..Contents::default()
+        };
+        self.ramdisk("bench.cpio", contents)
     }
 
     fn ramdisk(&self, name: &str, mut contents: Contents) -> anyhow::Result<PathBuf> {

@@ -1,5 +1,6 @@
 //! The program's words.
 
+mod bench;
 mod direct;
 mod disk;
 mod fsx;
@@ -22,7 +23,9 @@ probe serve [vsock:]PORT               for the rest of time
 probe talk ADDRESS:PORT MIB            both ways, every byte compared, and round trips; vsock:CID:PORT
 probe echo ADDRESS:PORT MIB            the same with a service that sends back whatever it gets
 probe bye ADDRESS:PORT                 a server's file /run/bye says that its client is through
-probe udp ADDRESS:PORT COUNT           round trips of datagrams";
+probe udp ADDRESS:PORT COUNT           round trips of datagrams
+probe bench disk DEVICE                what one operation costs, as `bench NAME MEDIAN`
+probe bench line|udp|stream|throughput NAME DEVICE|ADDRESS";
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
@@ -58,6 +61,11 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["echo", place, mib] => talk::echo(place, number(mib)?),
         ["bye", place] => talk::bye(place),
         ["udp", place, count] => talk::udp(place, number(count)?),
+        ["bench", "disk", device] => bench::disk(device),
+        ["bench", "line", name, device] => bench::line(name, device),
+        ["bench", "udp", name, place] => bench::udp(name, place),
+        ["bench", "stream", name, place] => bench::stream(name, place),
+        ["bench", "throughput", name, place] => bench::throughput(name, place),
         _ => bail!("{USAGE}"),
     }
 }

@@ -11,6 +11,8 @@ use crate::say;
 
 /// A figure may grow by so many percent over the baseline.
 const GROWTH: u64 = 2;
+/// The same for an I/O of a whole Linux.
+const GROWTH_IO: u64 = 8;
 
 /// One measured figure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub struct Scope {
     pub interrupts: bool,
     /// Those that need Debian's kernel.
     pub linux: bool,
+    /// Those that need virtio devices besides.
+    pub virtio: bool,
 }
 
 impl Scope {
@@ -76,6 +80,7 @@ impl Scope {
     pub const ALL: Self = Self {
         interrupts: true,
         linux: true,
+        virtio: true,
     };
 
     fn has(self, name: &str) -> bool {
@@ -83,6 +88,7 @@ impl Scope {
             Needs::OneCpu => true,
             Needs::Interrupts => self.interrupts,
             Needs::Linux => self.linux,
+            Needs::Virtio => self.virtio,
         })
     }
 }
@@ -130,10 +136,11 @@ impl fmt::Display for Verdict {
                 "{name}: within its limit again; take it off the list of those that are not"
             ),
             Self::Grown(name, value, before) => {
+                let growth = growth(name);
                 let [value, before] = [value, before].map(|one| rows::shown(name, *one));
                 write!(
                     f,
-                    "{name}: {value} is more than {GROWTH} % over the baseline of {before}"
+                    "{name}: {value} is more than {growth} % over the baseline of {before}"
                 )
             }
             Self::Vanished(name) => write!(f, "{name}: in the baseline, but not measured"),
@@ -172,9 +179,10 @@ pub fn all(figures: &[Figure], baseline: Option<&Baseline>, scope: Scope) -> Vec
         let Some(before) = baseline.and_then(|baseline| baseline.value(&figure.name)) else {
             continue;
         };
-        if grown(before, figure.value) {
+        let growth = growth(&figure.name);
+        if grown_by(growth, before, figure.value) {
             verdicts.push(Verdict::Grown(figure.name.clone(), figure.value, before));
-        } else if grown(figure.value, before) {
+        } else if grown_by(growth, figure.value, before) {
             verdicts.push(Verdict::Better(figure.name.clone()));
         }
     }
@@ -215,7 +223,17 @@ fn work(figure: &Figure, baseline: &Baseline) -> Vec<Verdict> {
 }
 
 fn grown(before: u64, after: u64) -> bool {
-    u128::from(after) * 100 > u128::from(before) * u128::from(100 + GROWTH)
+    grown_by(GROWTH, before, after)
+}
+
+fn grown_by(percent: u64, before: u64, after: u64) -> bool {
+    u128::from(after) * 100 > u128::from(before) * u128::from(100 + percent)
+}
+
+/// By how many percent a figure may grow.
+fn growth(name: &str) -> u64 {
+    let is_io = rows::named(name).is_some_and(|row| row.needs == Needs::Virtio);
+    if is_io { GROWTH_IO } else { GROWTH }
 }
 
 /// The figures as `bench --json` prints them.
@@ -255,6 +273,7 @@ mod tests {
     const SYNC: Scope = Scope {
         interrupts: false,
         linux: false,
+        virtio: false,
     };
 
     fn figures(list: &[(&str, u64)]) -> Vec<Figure> {

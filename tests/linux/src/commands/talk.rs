@@ -164,6 +164,16 @@ fn rate(bytes: u64, time: Duration) -> u128 {
     u128::from(bytes) * 8 / time.as_micros().max(1)
 }
 
+/// Sends so many bytes to a server, and waits until it has them all. How long that took.
+pub fn send(place: &str, bytes: u64) -> anyhow::Result<Duration> {
+    let mut stream = dial(place)?;
+    timed(|| {
+        wish(&mut stream, b'>', bytes)?;
+        give(&mut stream, bytes)?;
+        Ok(stream.read_exact(&mut [0])?)
+    })
+}
+
 /// Says to a server that its client is through.
 pub fn bye(place: &str) -> anyhow::Result<()> {
     wish(&mut dial(place)?, b'x', 0)
@@ -227,7 +237,7 @@ fn answer(socket: &UdpSocket, number: u64) -> anyhow::Result<Option<Vec<u8>>> {
 }
 
 /// Connects, and waits for a server that is not there yet.
-fn dial(place: &str) -> anyhow::Result<File> {
+pub fn dial(place: &str) -> anyhow::Result<File> {
     let begin = Instant::now();
     loop {
         let connected = once(place);
