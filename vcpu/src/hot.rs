@@ -76,7 +76,7 @@ pub enum Answer {
     Done = 1,
     /// To be asked once more, of [`uart`], when all general registers are in the frame. It only reads those that were not.
     Unsaved = 2,
-    /// To be answered by [`warm`], when all general registers are in the frame. It may write any of them, and takes a stack.
+    /// To be answered by [`warm`], when all general registers are in the frame that it may want. It takes a stack.
     Warm = 6,
 }
 

@@ -223,7 +223,8 @@ impl<'m> World<'m> {
             Exit::Sync => {
                 let mut answer = short(20, vcpu, port, |vcpu, port| hot::sync(vcpu, port));
                 if answer == Answer::Warm {
-                    short(31, vcpu, port, |vcpu, port| hot::warm(vcpu, port));
+                    let saved = if port.cpu.esr & 1 << 20 == 0 { 20 } else { 31 };
+                    short(saved, vcpu, port, |vcpu, port| hot::warm(vcpu, port));
                     return true;
                 }
                 if answer == Answer::Unsaved {

@@ -78,6 +78,16 @@ global_asm!(
     b       leave_guest
     .endm
 
+    // Calls `warm` on the stack that `enter` was called on. The guest's x19 is in the frame, and the call leaves ours alone.
+    .macro call_warm
+    mov     x19, sp
+    ldr     x9, [sp, #{host_sp}]
+    mov     sp, x9
+    mov     x0, x19
+    bl      {warm}
+    mov     sp, x19
+    .endm
+
     .macro cold_vector kind
     .balign 128
     save_short
@@ -147,6 +157,18 @@ resume:
 
     // The hot path wants the registers that are not saved yet. It only reads them, but for a warm answer.
 save_and_ask:
+    .if     {has_warm}
+    tbz     w0, #{warm_bit}, 2f
+    // X0 to X15: one bit of the syndrome tells, and a warm answer needs no other register then.
+    mrs     x9, esr_el2
+    tbnz    x9, #20, 2f
+    call_warm
+    restore_short
+    eret
+    dsb     nsh
+    isb
+2:
+    .endif
     stp     x20, x21, [sp, #160]
     stp     x22, x23, [sp, #176]
     stp     x24, x25, [sp, #192]
@@ -154,13 +176,7 @@ save_and_ask:
     str     x28, [sp, #224]
     .if     {has_warm}
     tbz     w0, #{warm_bit}, 2f
-    // The guest's x19 is in the frame, and the call leaves ours alone.
-    mov     x19, sp
-    ldr     x9, [sp, #{host_sp}]
-    mov     sp, x9
-    mov     x0, x19
-    bl      {warm}
-    mov     sp, x19
+    call_warm
     b       resume
 2:
     .endif
@@ -275,8 +291,8 @@ unsafe extern "C" fn hot_uart(vcpu: *mut Vcpu<'static>) -> Answer {
 const _: () =
     assert!(Answer::Warm as u8 & Answer::Unsaved as u8 != 0 && Answer::Warm as u8 & 1 == 0);
 
-/// As [`hot_sync`], once all registers are in the frame, from which they are loaded afterwards; on the stack that [`enter`]
-/// was called on.
+/// As [`hot_sync`], once all registers are in the frame, from which they are loaded afterwards, or where the access is through
+/// one of X0 to X15; on the stack that [`enter`] was called on.
 ///
 /// # Safety
 /// As for [`hot_sync`].

@@ -73,8 +73,8 @@ looped!(/** GICR_TYPER of lane 0, 64 bits wide. */ gicr_typer_read, ["ldr x0, [x
 looped!(/** GICD_ISENABLER1: INTID 40, which has no source. */ gicd_isenabler_write,
     ["str w11, [x23]"], in("x23") 0x0800_0104u64, in("x11") 0x100u64);
 looped!(/** UARTFR. */ uart_emulated_read, ["ldr w0, [x23]"], in("x23") 0x0900_0018u64);
-looped!(/** QueueNotify of the last virtio slot, which is empty, from a register the short frame does not hold. */ virtio_notify_empty,
-    ["str w20, [x23]"], in("x23") 0x0a00_3e50u64, in("x20") 0u64);
+looped!(/** QueueNotify of the last virtio slot, which is empty, from a register such as Linux takes. */ virtio_notify_empty,
+    ["str w11, [x23]"], in("x23") 0x0a00_3e50u64, in("x11") 0u64);
 looped!(/** InterruptStatus of that slot. */ virtio_isr_read, ["ldr w0, [x23]"], in("x23") 0x0a00_3e60u64);
 looped!(/** The same into a register that the short frame does not hold. */ virtio_isr_read_x20,
     ["ldr w20, [x23]"], in("x23") 0x0a00_3e60u64, out("x20") _);

@@ -80,7 +80,7 @@ impl Place {
 }
 
 /// What [`Answer::Warm`](super::Answer::Warm) is about: all general registers are in the frame, and are loaded from there
-/// afterwards.
+/// afterwards. If the access is through one of X0 to X15, X20 to X30 may be left out.
 pub fn warm(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
     if !VIRTIO {
         return;
