@@ -198,10 +198,10 @@ impl Lint {
         memory: &M,
         tell: &mut dyn FnMut(Finding),
     ) {
-        let Event::Pushed { queue, id, .. } = event else {
-            return;
-        };
+        let (Event::Popped { queue, id, .. } | Event::Pushed { queue, id, .. }) = event;
         let packed = self.is_packed();
+        let content = self.content(queue);
+        let features = crate::Features::from_bits_retain(self.features);
         let Some(watch) = self.queues.get_mut(usize::from(queue)) else {
             return;
         };
@@ -211,6 +211,17 @@ impl Lint {
             queue: Some(queue),
             tell,
         };
+        if let Event::Popped { .. } = event {
+            // Nobody has told of this one: the device has looked by itself.
+            if content.is_traced() && !watch.flights.has(id) {
+                let _ = if packed {
+                    packed::look(watch, features, &content, memory, &mut report)
+                } else {
+                    split::look(watch, features, &content, memory, &mut report)
+                };
+            }
+            return;
+        }
         watch.used = watch.used.wrapping_add(1);
         if packed {
             watch.flights.land(id);

@@ -387,7 +387,13 @@ fn telling(good: bool) -> impl FnMut(Finding) {
         let rings = ["2.7", "2.8", "2.9", "2.10"];
         let section = found.rule.section;
         let of_rings = rings.iter().any(|one| section.starts_with(one));
-        assert!(!(good && of_rings), "a good driver, and {}", found.rule.id);
+        assert!(
+            !(good && of_rings),
+            "a good driver, and {} at queue {:?}, {:?}",
+            found.rule.id,
+            found.queue,
+            found.descriptor
+        );
     }
 }
 

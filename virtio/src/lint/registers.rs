@@ -243,7 +243,7 @@ impl Lint {
             .ok()
             .filter(|queue| usize::from(*queue) < MAX_QUEUES);
         let packed = self.is_packed();
-        let control = self.control_queue();
+        let content = self.content(queue.unwrap_or(u16::MAX));
         let mut report = Report {
             seen: &mut self.seen,
             count: &mut self.count,
@@ -254,17 +254,12 @@ impl Lint {
             report.broken(Broken::NotifyEarly);
         }
         let watch = queue.and_then(|queue| self.queues.get_mut(usize::from(queue)));
-        let (Some(watch), Some(queue)) = (watch, queue) else {
+        let Some(watch) = watch else {
             return report.broken(Broken::NotifyUnready);
         };
         if !watch.ready {
             return report.broken(Broken::NotifyUnready);
         }
-        let content = Content {
-            subject: self.subject,
-            queue,
-            control,
-        };
         // What cannot be read was found outside of memory when the queue was made ready.
         if packed {
             let _ = packed::notified(watch, features, &content, memory, &mut report);
@@ -282,6 +277,15 @@ impl Lint {
             if (next, wrap) != (u32::from(watch.next), watch.wrap) {
                 report.broken(Broken::NotifyStale);
             }
+        }
+    }
+
+    /// What a queue is of.
+    pub(super) fn content(&self, queue: u16) -> Content {
+        Content {
+            subject: self.subject,
+            queue,
+            control: self.control_queue(),
         }
     }
 

@@ -135,6 +135,12 @@ impl Echo {
         let ram = rig.ram;
         while self.queue.pop(&ram, &mut self.chain).unwrap() {
             let ticket = self.chain.ticket();
+            rig.device(Event::Popped {
+                queue: number,
+                id: ticket.id,
+                readable: self.chain.readable_len(),
+                writable: self.chain.writable_len(),
+            });
             self.queue.push(&ram, ticket, 0);
             rig.device(Event::Pushed {
                 queue: number,

@@ -96,3 +96,26 @@ fn the_balloon_of_linux_may_be_early_with_its_statistics_and_with_nothing_else()
         assert_eq!(rig.found(), wanted, "queue {queue}");
     }
 }
+
+/// A device that looks by itself asks for no notifications, and more chains pass than the queue has entries.
+#[test]
+fn a_driver_that_is_asked_for_no_notifications_breaks_no_rule() {
+    for packed in [false, true] {
+        let mut rig = Rig::new(2, 0);
+        let mut all = Features::VERSION_1;
+        all.set(Features::RING_PACKED, packed);
+        let mut driver = Driver::new(rig.ram, BASE, 0x20_0000, SIZE, all);
+        rig.begin(all.bits());
+        rig.queue(0, &driver.config());
+        rig.store(STATUS, 15);
+        let mut device = Echo::new(&driver, all, &rig.ram);
+        for _ in 0..3 * SIZE {
+            let sent = driver.send(&[&[0; 16]], &[512, 1]);
+            assert!(sent.is_some());
+            device.serve(&mut rig, 0);
+            assert!(driver.receive().is_some());
+        }
+        rig.store(NOTIFY, 0);
+        assert_eq!(rig.found(), Vec::<&str>::new());
+    }
+}

@@ -117,6 +117,17 @@ fn vio_02_a_table_longer_than_the_device_takes() {
         bench.describe(0, (DATA, 16_u32.wrapping_mul(entries), 1, INDIRECT | AVAIL));
         assert_eq!(bench.pop().is_ok(), good, "{entries}");
     }
+    // A device whose largest queue is smaller than all.
+    for (entries, good) in [(15, true), (16, true), (17, false)] {
+        let mut bench = Bench::new(8, BOTH);
+        let smaller = Queue::new(&RING, 16, BOTH, &&bench.ram);
+        bench.queue = smaller.expect("a queue");
+        for index in 0..20 {
+            describe(&bench.ram, DATA + 16 * index, (DATA, 1, 0, 0));
+        }
+        bench.describe(0, (DATA, 16 * entries, 1, INDIRECT | AVAIL));
+        assert_eq!(bench.pop().is_ok(), good, "{entries} of 16");
+    }
 }
 
 #[test]
@@ -170,6 +181,8 @@ fn vio_08_tables() {
     let bad = Err(Broken);
     assert_eq!(run(PACKED, at, 32, INDIRECT, &two), bad);
     assert_eq!(run(BOTH, at, 32, INDIRECT | NEXT, &two), bad);
+    let readable = [(DATA, 4, 0, 0), (DATA + 8, 4, 0, 0)];
+    assert_eq!(run(BOTH, at, 32, INDIRECT | NEXT, &readable), bad);
     for len in [0, 1, 15, 17, 31, 33, 0xFFFF_FFF0] {
         assert_eq!(run(BOTH, at, len, INDIRECT, &two), bad, "{len}");
     }
