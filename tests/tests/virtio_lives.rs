@@ -1,10 +1,13 @@
 //! What was flushed to a disk is there in the next life, whenever the one before ended.
 
 use std::env;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use tests::gpt;
+use tests::machine::scratch;
 use tests::operated::Run;
 
 const LEDGER: &str = "tests/configs/virtio-linux-ledger.toml";
@@ -24,9 +27,9 @@ fn numbers(said: &str, guest: &str, words: &str) -> Vec<u64> {
 }
 
 /// Ends both guests again and again, until the time is over.
-fn killed(time: Duration, most: usize) -> anyhow::Result<()> {
+fn killed(config: &str, more: &[&str], time: Duration, most: usize) -> anyhow::Result<()> {
     let deadline = u32::try_from(time.as_secs())? + 300;
-    let mut run = Run::lasting(LEDGER, deadline, &[])?;
+    let mut run = Run::lasting(config, deadline, more)?;
     let begin = Instant::now();
     let mut lives = 0;
     while lives < most && begin.elapsed() < time {
@@ -65,7 +68,7 @@ fn killed(time: Duration, most: usize) -> anyhow::Result<()> {
 
 #[test]
 fn what_was_flushed_is_there_when_an_operator_ended_the_guest() -> anyhow::Result<()> {
-    killed(Duration::from_secs(120), 2)
+    killed(LEDGER, &[], Duration::from_secs(120), 2)
 }
 
 /// Ten minutes, or `XDV_IO` seconds.
@@ -74,5 +77,18 @@ fn what_was_flushed_is_there_when_an_operator_ended_the_guest() -> anyhow::Resul
 fn what_was_flushed_is_there_after_many_ends() -> anyhow::Result<()> {
     let seconds = env::var("XDV_IO").unwrap_or_else(|_| "600".to_owned());
     let seconds = seconds.parse().context("XDV_IO is a number of seconds")?;
-    killed(Duration::from_secs(seconds), usize::MAX)
+    killed(LEDGER, &[], Duration::from_secs(seconds), usize::MAX)
+}
+
+/// What the last life had begun there may be done in this one.
+#[test]
+#[ignore = "boots Linux six times"]
+fn what_was_flushed_is_on_the_machines_disk_when_an_operator_ended_the_guest() -> anyhow::Result<()>
+{
+    let partitions = [(2048, 18431, "raw"), (18432, 83967, "ext4")];
+    let disk = scratch()?.join(format!("ledger-{}.img", std::process::id()));
+    fs::write(&disk, gpt::disk(86016, &partitions))?;
+    let disk = disk.to_str().context("a path that is no text")?;
+    let config = "tests/configs/disk-ledger.toml";
+    killed(config, &["--disk", disk], Duration::from_secs(120), 2)
 }
