@@ -129,7 +129,9 @@ impl Devices {
                 }
                 let mut trace = |event| watcher.device(event, &self.memory);
                 env.trace = Some(&mut trace);
-                act(&mut inner.transport, inner.device, &mut env)
+                let served = act(&mut inner.transport, inner.device, &mut env);
+                watcher.served(&served);
+                served
             }
         };
         if served.reset {

@@ -197,6 +197,56 @@ fn a_matrix_says_what_worked() -> anyhow::Result<()> {
 }
 
 #[test]
+fn every_operation_on_a_queue_can_be_read() -> anyhow::Result<()> {
+    let file = scratch()?.join("traced.img");
+    fs::write(&file, vec![0; 1 << 20])?;
+    let mut command = xtask();
+    command.args([
+        "run",
+        "--kernel",
+        "guest-kernel",
+        "--trace",
+        "virtio",
+        "--disk",
+    ]);
+    command.arg(&file).args(["--headless", "--timeout", "60"]);
+    command.args(["selfcheck=none", "virtio=blk", "rounds=4"]);
+    let (status, text) = run(&mut command, "virtio-trace", Duration::from_secs(400))?;
+    ensure!(status == Some(0), "{text}");
+    let transcript = Transcript::new(0, text);
+    let traced = transcript.lines_of("xdv").filter_map(|line| {
+        let said = line.trim_start().strip_prefix("guest-kernel: ")?;
+        said.split_once(" us disk0")
+            .map(|(_, said)| said.trim_start_matches(": "))
+    });
+    let traced: Vec<&str> = traced.collect();
+    let times = |words: &str| traced.iter().filter(|line| line.contains(words)).count();
+    let blk = said(&transcript, "guest-kernel", "virtio: blk disk0: ")?;
+    let requests = number(blk, " reads")? + number(blk, " writes")? + number(blk, " flushes")?;
+    // Besides: its name, and six requests beyond the end.
+    let requests = usize::try_from(requests)? + 7;
+    ensure!(
+        times("queue 0: device takes ") == requests,
+        "{}",
+        transcript.text()
+    );
+    ensure!(
+        times("queue 0: device gives ") == requests,
+        "{}",
+        transcript.text()
+    );
+    ensure!(times("driver writes QueueNotify 0x0") == requests);
+    ensure!(times("device interrupts for used buffers") >= requests - 10);
+    ensure!(times("driver writes QueueSize 0x10") == 1 && times("driver writes Status 0xf") == 1);
+    let first = traced.iter().position(|line| line.contains("device takes"));
+    let ready = traced
+        .iter()
+        .position(|line| line.contains("driver writes QueueReady 0x1"));
+    ensure!(ready.is_some() && ready < first, "{}", transcript.text());
+    Ok(())
+}
+
+#[test]
 fn a_device_that_is_not_there_is_missed() -> anyhow::Result<()> {
     let text = "[[guest]]\nname = \"none\"\nkernel = \"guest-kernel\"\nmemory = \"64M\"\nlanes = 1\n\
                 cmdline = \"selfcheck=none virtio=blk\"\n";

@@ -32,6 +32,7 @@ pub mod queue;
 pub mod rig;
 pub mod rng;
 pub mod switch;
+pub mod trace;
 pub mod vsock;
 
 pub use chain::{Chain, Segment};

@@ -8,7 +8,7 @@
 //! `InterruptStatus` and `InterruptACK` are not here: they read as zero and do nothing. Whoever has the word that both are
 //! about answers them without a lock, sets the bits that [`Served`] asks for, and clears them all on [`Served::reset`].
 
-mod register;
+pub(crate) mod register;
 mod status;
 #[cfg(test)]
 mod tests;

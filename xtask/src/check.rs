@@ -13,7 +13,7 @@ pub fn check(project: &Project, args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let compiled = Machine::load(project, &args.config, Profile::Release)?.compile(Asked {
         cpus: args.smp,
         memory: args.memory,
-        timeout_seconds: None,
+        ..Asked::default()
     })?;
     say::answer(&compiled.summary.to_string());
     Ok(ExitCode::SUCCESS)

@@ -217,6 +217,13 @@ fn memory_size(text: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
+/// What can be traced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Traced {
+    /// Stores to the registers of virtio devices, and what is taken from queues and given back.
+    Virtio,
+}
+
 /// The arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -249,6 +256,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "1234",
         value_parser = clap::value_parser!(u16).range(1..))]
     pub gdb: Option<u16>,
+    /// Say everything that guests' drivers and devices do: with `virtio`, each operation on a queue.
+    #[arg(long, value_name = "WHAT")]
+    pub trace: Vec<Traced>,
     /// Count instructions instead of time: the same run again and again.
     #[arg(long)]
     pub icount: bool,

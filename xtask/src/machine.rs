@@ -48,6 +48,8 @@ pub struct Asked {
     pub memory: Option<u64>,
     /// When EL2 stops everything and reports.
     pub timeout_seconds: Option<u32>,
+    /// Whether each operation on virtio queues is said.
+    pub traces_virtio: bool,
 }
 
 /// What a config file compiles to.
@@ -155,6 +157,7 @@ impl Machine {
             deadline_ms: asked
                 .timeout_seconds
                 .map(|seconds| seconds.saturating_mul(1000)),
+            traces_virtio: asked.traces_virtio,
         };
         let compiled = configs_compiler::compile(&self.shown, &self.text, &files, &options);
         // A kernel that does not build is no fault of the config file.

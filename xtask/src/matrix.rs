@@ -93,6 +93,7 @@ impl<'a> Rig<'a> {
             cpus: args.smp,
             memory: args.memory.filter(|_| args.kernel.kernel.is_none()),
             timeout_seconds: Some(args.timeout.unwrap_or(SECONDS)),
+            traces_virtio: false,
         })?;
         if !compiled.summary.has_virtio() {
             let why = "error: no guest of this machine has a virtio device\nhelp: give it a disk, a network or `rng = true`";

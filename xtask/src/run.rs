@@ -32,8 +32,9 @@ use self::places::Places;
 use self::screen::Screen;
 use self::show::{Names, Show};
 use self::verdict::Said;
+use crate::Refused;
 use crate::build::{self, El2, Files, Profile};
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, Traced};
 use crate::kernel::{self, Source};
 use crate::machine::{Asked, Compiled, Machine};
 use crate::project::Project;
@@ -58,12 +59,7 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let machine = machine
         .unattended(args.headless)
         .on(args.qemu.qemu.as_deref());
-    let compiled = machine.compile(Asked {
-        cpus: args.smp,
-        // With a kernel on the command line it is the guest's.
-        memory: args.memory.filter(|_| args.kernel.kernel.is_none()),
-        timeout_seconds: args.timeout,
-    })?;
+    let compiled = compiled(&machine, args)?;
     let hardware = hardware::arguments(args, &compiled.summary)?;
     let qemu = Qemu::ensure(project, args.qemu.qemu.as_deref())?;
     let el2 = build::hypervisor(project, El2::of(&compiled.summary), profile)?;
@@ -112,6 +108,22 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(own.map_or(status, |code| {
         ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
     }))
+}
+
+/// What the machine comes to, as the command line wants it.
+fn compiled(machine: &Machine, args: &RunArgs) -> anyhow::Result<Compiled> {
+    let compiled = machine.compile(Asked {
+        cpus: args.smp,
+        // With a kernel on the command line it is the guest's.
+        memory: args.memory.filter(|_| args.kernel.kernel.is_none()),
+        timeout_seconds: args.timeout,
+        traces_virtio: args.trace.contains(&Traced::Virtio),
+    })?;
+    if !args.trace.is_empty() && !compiled.summary.has_virtio() {
+        let why = "error: no guest of this machine has a virtio device to trace\nhelp: give it a disk, a network or `rng = true`";
+        return Err(Refused(why.to_owned()).into());
+    }
+    Ok(compiled)
 }
 
 /// The machine that is described, and where what is made of it goes.

@@ -158,6 +158,7 @@ pub(crate) fn build(
         devices: devices.iter().map(|device| device.plan).collect(),
         virtio: own.slots.clone(),
         is_virtio_linted: own.is_linted,
+        is_virtio_traced: false,
         faults: own.faults,
         offer: own.offer,
     };

@@ -76,6 +76,8 @@ pub fn linked_at(elf: &[u8]) -> Option<u64> {
 pub struct RunOptions {
     /// After how many milliseconds EL2 stops every guest and reports. `None` or zero: never.
     pub deadline_ms: Option<u32>,
+    /// EL2 says each operation on virtio queues.
+    pub traces_virtio: bool,
 }
 
 /// A compiled machine.
@@ -291,7 +293,8 @@ fn finish(
     options: &RunOptions,
 ) -> Result<Compiled, String> {
     let (mut specs, mut files, mut guests) = (Vec::new(), Vec::new(), Vec::new());
-    for guest in built {
+    for mut guest in built {
+        guest.spec.is_virtio_traced = options.traces_virtio && !guest.spec.virtio.is_empty();
         specs.push(guest.spec);
         files.extend(guest.files);
         guests.push(guest.summary);

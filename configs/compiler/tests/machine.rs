@@ -122,7 +122,10 @@ fn the_documented_keys_of_virtio_compile() {
 #[test]
 fn run_options_reach_the_plan() {
     let deadline = |ms| {
-        let options = RunOptions { deadline_ms: ms };
+        let options = RunOptions {
+            deadline_ms: ms,
+            ..RunOptions::default()
+        };
         let compiled =
             compile("t", TWO.as_bytes(), &Fixtures::default(), &options).expect("it is valid");
         Plan::decode(compiled.plan())

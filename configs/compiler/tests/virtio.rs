@@ -63,6 +63,24 @@ fn devices_are_in_the_slots_that_the_order_says() {
 }
 
 #[test]
+fn a_trace_is_of_those_who_have_devices() {
+    let options = RunOptions {
+        traces_virtio: true,
+        ..RunOptions::default()
+    };
+    let text = guest("none", "") + &guest("one", "rng = true");
+    let compiled = compile("t", text.as_bytes(), &Fixtures::default(), &options);
+    let compiled = compiled.expect("it is valid");
+    let bundle = Bundle::open(compiled.bundle()).expect("EL2 takes it");
+    let traced: Vec<_> = bundle
+        .plan()
+        .guests()
+        .map(|g| g.is_virtio_traced())
+        .collect();
+    assert_eq!(traced, [false, true]);
+}
+
+#[test]
 fn the_same_machine_is_offered_less() {
     let compiled = compiled(ALL);
     let offer = Offer {

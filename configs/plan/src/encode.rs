@@ -49,6 +49,8 @@ pub struct GuestSpec {
     pub virtio: Vec<VirtioPlan>,
     /// Whether its drivers' use of virtio is watched.
     pub is_virtio_linted: bool,
+    /// Whether everything that its drivers and virtio devices do with queues is reported.
+    pub is_virtio_traced: bool,
     /// What goes wrong on purpose in its virtio devices: some rate is not zero.
     pub faults: Option<Faults>,
     /// What of virtio is kept from its drivers.
@@ -156,7 +158,7 @@ impl Blob {
         self.optional(format::KIND_DEVICES, owner, devices)?;
         let devices = guest.virtio.iter().flat_map(virtio::device).collect();
         self.optional(format::KIND_VIRTIO, owner, devices)?;
-        let trials = virtio::trials(guest.is_virtio_linted, guest.faults.as_ref(), guest.offer);
+        let trials = virtio::trials(guest);
         self.optional(format::KIND_TRIALS, owner, trials)
     }
 

@@ -15,7 +15,7 @@
 //! devices  6 for each: host u64  size u64  ipa u64  kind u32  intid u32 (0: none)  (may be missing: no devices)
 //! virtio   7 for each: slot u32  kind u32 (virtio's DeviceID)  index u32 (of disk or network, or context id)
 //!            flags u32 (1: disk is read only)  rate u64 (bytes a second, 0: any)  mac [6]  vlan u16 (0: none)
-//! trials   8 lint u32 (1: virtio)  queue size u32 (the largest, 0: any)  seed u64  rates [8] u32, in parts per
+//! trials   8 watched u32 (1: lint, 2: trace)  queue size u32 (the largest, 0: any)  seed u64  rates [8] u32, in parts per
 //!            million: delay, short, error, drop, reorder, interrupt, link, reset
 //!            withheld u64 (virtio's feature bits)
 //! disks    9 for each: sectors u64 (0: the machine's to say)  length u64 (of the image, 0: none; or unit of the machine)
@@ -112,8 +112,10 @@ pub const DISK_PARTITION: u32 = 6;
 pub const DISK_PARTITION_NAME: u32 = 7;
 /// A disk's flag: nobody may write to it, though it is the machine's.
 pub const DISK_READONLY: u32 = 1;
-/// A lint: how a guest's drivers use virtio.
+/// Watched: what a guest's drivers do against virtio's specification.
 pub const LINT_VIRTIO: u32 = 1;
+/// Watched: everything that a guest's drivers and virtio devices do with queues.
+pub const TRACE_VIRTIO: u32 = 2;
 
 /// CRC-32 (IEEE 802.3, reflected) of `bytes`, of which the four from `zeros` count as zero.
 #[inline(never)]

@@ -42,6 +42,7 @@ fn plan() -> Vec<u8> {
         devices: Vec::new(),
         virtio: Vec::new(),
         is_virtio_linted: false,
+        is_virtio_traced: false,
         faults: None,
         offer: configs_plan::Offer::default(),
         segments: vec![

@@ -289,8 +289,8 @@ fn what_a_kind_has_no_use_for_is_zero() {
             assert_eq!(device(nth, *at), kind(nth as u64), "{nth} {at}");
         }
     }
-    let lint = damaged(format::KIND_TRIALS, 0, 0, &[3]);
-    assert_eq!(lint, Err(PlanError::of(0, Why::Lint, 2)));
+    let lint = damaged(format::KIND_TRIALS, 0, 0, &[7]);
+    assert_eq!(lint, Err(PlanError::of(0, Why::Lint, 4)));
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
             if guest.faults().is_some() {
                 bytes += trouble::ARENA_BYTES + size_of::<FaultyDisk<'_, AnyDisk>>() as u64;
             }
-            if guest.is_virtio_linted() {
+            if is_watched(&guest) {
                 bytes += size_of::<Watcher>() as u64 + 64;
             }
             bytes += size_of::<Slot>() as u64 + 64 + device_bytes(&one.device);
@@ -59,6 +59,11 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
         }
     }
     bytes
+}
+
+/// Whether somebody watches a guest's devices.
+fn is_watched(guest: &GuestPlan<'_, '_>) -> bool {
+    guest.is_virtio_linted() || guest.is_virtio_traced()
 }
 
 fn device_bytes(device: &VirtioDevice) -> u64 {
@@ -163,7 +168,7 @@ impl Builder<'_, '_, '_> {
                 None => device,
             };
             let transport = Transport::new(offer(guest.offer()));
-            let watcher = match guest.is_virtio_linted() {
+            let watcher = match is_watched(guest) {
                 true => Some(self.watcher(guest, plan, &transport, device)?),
                 false => None,
             };
@@ -247,7 +252,7 @@ impl Builder<'_, '_, '_> {
         trouble.around(device, is_disk, link, self.room.arena)
     }
 
-    /// A lint for a device's driver.
+    /// Who watches a device and its driver.
     fn watcher(
         &mut self,
         guest: &GuestPlan<'_, 'static>,
@@ -267,14 +272,15 @@ impl Builder<'_, '_, '_> {
             VirtioDevice::Balloon => "balloon",
             VirtioDevice::Vsock { .. } => "vsock",
         };
-        let lint = Lint::new(Subject {
-            id: device.id(),
-            offered: transport.offered::<Reach>(device),
-            sectors: u64::from_le_bytes(sectors),
+        let lint = guest.is_virtio_linted().then(|| {
+            Lint::new(Subject {
+                id: device.id(),
+                offered: transport.offered::<Reach>(device),
+                sectors: u64::from_le_bytes(sectors),
+            })
         });
-        self.room
-            .arena
-            .alloc(Watcher::new(guest.name(), name, lint))
+        let watcher = Watcher::new(guest.name(), name, lint, guest.is_virtio_traced());
+        self.room.arena.alloc(watcher)
     }
 
     /// The socket device of a guest.

@@ -1,43 +1,123 @@
-//! The lint of a slot's driver, and how its findings are said.
+//! Who watches a slot: the lint of its driver, how its findings are said, and the trace.
 
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::reach::Reach;
-use hypervisor_arch::say;
+use hypervisor_arch::{say, timer};
 use vcpu::hot::Hardware;
 use vcpu::inject::El1Regs;
+use virtio::Served;
 use virtio::device::Event;
 use virtio::lint::{Finding, Lint};
 
-/// A lint, and whose driver it watches.
+/// What watches a slot, and whose it is.
 pub struct Watcher {
     guest: &'static str,
     /// What the device is called.
     device: &'static str,
-    lint: Lint,
+    lint: Option<Lint>,
+    is_traced: bool,
 }
 
 impl Watcher {
-    pub const fn new(guest: &'static str, device: &'static str, lint: Lint) -> Self {
+    pub const fn new(
+        guest: &'static str,
+        device: &'static str,
+        lint: Option<Lint>,
+        is_traced: bool,
+    ) -> Self {
         Self {
             guest,
             device,
             lint,
+            is_traced,
         }
     }
 
+    /// The driver has read a register.
     pub fn loaded(&mut self, offset: u64, bytes: u32, value: u64) {
-        let tell = &mut teller(self.guest, self.device);
-        self.lint.loaded(offset, bytes, value, tell);
+        if let Some(lint) = &mut self.lint {
+            lint.loaded(offset, bytes, value, &mut teller(self.guest, self.device));
+        }
     }
 
+    /// The driver writes to a register.
     pub fn stored(&mut self, offset: u64, bytes: u32, value: u64, memory: &Reach) {
-        let tell = &mut teller(self.guest, self.device);
-        self.lint.stored(offset, bytes, value, memory, tell);
+        if let (true, Some(name)) = (self.is_traced, virtio::trace::register(offset)) {
+            let (at, guest, device) = (Micros::now(), self.guest, self.device);
+            say!("  {guest}: {at} {device}: driver writes {name} {value:#x}");
+        }
+        if let Some(lint) = &mut self.lint {
+            let tell = &mut teller(self.guest, self.device);
+            lint.stored(offset, bytes, value, memory, tell);
+        }
     }
 
+    /// The device has taken something from a queue, or given it back.
     pub fn device(&mut self, event: Event, memory: &Reach) {
-        let tell = &mut teller(self.guest, self.device);
-        self.lint.device(event, memory, tell);
+        if self.is_traced {
+            self.operation(event);
+        }
+        if let Some(lint) = &mut self.lint {
+            lint.device(event, memory, &mut teller(self.guest, self.device));
+        }
+    }
+
+    #[cold]
+    fn operation(&self, event: Event) {
+        let (at, guest, device) = (Micros::now(), self.guest, self.device);
+        match event {
+            Event::Popped {
+                queue,
+                id,
+                readable,
+                writable,
+            } => say!(
+                "  {guest}: {at} {device} queue {}: device takes {}: {readable} bytes to read, {writable} to write",
+                u64::from(queue),
+                u64::from(id),
+            ),
+            Event::Pushed { queue, id, written } => say!(
+                "  {guest}: {at} {device} queue {}: device gives {} back, {} bytes written",
+                u64::from(queue),
+                u64::from(id),
+                u64::from(written),
+            ),
+        }
+    }
+
+    /// What comes of it is seen by the driver.
+    pub fn served(&self, served: &Served) {
+        if self.is_traced && (served.used || served.config) {
+            let (at, guest, device) = (Micros::now(), self.guest, self.device);
+            let why = if served.used {
+                "used buffers"
+            } else {
+                "its configuration"
+            };
+            say!("  {guest}: {at} {device}: device interrupts for {why}");
+        }
+    }
+}
+
+/// A time since the machine's start, in microseconds.
+struct Micros(u64);
+
+impl Micros {
+    fn now() -> Self {
+        let (now, frequency) = (timer::now(), timer::frequency().max(1));
+        let rest = (now % frequency).saturating_mul(1_000_000) / frequency;
+        Self(
+            (now / frequency)
+                .saturating_mul(1_000_000)
+                .saturating_add(rest),
+        )
+    }
+}
+
+impl core::fmt::Display for Micros {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(f)?;
+        f.write_str(" us")
     }
 }
 

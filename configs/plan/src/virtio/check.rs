@@ -239,7 +239,7 @@ fn collide(plan: &Plan<'_>, a: VirtioDevice, b: VirtioDevice) -> Option<Why> {
 
 /// What is watched, what goes wrong on purpose, and what is kept back.
 fn trials(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
-    let undefined = guest.lint() & !format::LINT_VIRTIO;
+    let undefined = guest.watched() & !(format::LINT_VIRTIO | format::TRACE_VIRTIO);
     if undefined != 0 {
         return Err(guest.wrong(Why::Lint, u64::from(undefined)));
     }

@@ -3,8 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{DiskKind, DiskPlan, Faults, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan};
-use crate::encode::field;
+use super::{DiskKind, DiskPlan, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan};
+use crate::encode::{GuestSpec, field};
 use crate::{PlanError, Why, format};
 
 /// A disk as the plan has it.
@@ -83,14 +83,20 @@ pub(crate) fn device(virtio: &VirtioPlan) -> Vec<u8> {
 }
 
 /// What is watched, what goes wrong on purpose and what is kept back, as the plan has it; empty if that is nothing.
-pub(crate) fn trials(is_linted: bool, faults: Option<&Faults>, offer: Offer) -> Vec<u8> {
-    if !is_linted && faults.is_none() && offer == Offer::default() {
+pub(crate) fn trials(guest: &GuestSpec) -> Vec<u8> {
+    let offer = guest.offer;
+    let mut watched = 0;
+    if guest.is_virtio_linted {
+        watched |= format::LINT_VIRTIO;
+    }
+    if guest.is_virtio_traced {
+        watched |= format::TRACE_VIRTIO;
+    }
+    if watched == 0 && guest.faults.is_none() && offer == Offer::default() {
         return Vec::new();
     }
-    let none = Faults::default();
-    let faults = faults.unwrap_or(&none);
-    let lint = if is_linted { format::LINT_VIRTIO } else { 0 };
-    let mut bytes = Vec::from(lint.to_le_bytes());
+    let faults = guest.faults.unwrap_or_default();
+    let mut bytes = Vec::from(watched.to_le_bytes());
     bytes.extend(u32::from(offer.queue_size).to_le_bytes());
     bytes.extend(faults.seed.to_le_bytes());
     bytes.extend(faults.rates().iter().flat_map(|rate| rate.to_le_bytes()));

@@ -31,7 +31,13 @@ impl<'a> GuestPlan<'_, 'a> {
     /// Whether its driver's use of virtio is watched, and what it does against the specification reported.
     #[must_use]
     pub fn is_virtio_linted(&self) -> bool {
-        self.lint() & format::LINT_VIRTIO != 0
+        self.watched() & format::LINT_VIRTIO != 0
+    }
+
+    /// Whether everything that its drivers and virtio devices do with queues is reported.
+    #[must_use]
+    pub fn is_virtio_traced(&self) -> bool {
+        self.watched() & format::TRACE_VIRTIO != 0
     }
 
     /// What goes wrong on purpose in its virtio devices, if anything.
@@ -65,7 +71,7 @@ impl<'a> GuestPlan<'_, 'a> {
     }
 
     /// What is watched, for the judge.
-    pub(super) fn lint(&self) -> u32 {
+    pub(super) fn watched(&self) -> u32 {
         short(self.section(format::KIND_TRIALS), 0)
     }
 }

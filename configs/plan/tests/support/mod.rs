@@ -78,6 +78,7 @@ pub fn guest(name: &str, cpus: &[u32]) -> GuestSpec {
         devices: Vec::new(),
         virtio: Vec::new(),
         is_virtio_linted: false,
+        is_virtio_traced: false,
         faults: None,
         offer: Offer::default(),
     }
@@ -150,6 +151,7 @@ pub fn spec(plan: &Plan<'_>) -> PlanSpec {
         devices: g.devices().collect(),
         virtio: g.virtio().collect(),
         is_virtio_linted: g.is_virtio_linted(),
+        is_virtio_traced: g.is_virtio_traced(),
         faults: g.faults(),
         offer: g.offer(),
     };

@@ -87,7 +87,7 @@ mod tests {
         fs::write(folder.join("Image"), &kernel).unwrap();
         let config = b"[[guest]]\nname = \"a\"\nkernel = \"Image\"\nmemory = \"16M\"\nlanes = 1\n";
         let files = HostFiles::new(&folder);
-        let options = RunOptions { deadline_ms: None };
+        let options = RunOptions::default();
         let compiled = configs_compiler::compile("a.toml", config, &files, &options).unwrap();
         let qemu = Qemu {
             program: "qemu".into(),
