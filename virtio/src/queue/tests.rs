@@ -10,6 +10,7 @@ mod hostile_packed;
 mod hostile_split;
 mod model;
 mod toctou;
+mod total;
 
 use std::boxed::Box;
 use std::vec::Vec;
