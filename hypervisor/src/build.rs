@@ -1,13 +1,13 @@
 //! Builds the machines of a plan: RAM, tables, interrupt controller, kernel in place.
 
+mod machine;
+
 use configs_plan::{Bundle, GuestPlan};
-use domain_hv::lifecycle::OnCrash;
 use domain_hv::{Owner, VmId};
 use hypervisor_arch::boot::Boot;
 use hypervisor_arch::hardware::id_register;
 use hypervisor_arch::memory::{Arena, Grant, GuestRam};
 use hypervisor_arch::tables::{AllTlbs, TableFrames};
-use hypervisor_arch::world::Stage2Registers;
 use hypervisor_arch::{fault, gic, mmu, say, timer};
 use hypervisor_fdt::Machine as Host;
 use stage2::{
@@ -16,8 +16,6 @@ use stage2::{
 use stage2_addr::{HostPhys, HostRegion, Ipa, IpaRegion, PAGE_SIZE, PageCount};
 use vcpu::idregs::{IdRegs, Limits};
 use vcpu::inject::Features;
-use vcpu::machine::Machine;
-use vcpu::smccc::Workarounds;
 use vcpu::timer::VmClock;
 use vcpu_board::flash::{VARIABLES_SIZE, VARIABLES_WORDS};
 use vcpu_board::{FLASH_BASE, RAM_BASE};
@@ -27,11 +25,10 @@ use crate::boot::{sgi_to, vm_id};
 use crate::crew::{Crew, Members};
 use crate::devices;
 use crate::fill::Fill;
-use crate::life::Life;
 #[cfg(feature = "virtio")]
 use crate::virtio;
 use crate::vm::{File, Seat, Vm};
-use crate::watch::Watchdog;
+use machine::Common;
 
 /// The IPA space of a guest: 40 bits, or what the CPU has if that is less.
 const IPA_BITS: u32 = 40;
@@ -390,82 +387,6 @@ fn flash_window(flash: &GuestRam) -> Option<Part> {
     let region = flash.region();
     let window = IpaRegion::from_bytes(Ipa::new(FLASH_BASE), region.bytes()).ok()?;
     Some((window, region, Attrs::normal(Access::RX)))
-}
-
-/// What all machines have in common.
-struct Common {
-    vtcr: u64,
-    ids: IdRegs,
-    features: Features,
-    workarounds: Workarounds,
-    epoch: u64,
-}
-
-impl Common {
-    /// Puts a machine together and says that it has started.
-    fn vm(
-        &self,
-        guest: &GuestPlan<'_, 'static>,
-        memory: Memory,
-        seats: &'static [Seat],
-        variables: &'static mut [u32],
-    ) -> Vm {
-        let size = guest.ram().size;
-        let (ids, workarounds) = (self.ids.clone(), self.workarounds);
-        let machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
-        let mut machine = machine.with_epoch(self.epoch);
-        if !variables.is_empty() {
-            machine.add_firmware(variables);
-        }
-        devices::link(guest, &machine.vgic, &memory.lines);
-        #[cfg(feature = "virtio")]
-        machine.set_virtio(memory.virtio);
-        say!(
-            "guest {}: started, {} lanes, {} MiB",
-            guest.name(),
-            seats.len(),
-            size >> 20
-        );
-        Vm {
-            id: vm_id(guest),
-            name: guest.name(),
-            machine,
-            ram: memory.ram,
-            flash: memory.flash,
-            stage2: Stage2Registers {
-                vttbr: memory.tables.vttbr(),
-                vtcr: self.vtcr,
-            },
-            #[cfg(debug_assertions)]
-            mapped: memory.tables.mapped(&TableFrames),
-            #[cfg(debug_assertions)]
-            tables: memory.tables,
-            clock: CLOCK,
-            entry: guest.entry(),
-            dtb: guest.dtb(),
-            seats,
-            files: memory.files,
-            life: Life::new(on_crash(guest.on_crash())),
-            watchdog: Watchdog::new(guest.watchdog_ms().map(ticks)),
-            lines: memory.lines,
-            #[cfg(feature = "virtio")]
-            virtio: memory.virtio,
-        }
-    }
-}
-
-/// Milliseconds in ticks.
-fn ticks(ms: u32) -> u64 {
-    timer::frequency().saturating_mul(u64::from(ms)) / 1000
-}
-
-/// The plan's word for it in ours.
-const fn on_crash(plan: configs_plan::OnCrash) -> OnCrash {
-    match plan {
-        configs_plan::OnCrash::Stop => OnCrash::Stop,
-        configs_plan::OnCrash::Restart => OnCrash::Restart,
-        configs_plan::OnCrash::Hold => OnCrash::Hold,
-    }
 }
 
 /// Puts a guest's memory into the state it starts in.
