@@ -8,13 +8,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tests::archive;
 use tests::machine::{Machine, root, run, scratch, target, xtask};
 use tests::transcript::Transcript;
+use tests::{archive, matrix};
 
 const PAIR: &str = "configs/linux-net-disk.toml";
 const DISK: &str = "tests/configs/virtio-linux-disk.toml";
 const VSOCK: &str = "tests/configs/virtio-linux-vsock.toml";
+const KERNELS: &str = "tests/configs/virtio-linux-kernels.toml";
+const FAULTS: &str = "tests/configs/virtio-linux-faults.toml";
 const VERIFY: &str = "tests/configs/virtio-linux-verify.toml";
 
 /// A machine file with other tests on its guests' command lines.
@@ -85,6 +87,37 @@ fn an_ext4_outlives_reboots_and_blocks_are_as_a_model_has_them() -> anyhow::Resu
     says(&transcript, "linux", "files of the first life: equal", 2)?;
     says(&transcript, "linux", "files of the second life: equal", 1)?;
     says(&transcript, "linux", "as the model has it", 2)
+}
+
+/// On a disk of the machine's own an ext4 outlives the machine: what one run made another finds.
+#[test]
+fn an_ext4_on_the_machine_s_own_disk_outlives_the_machine() -> anyhow::Result<()> {
+    let own = [
+        ("size = \"32M\"", "machine = 0"),
+        ("+entropy+verify:2+fsx:2", ""),
+    ];
+    let path = with_tests(DISK, &own)?;
+    let image = scratch()?.join(format!("virtio-linux-own-{}", std::process::id()));
+    fs::File::create(&image)?.set_len(32 << 20)?;
+    // Each life but the one that made it looks at it: two of the first run, and the only one of the second.
+    for lives in [2, 1] {
+        let transcript = machine(&path)?.disk(&image).run()?;
+        passed(&transcript, &["linux"])?;
+        says(&transcript, "linux", "io: fsck: clean", lives)?;
+        says(
+            &transcript,
+            "linux",
+            "files of the first life: equal",
+            lives,
+        )?;
+    }
+    let start = fs::read(&image)?;
+    ensure!(
+        start.get(1080..1082) == Some(&[0x53, 0xef]),
+        "no ext4 is there"
+    );
+    fs::remove_file(image)?;
+    Ok(())
 }
 
 /// A server of streams on the host's loopback, for as long as it is held.
@@ -161,6 +194,55 @@ fn two_guests_talk_by_sockets() -> anyhow::Result<()> {
     passed(&transcript, &["left", "right"])?;
     says(&transcript, "left", "every byte right", 2)?;
     says(&transcript, "right", "every byte right", 2)
+}
+
+/// Each of Debian's kernels has a driver for a device of each kind, and gives the lint nothing to say.
+#[test]
+#[ignore = "takes a minute"]
+fn every_kernel_has_drivers_for_all_devices() -> anyhow::Result<()> {
+    for kernel in ["debian", "debian-generic", "debian-16k"] {
+        let name = format!("kernel = \"{kernel}\"");
+        let path = with_tests(KERNELS, &[("kernel = \"debian\"", &name)])?;
+        let transcript = machine(&path)?.run()?;
+        passed(&transcript, &["linux"]).context(kernel)?;
+        says(
+            &transcript,
+            "linux",
+            "virtio devices without a driver: none",
+            1,
+        )?;
+        says(&transcript, "linux", "modules not loaded: none", 1)?;
+    }
+    Ok(())
+}
+
+/// The disk on every CPU model and emulator that is promised.
+#[test]
+#[ignore = "takes many minutes"]
+fn disks_on_every_cpu_and_emulator() -> anyhow::Result<()> {
+    for qemu in matrix::emulators() {
+        for cpu in matrix::MODELS {
+            let machine = machine(&root().join(DISK))?.cpu(cpu);
+            let name = format!("{cpu}, {}", qemu.as_deref().unwrap_or("the system's QEMU"));
+            let transcript = machine.qemu(qemu.as_deref()).run().context(name.clone())?;
+            passed(&transcript, &["linux"]).context(name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Devices that fail now and then, the same way each time: what is asked for again comes right, and nothing is corrupted.
+#[test]
+#[ignore = "takes a minute"]
+fn faults_are_answered_by_asking_again_and_corrupt_nothing() -> anyhow::Result<()> {
+    let seconds = env::var("XDV_IO").unwrap_or_else(|_| "10".to_owned());
+    let path = with_tests(FAULTS, &[("verify:10", &format!("verify:{seconds}"))])?;
+    let seconds: u64 = seconds.parse().context("XDV_IO is a number of seconds")?;
+    let transcript = machine(&path)?.seconds(2 * seconds + 240).run()?;
+    passed(&transcript, &["left", "right"])?;
+    says(&transcript, "left", " 0 errors answered by asking again", 0)?;
+    says(&transcript, "left", "as the model has it", 1)?;
+    says(&transcript, "left", "every byte right", 1)
 }
 
 /// Ten minutes of each, or `XDV_IO` seconds: blocks against a model, fio's verification, and files against a model.
