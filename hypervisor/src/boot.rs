@@ -87,6 +87,10 @@ pub fn main(boot: Boot) -> ! {
             crew.end_run_at(timer::now().saturating_add(ticks));
         }
     }
+    #[cfg(feature = "virtio")]
+    if let Some(Some(crew)) = crews.get_mut(boot_index).map(Mutex::get_mut) {
+        crew.look_outside_at(timer::now());
+    }
     let wakes = wakes(&mut arena, &boot, &placement, boot_index);
     let count = u32::try_from(vms.len()).unwrap_or(u32::MAX);
     let house = house::open(House {

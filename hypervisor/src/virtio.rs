@@ -59,6 +59,11 @@ pub fn fired(house: &House, crew: &mut Crew, intid: u32) -> bool {
     drives::fired(house, intid)
 }
 
+/// Lets in what came from outside, and gives up what waits for guests in vain; when to look again.
+pub fn look(now: u64) -> u64 {
+    uplink::look().min(sockets::look(now))
+}
+
 /// A slot that has a device.
 struct Slot {
     number: usize,

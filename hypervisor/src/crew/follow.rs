@@ -39,15 +39,15 @@ impl Crew {
 
     /// There may be more from outside at this time.
     #[cfg(feature = "virtio")]
-    pub const fn look_outside_at(&mut self, at: u64) {
-        self.outside = at;
+    pub fn look_outside_at(&mut self, at: u64) {
+        self.outside = self.outside.min(at);
     }
 
-    /// Looks for what comes from outside, when it is time, and has the CPU's timer see to that.
+    /// Looks for what comes from outside, and for what waits in vain, when it is time, and has the CPU's timer see to that.
     #[cfg(feature = "virtio")]
     pub(super) fn look_outside(&mut self, now: u64) {
         if self.outside <= now {
-            self.outside = crate::virtio::uplink::look();
+            self.outside = crate::virtio::look(now);
         }
         self.due = self.due.min(self.outside);
     }

@@ -140,6 +140,7 @@ impl Fabric {
         if let Some(card) = card {
             uplink::open(card, fabric, outside);
         }
+        sockets::open(fabric);
         Some(fabric)
     }
 

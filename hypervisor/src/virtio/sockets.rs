@@ -1,12 +1,16 @@
 //! The exchange of sockets between guests, and with the host's echo.
 
 use configs_plan::{Bundle, MAX_GUESTS, VirtioDevice};
-use hypervisor_arch::fault;
 use hypervisor_arch::memory::Arena;
 use hypervisor_arch::reach::Reach;
+use hypervisor_arch::{fault, timer};
+use spin::Once;
 use virtio::vsock::{Exchange, Station};
 
-use super::fabric::Place;
+use super::fabric::{Fabric, Place};
+use super::uplink::NEVER;
+
+static OPEN: Once<&'static Fabric> = Once::new();
 
 /// Stations and where their devices are.
 pub struct Sockets {
@@ -56,4 +60,22 @@ impl Sockets {
         let places = all.iter().map(|(place, ..)| *place).collect();
         Some(Self { exchange, places })
     }
+}
+
+/// From now on packets for guests that take none are given up in time, if there are guests with sockets.
+pub fn open(fabric: &'static Fabric) {
+    if !fabric.sockets.places.is_empty() {
+        OPEN.call_once(|| fabric);
+    }
+}
+
+/// Gives up packets that have waited for too long; when to look again. It takes a clock, because a sender whose queue is
+/// full of what waits asks for nothing.
+pub fn look(now: u64) -> u64 {
+    let Some(fabric) = OPEN.get() else {
+        return NEVER;
+    };
+    let second = timer::frequency();
+    fabric.tell(fabric.sockets.exchange.expire(now, second));
+    now.saturating_add(second)
 }
