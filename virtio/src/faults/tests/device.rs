@@ -1,0 +1,122 @@
+//! Devices that fail.
+
+use super::*;
+
+#[test]
+fn an_interrupt_is_lost() {
+    let faults = always(|faults| faults.interrupt = Often::From { nth: 1, every: 0 });
+    let mut rig = Rig::new(ram_disk(), 2, faults);
+    for used in [true, false, true] {
+        rig.read(0, 512);
+        assert_eq!(rig.notify().used, used);
+        assert!(rig.driver.receive().is_some());
+    }
+}
+
+#[test]
+fn a_device_needs_a_reset() {
+    let faults = always(|faults| faults.reset = Often::From { nth: 1, every: 0 });
+    let mut rig = Rig::new(ram_disk(), 2, faults);
+    rig.read(0, 512);
+    assert!(!rig.notify().broken);
+    rig.read(0, 512);
+    let served = rig.notify();
+    assert!(served.broken && served.config && !served.used);
+    assert_eq!(rig.transport.status().bits(), 15 | 64);
+    assert_eq!(rig.poll(), Served::default());
+}
+
+/// Writes down what happens to a cable.
+#[derive(Default)]
+struct Cable(std::sync::Mutex<Vec<bool>>);
+
+impl Link for Cable {
+    fn set_up(&self, is_up: bool) {
+        self.0.lock().expect("nobody panics").push(is_up);
+    }
+}
+
+/// Writes down when it is served, which takes a cable or does not.
+struct Probe(Vec<u16>);
+
+impl Device<&'static Ram> for Probe {
+    fn id(&self) -> u32 {
+        1
+    }
+    fn features(&self) -> u64 {
+        0
+    }
+    fn queue_max(&self, _: u16) -> u16 {
+        8
+    }
+    fn read_config(&self, _: u64, _: &mut [u8]) {}
+    fn start(&mut self, _: u64) {}
+    fn open(&mut self, _: u16, _: crate::queue::Queue) {}
+    fn close(&mut self, _: u16) {}
+    fn reset(&mut self) {}
+    fn serve(&mut self, queue: u16, _: &mut Env<'_, &'static Ram>) -> Served {
+        self.0.push(queue);
+        Served {
+            used: true,
+            ..Served::default()
+        }
+    }
+}
+
+#[test]
+fn a_link_goes_down_and_up() {
+    let faults = always(|faults| {
+        faults.link = Often::From { nth: 1, every: 0 };
+        faults.drop = Often::From { nth: 2, every: 0 };
+    });
+    let cable: &'static Cable = Box::leak(Box::default());
+    let mut probe = Probe(vec![]);
+    let clock = Clock::new();
+    let mut device = FaultyDevice::new(&mut probe, faults, &clock, Some(cable));
+    let mut env = Env {
+        memory: Ram::leaked(16),
+        now: 50,
+        frequency: HZ,
+        trace: None,
+    };
+    let moves = || core::mem::take(&mut *cable.0.lock().expect("nobody panics"));
+    let _ = device.serve(1, &mut env);
+    assert_eq!(moves(), []);
+    let _ = device.serve(1, &mut env);
+    assert_eq!(moves(), [false]);
+    let due = device.due();
+    assert!(due > 50 && due <= 50 + HZ / 10);
+    env.now = due;
+    let _ = device.poll(&mut env);
+    assert_eq!(moves(), [true]);
+    assert_eq!(device.due(), u64::MAX);
+    // What is lost is sent with the cable out, which nobody else sees.
+    let _ = device.serve(1, &mut env);
+    assert_eq!(moves(), [false, true]);
+    let _ = device.serve(1, &mut env);
+    assert_eq!(moves(), []);
+    assert_eq!(probe.0, [1, 1, 1, 1]);
+}
+
+#[test]
+fn a_notification_is_served_late() {
+    let faults = always(|faults| faults.delay = Often::From { nth: 0, every: 0 });
+    let mut probe = Probe(vec![]);
+    let clock = Clock::new();
+    let mut device = FaultyDevice::new(&mut probe, faults, &clock, None);
+    let mut env = Env {
+        memory: Ram::leaked(16),
+        now: 50,
+        frequency: HZ,
+        trace: None,
+    };
+    assert_eq!(device.serve(2, &mut env), Served::default());
+    let due = device.due();
+    assert!(due > 50 && due <= 50 + HZ / 100);
+    assert_eq!(device.poll(&mut env), Served::default());
+    assert!(device.serve(1, &mut env).used);
+    env.now = due;
+    assert!(device.poll(&mut env).used);
+    assert_eq!(device.poll(&mut env), Served::default());
+    assert_eq!(probe.0, [1, 2]);
+}
