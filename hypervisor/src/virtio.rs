@@ -157,7 +157,8 @@ impl Devices {
             machine.pend_virtio(slot.number, bits)
         };
         if self.is_timed {
-            slot.due.store(inner.device.due(), Ordering::Relaxed);
+            let due = inner.transport.due::<Reach>(inner.device);
+            slot.due.store(due, Ordering::Relaxed);
         }
         drop(guard);
         if self.is_timed {

@@ -261,3 +261,21 @@ fn a_device_that_is_not_there_is_missed() -> anyhow::Result<()> {
     transcript.has("guest none: ended with code 19")?;
     transcript.ended(1)
 }
+
+#[test]
+fn devices_do_wrong_on_purpose() -> anyhow::Result<()> {
+    let transcript = Point::of("max")
+        .machine("tests/configs/virtio-faults.toml")
+        .smp(2)
+        .run()?;
+    transcript.no_panic()?;
+    // One is served late and out of order, and well all the same.
+    transcript.well("patient")?;
+    let blk = said(&transcript, "patient", "virtio: blk slow: 2048 sectors, ")?;
+    ensure!(number(blk, " writes")? >= 50, "{blk}");
+    said(&transcript, "patient", "virtio: rng: ")?;
+    // The other's driver says so.
+    transcript.has("victim | self-check: blk FAILED: what it should do it refused, at 0")?;
+    transcript.has("guest victim: ended with code 19")?;
+    transcript.ended(1)
+}

@@ -223,6 +223,15 @@ impl Transport {
         self.settle(served)
     }
 
+    /// When the device wants to be polled at the latest: never, while it is not driven.
+    pub fn due<M: GuestMemory>(&self, device: &dyn Device<M>) -> u64 {
+        if self.status.is_live() {
+            device.due()
+        } else {
+            u64::MAX
+        }
+    }
+
     /// All as after power-on, as the driver's writing zero to the status does it; a machine that begins anew needs it too.
     pub fn reset<M: GuestMemory>(&mut self, device: &mut dyn Device<M>) -> Served {
         device.reset();

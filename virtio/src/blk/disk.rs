@@ -139,6 +139,10 @@ impl<M: GuestMemory, D: Disk<M> + ?Sized> Disk<M> for &mut D {
         (**self).submit(request, data, memory, token)
     }
 
+    fn renew(&mut self) {
+        (**self).renew();
+    }
+
     fn finished(&mut self) -> Option<Token> {
         (**self).finished()
     }

@@ -179,6 +179,10 @@ impl<M: GuestMemory, D: Device<M> + ?Sized> Device<M> for FaultyDevice<'_, D> {
         self.device.reset();
     }
 
+    fn renew(&mut self) {
+        self.device.renew();
+    }
+
     fn serve(&mut self, queue: u16, env: &mut Env<'_, M>) -> Served {
         self.clock.set(env.now, env.frequency);
         let nth = self.notified;

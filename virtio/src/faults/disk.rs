@@ -175,6 +175,10 @@ impl<M: GuestMemory, D: Disk<M>> Disk<M> for FaultyDisk<'_, D> {
         Outcome::Pending
     }
 
+    fn renew(&mut self) {
+        self.disk.renew();
+    }
+
     fn finished(&mut self) -> Option<Token> {
         while let Some(token) = self.disk.finished() {
             match self.find(token) {

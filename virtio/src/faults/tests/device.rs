@@ -26,6 +26,24 @@ fn a_device_needs_a_reset() {
     assert_eq!(rig.poll(), Served::default());
 }
 
+#[test]
+fn nothing_is_due_of_a_device_that_is_not_driven() {
+    let faults = always(|faults| {
+        faults.delay = Often::ALWAYS;
+        faults.reset = Often::From { nth: 1, every: 0 };
+    });
+    let mut rig = Rig::new(ram_disk(), 2, faults);
+    let due = |rig: &mut Rig<_>| rig.with(|transport, device, _| transport.due(device));
+    rig.read(0, 512);
+    let _ = rig.notify();
+    assert!(due(&mut rig) <= HZ / 100);
+    // It is broken: nobody may poll it, however late it is.
+    let _ = rig.notify();
+    assert_eq!(due(&mut rig), u64::MAX);
+    let _ = rig.with(|transport, device, _| transport.reset(device));
+    assert_eq!(due(&mut rig), u64::MAX);
+}
+
 /// Writes down what happens to a cable.
 #[derive(Default)]
 struct Cable(std::sync::Mutex<Vec<bool>>);
