@@ -81,15 +81,8 @@ pub fn main(boot: Boot) -> ! {
     let memory_ticks = builder.memory_ticks();
     let crews = crews(&mut arena, vms, &placement, cpus);
     let deadline_ms = bundle.plan().deadline_ms();
-    if let (Some(ms), Some(crew)) = (deadline_ms, crews.get_mut(boot_index)) {
-        let ticks = timer::frequency().saturating_mul(u64::from(ms)) / 1000;
-        if let Some(crew) = crew.get_mut() {
-            crew.end_run_at(timer::now().saturating_add(ticks));
-        }
-    }
-    #[cfg(feature = "virtio")]
     if let Some(Some(crew)) = crews.get_mut(boot_index).map(Mutex::get_mut) {
-        crew.look_outside_at(timer::now());
+        charge(crew, deadline_ms);
     }
     let wakes = wakes(&mut arena, &boot, &placement, boot_index);
     let count = u32::try_from(vms.len()).unwrap_or(u32::MAX);
@@ -269,6 +262,16 @@ fn devices_bytes(bundle: &Bundle) -> u64 {
 #[cfg(not(feature = "virtio"))]
 const fn devices_bytes(_: &Bundle) -> u64 {
     0
+}
+
+/// Gives the crew of the CPU that boots what it alone sees to: the end of the run, if it has one, and what is outside.
+fn charge(crew: &mut Crew, deadline_ms: Option<u32>) {
+    if let Some(ms) = deadline_ms {
+        let ticks = timer::frequency().saturating_mul(u64::from(ms)) / 1000;
+        crew.end_run_at(timer::now().saturating_add(ticks));
+    }
+    #[cfg(feature = "virtio")]
+    crew.look_outside_at(timer::now());
 }
 
 /// Makes the lanes, and of the lanes of each CPU its crew.

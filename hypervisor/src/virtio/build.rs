@@ -27,7 +27,7 @@ use super::sources::{Pages, Pool};
 use super::terminal::Mux;
 use super::trouble::{self, Trouble};
 use super::watcher::Watcher;
-use super::{Any, Devices, Inner, PART_JOBS, Slot, hardware};
+use super::{Any, Devices, Inner, PART_JOBS, Slot, hardware, sockets};
 
 /// The largest queue of a source of random numbers.
 const RNG_QUEUE_MAX: u16 = 16;
@@ -92,7 +92,10 @@ impl Common {
         let hardware = hardware::open(bundle, room.boot, room.ledger, room.arena);
         let disks = Disks::prepare(bundle, hardware.drives, room);
         match Fabric::prepare(bundle, room.arena, hardware.card) {
-            Some(fabric) => Self { disks, fabric },
+            Some(fabric) => {
+                sockets::open(fabric);
+                Self { disks, fabric }
+            }
             None => fault::refuse(format_args!("EL2's arena is too small for its networks")),
         }
     }

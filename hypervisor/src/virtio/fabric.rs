@@ -140,7 +140,6 @@ impl Fabric {
         if let Some(card) = card {
             uplink::open(card, fabric, outside);
         }
-        sockets::open(fabric);
         Some(fabric)
     }
 
