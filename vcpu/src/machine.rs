@@ -180,7 +180,31 @@ impl Machine {
 
     /// From now on what is typed waits for [`take_input`](Self::take_input), or goes to the UART again.
     pub fn redirect_input(&self, on: bool) {
-        self.redirected.store(on, Ordering::Release);
+        if !self.redirected.swap(on, Ordering::AcqRel) && on {
+            self.take_back();
+        }
+    }
+
+    /// Takes what the UART was given and nobody has read there, to be read before what was typed after it. A driver that
+    /// listens at the UART keeps it.
+    #[cold]
+    fn take_back(&self) {
+        let mut console = self.console.lock();
+        if console.uart.line() {
+            return;
+        }
+        let mut typed = self.typed.lock();
+        let mut all = Ring::new(0);
+        let mut lost = 0;
+        while let Some(byte) = console.uart.take_unread().or_else(|| typed.pop()) {
+            lost += u64::from(!all.push(byte));
+        }
+        *typed = all;
+        self.typed_ahead
+            .store(typed.len() | NEWS, Ordering::Release);
+        self.typed_lost.fetch_add(lost, Ordering::Relaxed);
+        let flags = u32::from(console.uart.flags());
+        self.uart_flags.store(flags, Ordering::Relaxed);
     }
 
     /// Whether it waits for [`take_input`](Self::take_input).

@@ -62,11 +62,14 @@ bitflags! {
 /// Messages of a driver (5.3.6.2).
 const DEVICE_READY: u16 = 0;
 const PORT_READY: u16 = 3;
+const PORT_OPEN: u16 = 6;
 
 /// A port: its terminal, and how far its output has come.
 struct Port<T> {
     terminal: T,
     due: Due,
+    /// Somebody reads what comes in. Linux throws away what comes before it says so.
+    is_open: bool,
     /// The chain that is being printed.
     chain: Chain,
     /// How many bytes of it were.
@@ -158,6 +161,7 @@ impl<T: Terminal> Console<T> {
         let _ = self.ports.try_push(Port {
             terminal,
             due: Due::empty(),
+            is_open: false,
             chain: Chain::new(),
             printed: None,
         });
@@ -220,7 +224,7 @@ impl<T: Terminal> Console<T> {
         };
         let mut pushed = false;
         for _ in 0..BUDGET {
-            served.more = port.terminal.has_input();
+            served.more = port.is_open && port.terminal.has_input();
             if !served.more {
                 // Who posts buffers need not tell: there is nothing to put into them.
                 ring.quiet(&env.memory);
@@ -314,7 +318,9 @@ impl<T: Terminal> Console<T> {
             CONTROL_IN => self.answer(env),
             CONTROL_OUT => {
                 let heard = self.control(env)?;
-                Ok(heard.and(self.answer(env)?))
+                let served = heard.and(self.answer(env)?);
+                // A port that was opened may have been waited for.
+                Ok(served.and(Device::<M>::poll(self, env)))
             }
             _ => {
                 let port = usize::from(if queue < CONTROL_IN { 0 } else { queue / 2 - 1 });
@@ -330,7 +336,7 @@ impl<T: Terminal> Console<T> {
 
 /// A message of the driver's (5.3.6.2). What it says of ports that there are not, or does not ask for, is nothing.
 fn heard<T: Terminal>(ports: &mut ArrayVec<Port<T>, MAX_PORTS>, message: [u8; 8]) {
-    let [a, b, c, d, e, f, ..] = message;
+    let [a, b, c, d, e, f, g, h] = message;
     let id = u32::from_le_bytes([a, b, c, d]);
     let first = id == 0;
     match u16::from_le_bytes([e, f]) {
@@ -345,6 +351,12 @@ fn heard<T: Terminal>(ports: &mut ArrayVec<Port<T>, MAX_PORTS>, message: [u8; 8]
                 port.due |= Due::PORT_OPEN;
                 port.due.set(Due::CONSOLE_PORT, first);
                 port.due.set(Due::PORT_NAME, port.terminal.name().is_some());
+            }
+        }
+        PORT_OPEN => {
+            let port = usize::try_from(id).ok().and_then(|id| ports.get_mut(id));
+            if let Some(port) = port {
+                port.is_open = [g, h] != [0; 2];
             }
         }
         _ => {}
@@ -394,7 +406,12 @@ impl<M: GuestMemory, T: Terminal> Device<M> for Console<T> {
         Served::default()
     }
 
-    fn start(&mut self, _: u64) {}
+    fn start(&mut self, features: u64) {
+        // Who knows nothing of ports has one, and it is open.
+        for port in &mut self.ports {
+            port.is_open = features & MULTIPORT == 0;
+        }
+    }
 
     fn open(&mut self, queue: u16, ring: Queue) {
         if let Some(place) = self.queues.get_mut(usize::from(queue)) {
@@ -420,6 +437,7 @@ impl<M: GuestMemory, T: Terminal> Device<M> for Console<T> {
         for port in &mut self.ports {
             port.printed = None;
             port.due = Due::empty();
+            port.is_open = false;
         }
     }
 

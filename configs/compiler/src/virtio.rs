@@ -47,7 +47,12 @@ pub(crate) struct Devices {
 /// Settles what a guest speaks through, and tells its kernel.
 pub(crate) fn complete(guest: &mut RawGuest, environment: &dyn Environment) {
     let Some(kernel) = &guest.kernel else { return };
-    if guest.virtio.console.is_none() && environment.has_virtio_console(&kernel.value) {
+    // Who names a console on the command line has chosen.
+    let cmdline = guest.cmdline.as_ref().map_or("", |field| &field.value);
+    let mut named = cmdline.split_whitespace();
+    let chosen = named.any(|word| word.starts_with("console=") && !word.starts_with("console=hvc"));
+    let usual = !chosen && environment.has_virtio_console(&kernel.value);
+    if guest.virtio.console.is_none() && usual {
         guest.virtio.console = Some(Field {
             value: Console::Virtio,
             span: kernel.span.clone(),

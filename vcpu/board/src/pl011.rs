@@ -229,6 +229,12 @@ impl Pl011 {
         fits
     }
 
+    /// Takes a byte that came from outside and that nobody has read.
+    pub fn take_unread(&mut self) -> Option<u8> {
+        let [byte, _] = (!self.fifo.is_empty()).then(|| self.take())?.to_le_bytes();
+        Some(byte)
+    }
+
     /// How many bytes from outside there is room for. None while the receiver is off or looped back.
     #[must_use]
     pub const fn room(&self) -> usize {

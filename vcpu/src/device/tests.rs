@@ -121,6 +121,27 @@ fn input_that_has_no_room_is_offered_once() {
     assert_eq!(flags(&world), 0x90);
 }
 
+/// A console that comes later has what was typed before it came, the first byte too, unless the UART has a listener.
+#[test]
+fn what_nobody_has_read_at_the_uart_is_read_elsewhere() {
+    for listens in [false, true] {
+        let machine = machine(1);
+        let world = listening(&machine);
+        if listens {
+            store(&world, PL011_BASE + IMSC, RX);
+        }
+        assert_eq!(type_in(&world, b"abc"), 3);
+        machine.redirect_input(true);
+        let mut taken = [0; 8];
+        let count = machine.take_input(&mut taken);
+        let rest: &[u8] = if listens { b"bc" } else { b"abc" };
+        assert_eq!(&taken[..count], rest);
+        assert_eq!(flags(&world) & 0x10 != 0, !listens);
+        machine.redirect_input(true);
+        assert!(!machine.waits_input());
+    }
+}
+
 #[test]
 fn a_guest_is_told_of_input_that_another_cpu_brought() {
     let machine = machine(1);

@@ -189,11 +189,36 @@ fn vio_28_one_line_is_printed_at_a_time() {
     }
 }
 
+/// Linux throws away what comes before it has said that the port is open, so it waits for that.
+#[test]
+fn input_waits_until_the_port_is_open() {
+    for features in FEATURES {
+        let mut rig = Rig::new(features);
+        rig.console.ports[0].terminal.typed.extend(b"abc");
+        rig.drivers[0].send(&[], &[0x1000]).unwrap();
+        rig.say(1, PORT_OPEN, 1);
+        rig.say(9, PORT_OPEN, 1);
+        assert!(!rig.serve(0).more && rig.drivers[0].receive().is_none());
+        rig.say(0, PORT_OPEN, 1);
+        assert_eq!(rig.drivers[0].receive().unwrap().written, 3);
+        rig.say(0, PORT_OPEN, 0);
+        rig.console.ports[0].terminal.typed.extend(b"d");
+        rig.drivers[0].send(&[], &[0x1000]).unwrap();
+        let _ = rig.poll();
+        assert!(rig.drivers[0].receive().is_none());
+        // A driver that knows nothing of ports has one that is open.
+        Device::<&Ram>::start(&mut *rig.console, features.bits());
+        let _ = rig.poll();
+        assert_eq!(rig.drivers[0].receive().unwrap().written, 1);
+    }
+}
+
 /// VIO-28: what is typed waits until the driver has room for it, and none is lost or given twice.
 #[test]
 fn vio_28_input_waits_for_buffers() {
     for features in FEATURES {
         let mut rig = Rig::new(features);
+        rig.say(0, PORT_OPEN, 1);
         rig.console.ports[0].terminal.typed.extend(b"abcdefgh");
         assert_eq!(rig.poll(), Served::NOTHING);
         rig.drivers[0].sleep(1);

@@ -21,7 +21,7 @@ use crate::run::launch::{self, Ending, Launch};
 use crate::run::session::Viewer;
 
 /// The guest, but for the initrd and its lane.
-const GUEST: &str = "[[guest]]\nname = \"linux\"\nkernel = \"debian\"\nmemory = \"256M\"\ncmdline = \"console=ttyAMA0 quiet loglevel=0\"\n";
+const GUEST: &str = "[[guest]]\nname = \"linux\"\nkernel = \"debian\"\nmemory = \"256M\"\ncmdline = \"console=ttyAMA0 quiet loglevel=0\"\nconsole = \"pl011\"\n";
 const OWNED: &str = "lanes = { count = 1, dedicated = true }\n";
 const SHARED: &str = "lanes = 1\n";
 

@@ -60,6 +60,9 @@ done
 console=${consoles##* }
 $b ln -s "${console:-ttyAMA0}" /dev/shell
 if [ -n "$console" ]; then exec </dev/console >/dev/console 2>&1; fi
+# What is typed before the shell is there waits for it as long as somebody has the terminal open: the kernel itself has a
+# serial port open, but no terminal that it did not have when it began.
+case $console in hvc*) $b sleep 60 <"/dev/$console" >/dev/null 2>&1 & ;; esac
 
 $b mkdir -p /dev/pts /dev/shm
 $b mount -t devpts -o mode=620 pts /dev/pts
