@@ -303,6 +303,40 @@ fn users(
     ]
 }
 
+/// What else a guest says of virtio.
+fn any_rest() -> impl Strategy<Value = (String, String, String)> {
+    (
+        line(
+            &[
+                "",
+                "console = \"virtio\"",
+                "console = \"pl011\"",
+                "rng = true",
+                "rng = false",
+            ],
+            &[],
+        ),
+        line(
+            &[
+                "",
+                "vsock = 3",
+                "vsock = 4",
+                "vsock = 4294967294",
+                "balloon = true",
+            ],
+            &["vsock = 2", "vsock = 4294967295"],
+        ),
+        line(
+            &["", ""],
+            &[
+                "[guest.lint]\nvirtio = true",
+                "[guest.faults]\nseed = 0xffff_ffff\ndelay = \"100%\"",
+                "[guest.faults]\nerror = \"0%\"",
+            ],
+        ),
+    )
+}
+
 /// A whole file: every disk and network has a user.
 fn any_file() -> impl Strategy<Value = String> {
     let disk_users = users(&["", ", readonly = true"], &[", readonly = false"]);
@@ -322,39 +356,7 @@ fn any_file() -> impl Strategy<Value = String> {
     let disks = prop::collection::vec((any_disk(), disk_users), 0..4);
     let uplink = line(&["", "uplink = false"], &["uplink = true"]);
     let networks = prop::collection::vec((uplink, card_users), 0..3);
-    let rest = || {
-        (
-            line(
-                &[
-                    "",
-                    "console = \"virtio\"",
-                    "console = \"pl011\"",
-                    "rng = true",
-                    "rng = false",
-                ],
-                &[],
-            ),
-            line(
-                &[
-                    "",
-                    "vsock = 3",
-                    "vsock = 4",
-                    "vsock = 4294967294",
-                    "balloon = true",
-                ],
-                &["vsock = 2", "vsock = 4294967295"],
-            ),
-            line(
-                &["", ""],
-                &[
-                    "[guest.lint]\nvirtio = true",
-                    "[guest.faults]\nseed = 0xffff_ffff\ndelay = \"100%\"",
-                    "[guest.faults]\nerror = \"0%\"",
-                ],
-            ),
-        )
-    };
-    (disks, networks, [rest(), rest()]).prop_map(|(disks, networks, rests)| {
+    (disks, networks, [any_rest(), any_rest()]).prop_map(|(disks, networks, rests)| {
         let mut text = String::new();
         for (nth, (disk, _)) in disks.iter().enumerate() {
             text += &format!("[[disk]]\nname = \"d{nth}\"\n{disk}");
