@@ -187,14 +187,8 @@ impl<D> Blk<'_, D> {
                 writethrough: self.writethrough,
                 id: &self.shape.id,
             };
-            let step = match manner.judge(&job.chain, &memory) {
-                Ok(work) => {
-                    job.work = work;
-                    let token = token(&mut self.tokens, index);
-                    advance(&mut self.disk, &self.facts, job, token, &memory, budget)
-                }
-                Err((status, written)) => Step::Over(status, written),
-            };
+            let token = token(&mut self.tokens, index);
+            let step = start(&mut self.disk, &manner, job, token, &memory, budget);
             match step {
                 Step::Over(status, written) => {
                     give_back(ring, job, env, status, written)?;
@@ -280,6 +274,25 @@ impl<D> Blk<'_, D> {
                 self.flying &= others;
             }
         }
+    }
+}
+
+/// Judges a request that was just taken, and does of it what can be done.
+#[inline]
+fn start<M: GuestMemory, D: Disk<M>>(
+    disk: &mut D,
+    manner: &Manner<'_>,
+    job: &mut Job,
+    token: Token,
+    memory: &M,
+    budget: &mut u64,
+) -> Step {
+    match manner.judge(&job.chain, memory) {
+        Ok(work) => {
+            job.work = work;
+            advance(disk, manner.facts, job, token, memory, budget)
+        }
+        Err((status, written)) => Step::Over(status, written),
     }
 }
 

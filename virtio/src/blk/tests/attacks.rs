@@ -220,6 +220,15 @@ fn edge() -> impl Strategy<Value = u64> {
     ]
 }
 
+/// Bytes of data: those that are sectors or ranges, and any.
+fn length() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        0..3000_usize,
+        (0..6_usize).prop_map(|sectors| sectors * 512),
+        (0..33_usize).prop_map(|ranges| ranges * 16),
+    ]
+}
+
 proptest! {
     /// VIO-25: whatever a driver writes, no disk is asked for a sector that is not on it, so that two of them beside each
     /// other in one store never meet.
@@ -229,7 +238,7 @@ proptest! {
         most in 1..300_u32,
         flags in any::<[bool; 4]>(),
         requests in prop::collection::vec(
-            (prop_oneof![0..16_u32, any::<u32>()], edge(), edge(), edge(), 0..3000_usize, 0..3000_usize),
+            (prop_oneof![0..16_u32, any::<u32>()], edge(), edge(), edge(), length(), length()),
             1..20
         ),
     ) {
