@@ -148,8 +148,8 @@ fn measure(machines: Machines, text_rodata: u64) -> anyhow::Result<Vec<Figure>> 
     if let Some(mut linux) = machines.linux {
         figures.extend(linux::measure(&mut linux)?);
     }
-    if let Some(mut virtio) = machines.virtio {
-        figures.extend(virtio::measure(&mut virtio)?);
+    if let Some(virtio) = machines.virtio {
+        figures.extend(virtio::measure(&virtio)?);
     }
     for mut traced in machines.traced {
         let rows = traced.run()?;

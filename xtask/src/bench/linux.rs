@@ -3,7 +3,7 @@
 //! Debian's own kernel on one CPU, quiet, with an `/init` that reads the counter first of all. Once on QEMU's `virt` at EL1,
 //! with the device tree and the memory that the guest has; then as a guest that owns its CPU, and as one that shares it.
 
-pub(super) mod bare;
+mod bare;
 mod elf;
 mod init;
 
@@ -90,8 +90,7 @@ fn bare_instructions(command: &mut Command) -> anyhow::Result<u64> {
 }
 
 /// The console of a machine without EL2: its end is QEMU's.
-#[derive(Default)]
-pub(super) struct Bare(pub(super) Seen);
+struct Bare(Seen);
 
 impl Viewer for Bare {
     fn line(&mut self, line: &str) -> bool {

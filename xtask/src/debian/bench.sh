@@ -9,12 +9,18 @@ up() {
 case $asked in
     alone)
         probe bench disk /dev/vda
+        # The bytes as they are: a line feed would become a write of its own.
+        # A terminal forgets that when nobody has it open.
+        exec 3<>/dev/hvc0
+        for terminal in hvc0 ttyAMA0; do stty -opost </dev/$terminal; done
         probe bench line console_line /dev/hvc0
         probe bench line console_line_pl011 /dev/ttyAMA0
+        stty opost </dev/ttyAMA0
         up 10.0.2.15
         # Who is there: the first datagram asks for an address.
-        ping -c 2 10.0.2.99 >/dev/null && probe bench udp udp_rtt_64 10.0.2.99:7
-        [ ! -e /dev/vsock ] || probe bench stream vsock_rtt_64 vsock:2:7
+        ping -c 2 10.0.2.99 >/dev/null
+        probe bench udp udp_rtt_64 10.0.2.99:7
+        probe bench stream vsock_rtt_64 vsock:2:7
         ;;
     serve)
         up 10.0.2.16
