@@ -107,7 +107,8 @@ impl Devices {
         self.slots.get(usize::from(*index))
     }
 
-    /// Has a slot's device do something, because of a store to a register or not, and notes what that is to be seen as. The slots of this machine to interrupt.
+    /// Has a slot's device do something, because of a store to a register or not, and notes what that is to be seen as.
+    /// What came of it, and the slots of this machine to interrupt.
     #[inline(always)]
     fn with(
         &self,
