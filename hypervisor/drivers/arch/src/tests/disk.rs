@@ -72,6 +72,15 @@ fn serve(content: &mut [u8], parts: &[Part]) -> u32 {
     written + 1
 }
 
+/// What a device that has lied does with a chain, which may be no longer its own: it writes wherever it may, and says so.
+fn scribble(parts: &[Part]) -> u32 {
+    let written = parts.iter().filter(|part| part.written);
+    written.fold(0, |bytes, part| {
+        part.write(&vec![0xff; part.len as usize]);
+        bytes + part.len
+    })
+}
+
 #[test]
 fn what_cannot_be_driven_is_refused() {
     assert_eq!(refusal(|_| ()), None);
@@ -354,7 +363,10 @@ fn run(steps: Vec<Step>, event_idx: bool) {
             }
             Step::Finish(which) if !chains.is_empty() && fake.0.borrow().rings[0].size != 0 => {
                 let (head, parts): (u16, Vec<Part>) = chains.remove(which.index(chains.len()));
-                let written = serve(&mut content, &parts);
+                let written = match honest {
+                    true => serve(&mut content, &parts),
+                    false => scribble(&parts),
+                };
                 let read = parts.get(1).filter(|part| parts.len() == 3 && part.written);
                 answers.insert(head.into(), read.map(Part::read));
                 fake.push(0, head.into(), written);
