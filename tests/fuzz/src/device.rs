@@ -10,15 +10,30 @@ use virtio::rng::{Entropy, Rng};
 use virtio::switch::{Peer, Port, Switch, Vlan};
 use virtio::vsock::{Exchange, Station, Vsock};
 
-use crate::guest::{BYTES, Dyn, Guest, Template};
+use crate::guest::{BYTES, Dyn, Guest, SECTORS, Template};
 use crate::input::Input;
 use crate::template;
 
 /// The most steps of a run.
 const STEPS: usize = 256;
 
+/// What becomes of what a good driver has sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// All of it comes back.
+    Answered,
+    /// Some of it may stay with the device.
+    Anyhow,
+}
+
 /// Guests do what bytes say. The first byte says whether their drivers keep to the rules of rings.
-fn run<'a>(mut input: Input<'_>, rams: &'a [Ram], devices: &mut [Dyn<'_, 'a>], template: Template) {
+pub fn run<'a>(
+    mut input: Input<'_>,
+    rams: &'a [Ram],
+    devices: &mut [Dyn<'_, 'a>],
+    template: Template,
+    ends: Ends,
+) {
     let hostile = input.byte() & 1 != 0;
     let mut guests: Vec<Guest<'_, 'a>> = (rams.iter().zip(devices).enumerate())
         .map(|(which, (ram, device))| {
@@ -42,7 +57,10 @@ fn run<'a>(mut input: Input<'_>, rams: &'a [Ram], devices: &mut [Dyn<'_, 'a>], t
             guest.behave(&mut input);
         }
     }
-    for (which, guest) in guests.iter().enumerate() {
+    for (which, guest) in guests.iter_mut().enumerate() {
+        if !hostile && ends == Ends::Answered {
+            guest.drain();
+        }
         guest.end();
         if !hostile || which != 0 {
             guest.check();
@@ -58,12 +76,17 @@ fn disk<'a, D: Disk<&'a Ram>>(input: Input<'_>, rams: &'a [Ram], disk: D, queues
     };
     let mut jobs: Vec<Job> = (0..4).map(|_| Job::new()).collect();
     let mut device = Blk::new(disk, shape, &mut jobs);
-    run(input, rams, &mut [&mut device], template::blk);
+    run(
+        input,
+        rams,
+        &mut [&mut device],
+        template::blk,
+        Ends::Answered,
+    );
 }
 
 /// A block device over one of three disks.
 pub fn blk(bytes: &[u8]) {
-    const SECTORS: u64 = 48;
     let mut input = Input::new(bytes);
     let rams = [Ram::new(BYTES)];
     let store = Ram::with(&[(0, 512 * SECTORS as usize)]);
@@ -86,7 +109,7 @@ pub fn blk(bytes: &[u8]) {
     }
 }
 
-struct Sevens;
+pub struct Sevens;
 
 impl Entropy for Sevens {
     fn fill(&mut self, into: &mut [u8]) {
@@ -98,7 +121,13 @@ impl Entropy for Sevens {
 pub fn rng(bytes: &[u8]) {
     let rams = [Ram::new(BYTES)];
     let mut device = Rng::new(Sevens, 64);
-    run(Input::new(bytes), &rams, &mut [&mut device], template::none);
+    run(
+        Input::new(bytes),
+        &rams,
+        &mut [&mut device],
+        template::none,
+        Ends::Answered,
+    );
 }
 
 /// A terminal that types what was printed.
@@ -149,6 +178,7 @@ pub fn console(bytes: &[u8]) {
         &rams,
         &mut [&mut device],
         template::console,
+        Ends::Anyhow,
     );
 }
 
@@ -169,7 +199,13 @@ pub fn balloon(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut device = Balloon::new(Pages);
     let _ = device.ask(u32::from(input.byte()));
-    run(input, &rams, &mut [&mut device], template::none);
+    run(
+        input,
+        &rams,
+        &mut [&mut device],
+        template::none,
+        Ends::Anyhow,
+    );
 }
 
 /// Two network cards on one network.
@@ -195,7 +231,13 @@ pub fn net(bytes: &[u8]) {
     let pairs = shape >> 4 & 1;
     let mut first = Net::new(&switch, 0, &rams[0], pairs + 1).expect("a card");
     let mut second = Net::new(&switch, 1, &rams[1], 2 - pairs).expect("a card");
-    run(input, &rams, &mut [&mut first, &mut second], template::net);
+    run(
+        input,
+        &rams,
+        &mut [&mut first, &mut second],
+        template::net,
+        Ends::Anyhow,
+    );
 }
 
 /// Two guests whose sockets may talk to each other.
@@ -210,5 +252,6 @@ pub fn vsock(bytes: &[u8]) {
         &rams,
         &mut [&mut first, &mut second],
         template::vsock,
+        Ends::Anyhow,
     );
 }

@@ -20,6 +20,14 @@ pub const BYTES: usize = (CANARY - BASE) as usize + 0x1000;
 /// The most accesses to memory that one store to a register may cause.
 const MOST: usize = 400_000;
 
+/// Sectors of a disk, if the device has one.
+pub const SECTORS: u64 = 48;
+/// Polls after which a good driver has all its answers, and ticks between them: 10 ms.
+const POLLS: usize = 600;
+const TICKS: u64 = 625_000;
+/// Nowhere.
+const NOTHING: (u64, u64) = (0, 0);
+
 const STATUS: u64 = 0x70;
 const NOTIFY: u64 = 0x50;
 const CONFIG: u64 = 0x100;
@@ -52,7 +60,7 @@ impl<'d, 'a> Guest<'d, 'a> {
         let subject = Subject {
             id: device.id(),
             offered: transport.offered(&*device),
-            sectors: 48,
+            sectors: SECTORS,
         };
         Self {
             template,
@@ -128,6 +136,23 @@ impl<'d, 'a> Guest<'d, 'a> {
         );
     }
 
+    /// Lets time pass until the device is done with all that its driver has sent. It is, unless it needs a reset.
+    pub fn drain(&mut self) {
+        for _ in 0..POLLS {
+            self.now += TICKS;
+            self.poll_now();
+            let mut left = 0;
+            for driver in self.drivers.iter_mut().flatten() {
+                while driver.receive().is_some() {}
+                left += driver.in_flight();
+            }
+            if left == 0 || self.load(STATUS, 4) & 64 != 0 {
+                return;
+            }
+        }
+        panic!("there are requests without an answer");
+    }
+
     /// No more hooks.
     pub fn end(&self) {
         self.ram.clear_hook();
@@ -136,10 +161,19 @@ impl<'d, 'a> Guest<'d, 'a> {
     fn store(&mut self, offset: u64, bytes: usize, value: u64) {
         let (lint, memory) = (&mut self.lint, self.ram);
         let mut tell = telling(self.good);
+        let own = self.watch.allow(vec![NOTHING]);
         self.watch.bounded(MOST, || {
             lint.stored(offset, bytes as u32, value, &memory, &mut tell);
         });
-        self.with(|transport, device, env| transport.write(device, offset, bytes, value, env));
+        let is_status = offset == STATUS && bytes == 4;
+        // After a reset nothing is written (2.4.2) before the driver says that it is ready (3.1.1).
+        let ready = is_status && value & 4 != 0;
+        self.watch.allow(if ready { Vec::new() } else { own });
+        let _ =
+            self.with(|transport, device, env| transport.write(device, offset, bytes, value, env));
+        if is_status && value & 0xFFFF_FFFF == 0 {
+            self.watch.allow(vec![NOTHING]);
+        }
     }
 
     fn load(&mut self, offset: u64, bytes: usize) -> u64 {
@@ -153,7 +187,7 @@ impl<'d, 'a> Guest<'d, 'a> {
     fn with(
         &mut self,
         work: impl FnOnce(&mut Transport, Dyn<'_, 'a>, &mut Env<'_, &'a Ram>) -> Served,
-    ) {
+    ) -> Served {
         let (lint, memory) = (&mut self.lint, self.ram);
         let mut tell = telling(self.good);
         let mut seen = |event: Event| {
@@ -172,14 +206,24 @@ impl<'d, 'a> Guest<'d, 'a> {
             trace: Some(&mut seen),
         };
         let (transport, device) = (&mut self.transport, &mut *self.device);
-        let _ = self
-            .watch
-            .bounded(MOST, || work(transport, device, &mut env));
+        self.watch
+            .bounded(MOST, || work(transport, device, &mut env))
     }
 
     fn poll(&mut self, input: &mut Input<'_>) {
         self.now += u64::from(input.half()) << (input.byte() % 24);
-        self.with(|transport, device, env| transport.poll(device, env));
+        self.poll_now();
+    }
+
+    fn poll_now(&mut self) {
+        let served = self.with(|transport, device, env| transport.poll(device, env));
+        // Whoever polls a device when it wants that does not do so without end.
+        let due = self.transport.due(&*self.device);
+        assert!(
+            served.more || due > self.now,
+            "due {due}, and it is {}",
+            self.now
+        );
     }
 
     fn read(&mut self, input: &mut Input<'_>) {

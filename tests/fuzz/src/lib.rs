@@ -12,6 +12,8 @@
 )]
 
 mod device;
+mod faults;
+mod gpt;
 mod guest;
 mod input;
 mod ring;
@@ -22,7 +24,7 @@ mod watch;
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("ring-split", ring::split),
     ("ring-packed", ring::packed),
     ("blk", device::blk),
@@ -31,6 +33,9 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("balloon", device::balloon),
     ("net", device::net),
     ("vsock", device::vsock),
+    ("faulty-disk", faults::disk),
+    ("faulty-device", faults::device),
+    ("gpt", gpt::table),
 ];
 
 /// The target of that name.

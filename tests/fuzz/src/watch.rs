@@ -32,6 +32,11 @@ impl Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on the device may write there; anywhere, if that is nothing. Where it could before.
+    pub fn allow(&self, writable: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+        std::mem::replace(&mut self.get().writable, writable)
+    }
+
     /// Accesses that something takes: no more than so many.
     pub fn bounded<T>(&self, most: usize, work: impl FnOnce() -> T) -> T {
         let before = self.get().accesses;
