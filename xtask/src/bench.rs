@@ -20,10 +20,10 @@ use anyhow::bail;
 use self::baseline::Baseline;
 use self::judge::{Figure, Scope, Verdict};
 use self::machines::{
-    BENCH, BENCH_ONE_LANE, BOOT, BOOT_MIB, CONTENDED, CPU, Rig, SHARED, Seen, run,
+    BENCH, BENCH_ONE_LANE, BOOT, BOOT_MIB, CONTENDED, CPU, Rig, SHARED, Seen, VIRTIO, run,
 };
 use self::trace::Traced;
-use crate::build::{self, El2, Profile};
+use crate::build::El2;
 use crate::cli::BenchArgs;
 use crate::project::Project;
 use crate::qemu::Qemu;
@@ -40,9 +40,8 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
             qemu.version
         ));
     }
-    let el2 = build::hypervisor(project, El2::Lean, Profile::Release)?;
-    leaf::check(&el2.elf)?;
-    let rig = Rig { project, qemu, el2 };
+    let rig = Rig::new(project, qemu, El2::Lean)?;
+    leaf::check(&rig.el2.elf)?;
     // All machines first: building and counting would draw over each other.
     let machines = Machines::prepare(&rig, all_rows)?;
     let scope = Scope {
@@ -51,7 +50,7 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
         virtio: machines.virtio.is_some(),
     };
     let step = Step::begin("counting instructions");
-    let measured = measure(machines, rig.el2.text_rodata);
+    let measured = measure(machines);
     match &measured {
         Ok(_) => step.done(),
         Err(_) => step.failed(),
@@ -76,8 +75,9 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
     Ok(report(&verdicts, baseline.is_some()))
 }
 
-/// The machines that are measured.
+/// The machines that are measured, and how large their hypervisors are.
 struct Machines {
+    sizes: Vec<Figure>,
     exits: Vec<Launch>,
     boot: Launch,
     linux: Option<linux::Machines>,
@@ -88,8 +88,10 @@ struct Machines {
 impl Machines {
     fn prepare(rig: &Rig<'_>, all_rows: bool) -> anyhow::Result<Self> {
         let boot = rig.prepare("bench-boot", BOOT, 1)?;
+        let mut sizes = vec![Figure::new(rows::SIZE, rig.el2.text_rodata)];
         if !all_rows {
             return Ok(Self {
+                sizes,
                 exits: vec![rig.prepare("bench", BENCH_ONE_LANE, 1)?],
                 boot,
                 linux: None,
@@ -103,14 +105,19 @@ impl Machines {
             ("bench-contended", CONTENDED),
         ];
         let exits = exits.map(|(name, config)| rig.prepare(name, config, 2));
+        let mut exits = exits.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        let with_virtio = Rig::new(rig.project, rig.qemu.clone(), El2::Virtio)?;
+        exits.push(with_virtio.prepare("bench-slots", VIRTIO, 1)?);
+        sizes.push(Figure::new(rows::SIZE_VIRTIO, with_virtio.el2.text_rodata));
         let linux = linux::prepare(rig).inspect_err(|error| {
             say::note(&format!("{} is left out: {error:#}", rows::LINUX));
         });
-        let virtio = virtio::prepare(rig).inspect_err(|error| {
+        let virtio = virtio::prepare(&with_virtio).inspect_err(|error| {
             say::note(&format!("the rows of virtio are left out: {error:#}"));
         });
         Ok(Self {
-            exits: exits.into_iter().collect::<anyhow::Result<_>>()?,
+            sizes,
+            exits,
             boot,
             linux: linux.ok(),
             virtio: virtio.ok(),
@@ -133,8 +140,8 @@ fn emulator(project: &Project, args: &BenchArgs) -> anyhow::Result<Qemu> {
     }
 }
 
-fn measure(machines: Machines, text_rodata: u64) -> anyhow::Result<Vec<Figure>> {
-    let mut figures = Vec::new();
+fn measure(machines: Machines) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = machines.sizes;
     for launch in &machines.exits {
         let seen = run(launch)?;
         let before = figures.len();
@@ -144,7 +151,6 @@ fn measure(machines: Machines, text_rodata: u64) -> anyhow::Result<Vec<Figure>> 
         }
     }
     figures.extend(boot(&run(&machines.boot)?)?);
-    figures.push(Figure::new(rows::SIZE, text_rodata));
     if let Some(mut linux) = machines.linux {
         figures.extend(linux::measure(&mut linux)?);
     }

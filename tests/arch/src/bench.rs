@@ -73,12 +73,14 @@ looped!(/** GICR_TYPER of lane 0, 64 bits wide. */ gicr_typer_read, ["ldr x0, [x
 looped!(/** GICD_ISENABLER1: INTID 40, which has no source. */ gicd_isenabler_write,
     ["str w11, [x23]"], in("x23") 0x0800_0104u64, in("x11") 0x100u64);
 looped!(/** UARTFR. */ uart_emulated_read, ["ldr w0, [x23]"], in("x23") 0x0900_0018u64);
-looped!(/** QueueNotify of the last virtio slot, which is empty, from a register such as Linux takes. */ virtio_notify_empty,
-    ["str w11, [x23]"], in("x23") 0x0a00_3e50u64, in("x11") 0u64);
-looped!(/** InterruptStatus of that slot. */ virtio_isr_read, ["ldr w0, [x23]"], in("x23") 0x0a00_3e60u64);
+looped!(/** QueueNotify of the last virtio slot, which is empty, from a register such as Linux takes: the way there and back. */
+    virtio_notify, ["str w11, [x23]"], in("x23") 0x0a00_3e50u64, in("x11") 0u64);
+looped!(/** QueueNotify of the first slot's device, which has no driver. */ virtio_notify_device,
+    ["str w11, [x23]"], in("x23") 0x0a00_0050u64, in("x11") 0u64);
+looped!(/** InterruptStatus of the last slot. */ virtio_isr_read, ["ldr w0, [x23]"], in("x23") 0x0a00_3e60u64);
 looped!(/** The same into a register that the short frame does not hold. */ virtio_isr_read_x20,
     ["ldr w20, [x23]"], in("x23") 0x0a00_3e60u64, out("x20") _);
-looped!(/** InterruptACK of what is set, which is nothing. */ virtio_isr_ack, ["str w11, [x23]"], in("x23") 0x0a00_3e64u64, in("x11") 0u64);
+looped!(/** InterruptACK of what is set, which is nothing. */ virtio_ack, ["str w11, [x23]"], in("x23") 0x0a00_3e64u64, in("x11") 0u64);
 looped!(/** SGI 1 to lane 0 itself, interrupts masked. */ sgi_write,
     ["msr S3_0_C12_C11_5, x11"], in("x11") 0x0100_0001u64);
 looped!(/** EOI of the spurious INTID. */ eoi, ["msr S3_0_C12_C12_1, x23"], in("x23") 1023u64);

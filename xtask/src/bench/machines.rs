@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::build::{self, Built, Profile};
+use crate::build::{self, Built, El2, Profile};
 use crate::machine::{Asked, Machine};
 use crate::project::Project;
 use crate::qemu::Qemu;
@@ -43,6 +43,20 @@ kernel = "test:noisy"
 cmdline = "how=burn run_ms=1500"
 memory = "64M"
 lanes = 2
+"#;
+/// A guest with a virtio device, for what its accesses cost by themselves. Its EL2 is the one that has virtio.
+pub const VIRTIO: &str = r#"
+[[disk]]
+name = "root"
+size = "1M"
+
+[[guest]]
+name = "bench"
+kernel = "test:bench"
+cmdline = "rows=virtio"
+memory = "64M"
+lanes = { count = 1, dedicated = true }
+disks = ["root"]
 "#;
 /// The memory of [`BOOT`].
 pub const BOOT_MIB: u64 = 4;
@@ -86,7 +100,13 @@ pub struct Rig<'a> {
     pub el2: Built,
 }
 
-impl Rig<'_> {
+impl<'a> Rig<'a> {
+    /// With a hypervisor that is built for it.
+    pub fn new(project: &'a Project, qemu: Qemu, el2: El2) -> anyhow::Result<Self> {
+        let el2 = build::hypervisor(project, el2, Profile::Release)?;
+        Ok(Self { project, qemu, el2 })
+    }
+
     /// A machine that counts instructions, ready to start.
     pub fn prepare(&self, name: &str, config: &str, cpus: u32) -> anyhow::Result<Launch> {
         let machine = Machine::from_text(self.project, name, config, Profile::Release);

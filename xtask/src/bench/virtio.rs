@@ -8,7 +8,6 @@ use anyhow::bail;
 use super::judge::Figure;
 use super::machines::{self, Rig};
 use super::parse;
-use crate::build::{self, El2, Profile};
 use crate::debian::{Debian, Flavour};
 use crate::run::launch::Launch;
 
@@ -25,16 +24,11 @@ fn guest(name: &str, role: &str, devices: &str) -> String {
 /// The machines, ready to start: a guest with every device, and two guests that talk.
 pub struct Machines([Launch; 2]);
 
-/// Makes the machines.
+/// Makes the machines, with a hypervisor that has virtio.
 pub fn prepare(rig: &Rig<'_>) -> anyhow::Result<Machines> {
     let debian = Debian::ensure(rig.project, Flavour::Cloud)?;
     let initrd = debian.bench(rig.project)?;
     let initrd = format!("initrd = {:?}\n", initrd.display().to_string());
-    let rig = Rig {
-        project: rig.project,
-        qemu: rig.qemu.clone(),
-        el2: build::hypervisor(rig.project, El2::Virtio, Profile::Release)?,
-    };
     let devices = "disks = [\"root\"]\nvsock = 3\nconsole = \"virtio\"\n";
     let alone = [DISK, NETWORK, &guest("bench", "alone", devices), &initrd].concat();
     let (ask, serve) = (guest("bench", "ask", ""), guest("other", "serve", ""));

@@ -1,6 +1,7 @@
 //! Counts what a VM exit costs: prints `bench <name> <instructions>` a row.
 //!
-//! Command line: `rows=<shared|contended>`, the rows of lanes that share their CPU; all others without it. `count=N`: each
+//! Command line: `rows=<shared|contended>`, the rows of lanes that share their CPU; `rows=virtio`, those of a machine whose first
+//! slot has a device; all others without it. `count=N`: each
 //! operation so often, a multiple of 80, for who traces every instruction; `after_ms=N`: only then. `rows=none run_ms=N`: no row, but the other guest that
 //! wants both CPUs; it is this program too, so that an address means the same instruction in both.
 //!
@@ -68,12 +69,13 @@ fn synchronous(n: u64) {
     report("cntv_cval_write", bench::cntv_cval_write(n), n);
 }
 
-/// The rows of virtio slots, on a machine that has some device.
+/// The rows of virtio slots.
 fn virtio(n: u64) {
-    report("virtio_notify_empty", bench::virtio_notify_empty(n), n);
+    report("virtio_notify", bench::virtio_notify(n), n);
+    report("virtio_notify_device", bench::virtio_notify_device(n), n);
     report("virtio_isr_read", bench::virtio_isr_read(n), n);
     report("virtio_isr_read_x20", bench::virtio_isr_read_x20(n), n);
-    report("virtio_isr_ack", bench::virtio_isr_ack(n), n);
+    report("virtio_ack", bench::virtio_ack(n), n);
 }
 
 fn timer(name: &str, sleep: bool, n: u64) {
@@ -148,10 +150,7 @@ fn main(fdt: &'static [u8]) -> u32 {
     burn(sys::cntvct() + timer::ticks(number("after_ms").unwrap_or(0)));
     match tree::option(line, "rows") {
         Some("shared") => shared(counts.irq),
-        Some("virtio") => {
-            virtio(counts.sync);
-            all(counts);
-        }
+        Some("virtio") => virtio(counts.sync),
         Some("none") => burn_both(number("run_ms").unwrap_or(0)),
         // Beside another guest that wants both CPUs.
         Some("contended") => ipi("ipi_wfi_contended", true, LONG_PAUSE, counts.irq),
