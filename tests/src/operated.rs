@@ -19,7 +19,7 @@ use crate::transcript::Transcript;
 /// The run's own end in seconds, if nothing else ends it.
 const DEADLINE: u32 = 120;
 /// How long to wait for anything: it may have to build first.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Emulated machines at once: one.
 static TURN: Mutex<()> = Mutex::new(());

@@ -18,6 +18,7 @@ const VSOCK: &str = "tests/configs/virtio-linux-vsock.toml";
 const KERNELS: &str = "tests/configs/virtio-linux-kernels.toml";
 const FAULTS: &str = "tests/configs/virtio-linux-faults.toml";
 const VERIFY: &str = "tests/configs/virtio-linux-verify.toml";
+const FAULTY: &str = "tests/configs/virtio-linux-faulty-disks.toml";
 
 /// A machine file with other tests on its guests' command lines.
 fn with_tests(config: &str, tests: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
@@ -252,6 +253,33 @@ fn disks_are_verified_for_as_long_as_is_asked() -> anyhow::Result<()> {
     passed(&transcript, &["linux"])?;
     says(&transcript, "linux", "as the model has it", 2)?;
     says(&transcript, "linux", "MiB written, 0 errors", 2)
+}
+
+/// The same at once, on disks that fail, are late and mix up the order: ten minutes, or `XDV_IO` seconds.
+#[test]
+#[ignore = "takes ten minutes"]
+fn disks_that_fail_are_verified_for_as_long_as_is_asked() -> anyhow::Result<()> {
+    let seconds = env::var("XDV_IO").unwrap_or_else(|_| "600".to_owned());
+    let tests = ["verify", "fio", "fsx"].map(|test| {
+        let old = format!("{test}:10");
+        (old, format!("{test}:{seconds}"))
+    });
+    let tests = tests
+        .each_ref()
+        .map(|(old, new)| (old.as_str(), new.as_str()));
+    let path = with_tests(FAULTY, &tests)?;
+    let seconds: u64 = seconds.parse().context("XDV_IO is a number of seconds")?;
+    let transcript = machine(&path)?.seconds(3 * seconds + 400).run()?;
+    passed(&transcript, &["blocks", "fio", "files"])?;
+    says(
+        &transcript,
+        "blocks",
+        " 0 errors answered by asking again",
+        0,
+    )?;
+    says(&transcript, "blocks", "as the model has it", 1)?;
+    says(&transcript, "fio", "MiB written, 0 errors", 2)?;
+    says(&transcript, "files", "as the model has it", 1)
 }
 
 /// The tests are no tests if they pass without a device.

@@ -208,12 +208,17 @@ impl Part {
     }
 }
 
+/// Whether a device said that it could not.
+pub fn is_io_error(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EIO as i32)
+}
+
 /// Asks again for what fails with an I/O error.
-fn patiently(errors: &mut u64, mut ask: impl FnMut() -> io::Result<()>) -> anyhow::Result<()> {
+pub fn patiently(errors: &mut u64, mut ask: impl FnMut() -> io::Result<()>) -> anyhow::Result<()> {
     let mut left = PATIENCE;
     loop {
         match ask() {
-            Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) && left > 0 => {
+            Err(error) if is_io_error(&error) && left > 0 => {
                 *errors += 1;
                 left -= 1;
             }
