@@ -1,8 +1,8 @@
 //! The world switch: everything of a lane that stays in the CPU while it runs.
 //!
 //! A lane is loaded when its CPU turns to it and saved when the CPU turns away; between two of its exits nothing here
-//! is touched. FP and SIMD registers appear in `load_fp` and `save_fp` and nowhere else in EL2, which is compiled
-//! without them.
+//! is touched. EL2 is compiled without FP and SIMD; their registers appear in `load_fp` and `save_fp`, and in the copies of
+//! `reach`, which put back what they find.
 
 use core::arch::asm;
 use core::mem::offset_of;

@@ -21,6 +21,7 @@ pub mod probe;
 pub mod smp;
 pub mod sys;
 pub mod timer;
+pub mod vector;
 
 mod bench_irq;
 mod keep_asm;
