@@ -51,7 +51,7 @@ pub struct Blk<'a, D> {
     rings: [Option<Queue>; MAX_QUEUES],
     features: u64,
     writeback: bool,
-    /// A write is over only when it cannot be lost any more.
+    /// A write is over only when it cannot be lost any more, which takes a flush.
     writethrough: bool,
     /// Jobs in use, those among them that have something to do, and those that the disk has, one bit each.
     taken: u32,
@@ -96,11 +96,13 @@ impl<'a, D> Blk<'a, D> {
     /// As 5.2.6.2 has it.
     fn settle_cache(&mut self) {
         let agreed = |feature| self.features & feature != 0;
-        self.writethrough = if agreed(config::CONFIG_WCE) {
+        let wants = if agreed(config::CONFIG_WCE) {
             !self.writeback
         } else {
             !agreed(config::FLUSH)
         };
+        // Of a disk that has no cache nothing is lost anyway.
+        self.writethrough = wants && self.facts.volatile;
     }
 
     /// The disk.

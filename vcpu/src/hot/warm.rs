@@ -87,26 +87,46 @@ pub fn warm(vcpu: &mut Vcpu, hw: &mut impl Hardware) {
     }
     let esr = hw.esr();
     let Place { slot, register } = Place::in_slots(hw.hpfar(), hw.far());
-    let (machine, field) = (vcpu.machine, esr >> 16);
-    if register == INTERRUPT_STATUS {
-        let status = machine.virtio_status(slot).load(Ordering::Acquire);
-        // None of them is the zero register.
-        let number = usize::try_from(field & 31).unwrap_or(usize::MAX);
-        if let Some(x) = vcpu.context.x.get_mut(number) {
-            *x = u64::from(status);
-        }
-        let _ = finish(vcpu, esr, pc(hw), hw);
-        return;
+    match register {
+        QUEUE_NOTIFY => notify(vcpu, slot, esr, hw),
+        INTERRUPT_STATUS => interrupt_status(vcpu, slot, esr, hw),
+        _ => interrupt_ack(vcpu, slot, esr, hw),
     }
-    #[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
-    let value = stored(vcpu, field).unwrap_or(0) as u32;
-    let raised = if register == QUEUE_NOTIFY {
-        machine.virtio.notify(slot, value)
-    } else {
-        machine.acknowledge_virtio(slot, value)
-    };
+}
+
+#[inline(always)]
+fn notify(vcpu: &mut Vcpu, slot: usize, esr: u64, hw: &mut impl Hardware) {
+    let raised = vcpu.machine.virtio.notify(slot, word(vcpu, esr));
     // Only now: who serves the notification may want to know where it came from.
     let _ = finish(vcpu, hw.esr(), pc(hw), hw);
+    if raised != 0 {
+        virtio::fast_raise(vcpu, raised, hw);
+    }
+}
+
+/// The word that is stored.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a word is stored")]
+fn word(vcpu: &Vcpu, esr: u64) -> u32 {
+    stored(vcpu, esr >> 16).unwrap_or(0) as u32
+}
+
+/// A tail call of [`warm`], as the next: what neither needs is not saved for it.
+#[inline(never)]
+fn interrupt_status(vcpu: &mut Vcpu, slot: usize, esr: u64, hw: &mut impl Hardware) {
+    let status = vcpu.machine.virtio_status(slot).load(Ordering::Acquire);
+    // None of them is the zero register.
+    let number = usize::try_from(esr >> 16 & 31).unwrap_or(usize::MAX);
+    if let Some(x) = vcpu.context.x.get_mut(number) {
+        *x = u64::from(status);
+    }
+    let _ = finish(vcpu, esr, pc(hw), hw);
+}
+
+#[inline(never)]
+fn interrupt_ack(vcpu: &mut Vcpu, slot: usize, esr: u64, hw: &mut impl Hardware) {
+    let raised = vcpu.machine.acknowledge_virtio(slot, word(vcpu, esr));
+    let _ = finish(vcpu, esr, pc(hw), hw);
     if raised != 0 {
         virtio::fast_raise(vcpu, raised, hw);
     }

@@ -3,7 +3,7 @@
 use stage2_addr::Ipa;
 
 use super::disk::{Disk, Facts, Op, Outcome, Request, SECTOR, Status, Token};
-use super::job::{Job, Manner};
+use super::job::{self, Job, Manner};
 use super::{Blk, MAX_JOBS};
 use crate::device::{Env, Event, MAX_QUEUES, Served};
 use crate::memory::GuestMemory;
@@ -287,7 +287,15 @@ fn start<M: GuestMemory, D: Disk<M>>(
     memory: &M,
     budget: &mut u64,
 ) -> Step {
-    match manner.judge(&job.chain, memory) {
+    let Some(header) = job::header(&job.chain, memory) else {
+        return Step::Over(Status::IoError, 0);
+    };
+    if let Some(request) = manner.at_once(header, &job.chain)
+        && *budget != 0
+    {
+        return whole(disk, &request, job, token, memory, budget);
+    }
+    match manner.judge(header, &job.chain, memory) {
         Ok(work) => {
             job.work = work;
             advance(disk, manner.facts, job, token, memory, budget)
@@ -296,8 +304,41 @@ fn start<M: GuestMemory, D: Disk<M>>(
     }
 }
 
+/// Does a request that is one slice.
+#[inline(always)]
+fn whole<M: GuestMemory, D: Disk<M>>(
+    disk: &mut D,
+    request: &Request,
+    job: &mut Job,
+    token: Token,
+    memory: &M,
+    budget: &mut u64,
+) -> Step {
+    let is_read = request.op == Op::Read;
+    match disk.submit(request, job.all(request.op), memory, token) {
+        Outcome::Done(status) => {
+            charge(budget, request);
+            let is_written = is_read && status == Status::Ok;
+            Step::Over(status, if is_written { request.bytes() } else { 0 })
+        }
+        Outcome::Pending => {
+            // What is read is moved when it is there.
+            if !is_read {
+                charge(budget, request);
+            }
+            job.begin(request);
+            job.token = token;
+            Step::Flies
+        }
+        Outcome::Busy => {
+            job.begin(request);
+            Step::Busy
+        }
+    }
+}
+
 /// Goes on with a request as far as it goes.
-#[inline]
+#[inline(never)]
 fn advance<M: GuestMemory, D: Disk<M>>(
     disk: &mut D,
     facts: &Facts,

@@ -54,6 +54,31 @@ impl Job {
         }
     }
 
+    /// Where the data of a request is that is all of it.
+    #[inline(always)]
+    pub(super) fn all(&self, op: Op) -> Cursor<'_> {
+        if op == Op::Read {
+            return self.chain.writable();
+        }
+        let mut readable = self.chain.readable();
+        // It is there: it was read.
+        if readable.whole(16).is_none() {
+            let _ = readable.skip(HEADER);
+        }
+        readable
+    }
+
+    /// That request is with the disk, or will be: it goes on like any other.
+    pub(super) fn begin(&mut self, request: &Request) {
+        self.slice = request.sectors;
+        self.work = Work {
+            op: request.op,
+            sector: request.sector,
+            sectors: u64::from(request.sectors),
+            ..Work::NONE
+        };
+    }
+
     /// Where the data of the next slice is.
     pub(super) fn data(&self) -> Cursor<'_> {
         let (mut cursor, before) = match self.work.op {
@@ -225,21 +250,22 @@ fn inside(sector: u64, sectors: u64, facts: &Facts) -> Result<(), Status> {
     }
 }
 
-/// Copies a header, once: type and a reserved word, sector.
-#[inline]
-fn header<M: GuestMemory>(chain: &Chain, memory: &M) -> Option<[u64; 2]> {
-    let mut readable = chain.readable();
-    let first = readable.take(16)?;
-    if u64::from(first.len) == HEADER {
-        return memory.load_pair(first.at);
+/// Type and a reserved word, sector.
+pub(super) type Header = [u64; 2];
+
+/// Copies a header, once.
+#[inline(always)]
+pub(super) fn header<M: GuestMemory>(chain: &Chain, memory: &M) -> Option<Header> {
+    match chain.readable().whole(16) {
+        Some(at) => memory.load_pair(at),
+        None => scattered(chain, memory),
     }
-    scattered(chain, memory)
 }
 
 /// The same of a header in pieces.
 #[cold]
 #[inline(never)]
-fn scattered<M: GuestMemory>(chain: &Chain, memory: &M) -> Option<[u64; 2]> {
+fn scattered<M: GuestMemory>(chain: &Chain, memory: &M) -> Option<Header> {
     let mut raw = [0; RAW];
     chain.readable().read(memory, &mut raw)?;
     let [
@@ -275,14 +301,39 @@ pub(super) struct Manner<'a> {
 }
 
 impl Manner<'_> {
-    /// Reads the header of a request, once, and judges it. Either there is work to do, or the request has ended, after so
-    /// many bytes of data were written.
+    /// What most requests are: sectors that the disk moves at once, with nothing to do afterwards. All others are
+    /// [judged](Self::judge), and so are those that are nonsense.
+    #[inline(always)]
+    pub(super) fn at_once(&self, [kind, sector]: Header, chain: &Chain) -> Option<Request> {
+        let (op, bytes) = match kind & 0xffff_ffff {
+            // The last byte is the status.
+            IN => (Op::Read, chain.writable_len().checked_sub(1)?),
+            OUT if !self.writethrough && !self.facts.readonly => {
+                (Op::Write, chain.readable_len() - HEADER)
+            }
+            _ => return None,
+        };
+        let sectors = u32::try_from(bytes / SECTOR).ok()?;
+        if !bytes.is_multiple_of(SECTOR) || sectors == 0 || sectors > self.facts.most {
+            return None;
+        }
+        inside(sector, u64::from(sectors), self.facts).ok()?;
+        Some(Request {
+            op,
+            sector,
+            sectors,
+        })
+    }
+
+    /// Judges the header of a request. Either there is work to do, or the request has ended, after so many bytes of data
+    /// were written.
+    #[inline(never)]
     pub(super) fn judge<M: GuestMemory>(
         &self,
+        [kind, sector]: Header,
         chain: &Chain,
         memory: &M,
     ) -> Result<Work, (Status, u64)> {
-        let [kind, sector] = header(chain, memory).ok_or((Status::IoError, 0))?;
         let given = chain.readable_len() - HEADER;
         // The last byte is the status.
         let room = chain.writable_len().saturating_sub(1);

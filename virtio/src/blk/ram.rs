@@ -25,7 +25,23 @@ pub(super) fn zero<M: GuestMemory>(memory: &M, at: u64, bytes: u64) -> Option<()
 }
 
 /// Goes over the guest's buffers: `step` gets the bytes of the disk that a piece is for.
+#[inline(always)]
 pub(super) fn each(
+    mut data: Cursor<'_>,
+    at: u64,
+    bytes: u64,
+    mut step: impl FnMut(u64, Segment) -> Option<()>,
+) -> Option<()> {
+    // Mostly there is one.
+    let len = u32::try_from(bytes).ok()?;
+    match data.whole(len) {
+        Some(piece) => step(at, Segment { at: piece, len }),
+        None => pieces(data, at, bytes, step),
+    }
+}
+
+#[inline(never)]
+fn pieces(
     mut data: Cursor<'_>,
     at: u64,
     bytes: u64,
