@@ -12,10 +12,14 @@ use guest_kernel_arch::{cpu, gic, say, timer};
 use guest_kernel_core::check::Failure;
 use guest_kernel_core::machine::{MAX_VIRTIO, Machine};
 use guest_kernel_core::virtio::random::{self, Choices};
+use guest_kernel_core::virtio::transport::Checked;
 use guest_kernel_core::virtio::{Kind, Wrong, disk as model};
 use virtio_drivers::device::rng::VirtIORng;
 use virtio_drivers::transport::mmio::MmioTransport;
 use virtio_drivers::transport::{DeviceType, Transport};
+
+/// The way to a device.
+type Way<'t> = Checked<MmioTransport<'t>>;
 
 /// How many interrupts each slot has sent.
 static ARRIVED: [AtomicU32; MAX_VIRTIO] = [const { AtomicU32::new(0) }; MAX_VIRTIO];
@@ -71,6 +75,7 @@ pub fn check(shared: &Shared, slots: &mut [Slot]) -> Result<(), Failure> {
                 choices,
                 arrived,
             };
+            let transport = Checked::new(transport, !shared.options.unchecked);
             one(kind, transport, &mut task).map_err(wrong)?;
             count += 1;
         }
@@ -92,7 +97,7 @@ fn number(kind: Kind) -> DeviceType {
     }
 }
 
-fn one(kind: Kind, transport: MmioTransport<'_>, task: &mut Task<'_>) -> Result<(), Wrong> {
+fn one(kind: Kind, transport: Way<'_>, task: &mut Task<'_>) -> Result<(), Wrong> {
     match kind {
         Kind::Blk => disk::check(transport, task)?,
         Kind::Net => net::check(transport, task)?,
@@ -117,7 +122,7 @@ fn gave_up(kind: Kind) -> impl Fn(virtio_drivers::Error) -> Wrong {
     }
 }
 
-fn entropy(transport: MmioTransport<'_>, task: &Task<'_>) -> Result<(), Wrong> {
+fn entropy(transport: Way<'_>, task: &Task<'_>) -> Result<(), Wrong> {
     let gave_up = gave_up(Kind::Rng);
     let mut rng = VirtIORng::<Hal, _>::new(transport).map_err(&gave_up)?;
     let given = random::check(|bytes| {

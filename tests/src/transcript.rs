@@ -65,6 +65,19 @@ impl Transcript {
         Ok(())
     }
 
+    /// What the lint says of virtio drivers: of whose, in which rank, and which rule.
+    #[must_use]
+    pub fn findings(&self) -> Vec<[&str; 3]> {
+        let said = self.lines_of("xdv").filter_map(|line| {
+            let (guest, said) = line.strip_prefix("  ")?.split_once(": ")?;
+            let (rank, said) = said.split_once(' ')?;
+            let (rule, _) = said.split_once(": ")?;
+            let is_one = rank == "lint" || rank == "advice";
+            is_one.then_some([guest, rank, rule])
+        });
+        said.collect()
+    }
+
     /// This guest ended well.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::device::{Event, MAX_QUEUES};
 use crate::memory::GuestMemory;
 use crate::queue::QueueConfig;
 use rules::Broken;
-pub use rules::{RULES, Rule};
+pub use rules::{RULES, Rank, Rule};
 use walk::Flight;
 
 /// Something that a driver did.
@@ -81,6 +81,8 @@ pub struct Lint {
     was_reset: bool,
     /// FEATURES_OK was written, and the status not read since.
     unread: bool,
+    /// The status was read after FEATURES_OK, and did not have it.
+    refused: bool,
     features: u64,
     features_sel: u32,
     queue_sel: u32,
@@ -145,6 +147,7 @@ impl Lint {
             status: 0,
             was_reset: false,
             unread: false,
+            refused: false,
             features: 0,
             features_sel: 0,
             queue_sel: 0,
@@ -165,6 +168,7 @@ impl Lint {
     fn forget(&mut self) {
         self.status = 0;
         self.unread = false;
+        self.refused = false;
         self.features = 0;
         self.features_sel = 0;
         self.queue_sel = 0;

@@ -224,6 +224,15 @@ pub enum Traced {
     Virtio,
 }
 
+/// How closely guests' drivers are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Linted {
+    /// What breaks the specification and can do harm here.
+    Errors,
+    /// Also what does no harm with these devices, and may with others.
+    Strict,
+}
+
 /// The arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -259,6 +268,9 @@ pub struct RunArgs {
     /// Say everything that guests' drivers and devices do: with `virtio`, each operation on a queue.
     #[arg(long, value_name = "WHAT")]
     pub trace: Vec<Traced>,
+    /// Say what guests' drivers do against virtio's specification, in machine files `[guest.lint]`.
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "errors")]
+    pub lint: Option<Linted>,
     /// Count instructions instead of time: the same run again and again.
     #[arg(long)]
     pub icount: bool,

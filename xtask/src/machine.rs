@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use configs_compiler::{FileKind, GuestSummary, HostFiles, RunOptions, Seeds, Summary, USUAL_DTB};
+use configs_plan::Lint;
 
 use crate::build::{self, Profile};
 use crate::debian::firmware::Firmware;
@@ -50,6 +51,8 @@ pub struct Asked {
     pub timeout_seconds: Option<u32>,
     /// Whether each operation on virtio queues is said.
     pub traces_virtio: bool,
+    /// How closely guests' drivers are watched at least.
+    pub lint: Lint,
 }
 
 /// What a config file compiles to.
@@ -158,6 +161,7 @@ impl Machine {
                 .timeout_seconds
                 .map(|seconds| seconds.saturating_mul(1000)),
             traces_virtio: asked.traces_virtio,
+            lint: asked.lint,
         };
         let compiled = configs_compiler::compile(&self.shown, &self.text, &files, &options);
         // A kernel that does not build is no fault of the config file.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use configs_plan::Lint;
 
 use self::combination::{Combination, all};
 use self::verdict::{Row, Seen};
@@ -94,6 +95,7 @@ impl<'a> Rig<'a> {
             memory: args.memory.filter(|_| args.kernel.kernel.is_none()),
             timeout_seconds: Some(args.timeout.unwrap_or(SECONDS)),
             traces_virtio: false,
+            lint: Lint::Errors,
         })?;
         if !compiled.summary.has_virtio() {
             let why = "error: no guest of this machine has a virtio device\nhelp: give it a disk, a network or `rng = true`";

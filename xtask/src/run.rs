@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use configs_plan::Lint;
 
 use self::backtrace::Symbols;
 use self::console::Painter;
@@ -34,7 +35,7 @@ use self::show::{Names, Show};
 use self::verdict::Said;
 use crate::Refused;
 use crate::build::{self, El2, Files, Profile};
-use crate::cli::{RunArgs, Traced};
+use crate::cli::{Linted, RunArgs, Traced};
 use crate::kernel::{self, Source};
 use crate::machine::{Asked, Compiled, Machine};
 use crate::project::Project;
@@ -118,10 +119,22 @@ fn compiled(machine: &Machine, args: &RunArgs) -> anyhow::Result<Compiled> {
         memory: args.memory.filter(|_| args.kernel.kernel.is_none()),
         timeout_seconds: args.timeout,
         traces_virtio: args.trace.contains(&Traced::Virtio),
+        lint: match args.lint {
+            None => Lint::Off,
+            Some(Linted::Errors) => Lint::Errors,
+            Some(Linted::Strict) => Lint::Strict,
+        },
     })?;
-    if !args.trace.is_empty() && !compiled.summary.has_virtio() {
-        let why = "error: no guest of this machine has a virtio device to trace\nhelp: give it a disk, a network or `rng = true`";
-        return Err(Refused(why.to_owned()).into());
+    let asked = [
+        (!args.trace.is_empty(), "trace"),
+        (args.lint.is_some(), "watch"),
+    ];
+    let asked = asked.into_iter().find(|(is_asked, _)| *is_asked);
+    if let Some((_, verb)) = asked.filter(|_| !compiled.summary.has_virtio()) {
+        let why = format!(
+            "error: no guest of this machine has a virtio device to {verb}\nhelp: give it a disk, a network or `rng = true`"
+        );
+        return Err(Refused(why).into());
     }
     Ok(compiled)
 }

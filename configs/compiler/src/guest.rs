@@ -157,7 +157,7 @@ pub(crate) fn build(
         segments,
         devices: devices.iter().map(|device| device.plan).collect(),
         virtio: own.slots.clone(),
-        is_virtio_linted: own.is_linted,
+        virtio_lint: own.lint,
         is_virtio_traced: false,
         faults: own.faults,
         offer: own.offer,

@@ -48,7 +48,7 @@ mod virtio;
 
 use configs_plan::cpio::Writer;
 use configs_plan::encode::{PlanSpec, encode};
-use configs_plan::{Bundle, Offer, PLAN_FILE};
+use configs_plan::{Bundle, Lint, Offer, PLAN_FILE};
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use elf::Flat;
@@ -78,6 +78,8 @@ pub struct RunOptions {
     pub deadline_ms: Option<u32>,
     /// EL2 says each operation on virtio queues.
     pub traces_virtio: bool,
+    /// How closely EL2 watches guests' drivers at least.
+    pub lint: Lint,
 }
 
 /// A compiled machine.
@@ -128,7 +130,9 @@ impl Compiled {
         let mut spec = self.spec.clone();
         for guest in &mut spec.guests {
             guest.offer = offer;
-            guest.is_virtio_linted = !guest.virtio.is_empty();
+            if !guest.virtio.is_empty() {
+                guest.virtio_lint = guest.virtio_lint.max(Lint::Errors);
+            }
         }
         let images = self.files.len().saturating_sub(self.images);
         let (files, images) = self.files.split_at_checked(images).unwrap_or_default();
@@ -294,7 +298,10 @@ fn finish(
 ) -> Result<Compiled, String> {
     let (mut specs, mut files, mut guests) = (Vec::new(), Vec::new(), Vec::new());
     for mut guest in built {
-        guest.spec.is_virtio_traced = options.traces_virtio && !guest.spec.virtio.is_empty();
+        if !guest.spec.virtio.is_empty() {
+            guest.spec.is_virtio_traced = options.traces_virtio;
+            guest.spec.virtio_lint = guest.spec.virtio_lint.max(options.lint);
+        }
         specs.push(guest.spec);
         files.extend(guest.files);
         guests.push(guest.summary);

@@ -14,6 +14,7 @@ pub(crate) use virtio::{Console, Partition, RawCard, RawDisk, RawDiskUse, RawNet
 
 mod aliases;
 mod lanes;
+mod lint;
 mod offer;
 mod values;
 mod virtio;

@@ -1,6 +1,8 @@
 //! Virtio: the disks and networks of a machine, and each guest's devices in their slots.
 
-use configs_plan::{DiskPlan, Faults, MAX_VIRTIO, NetworkPlan, Offer, VirtioDevice, VirtioPlan};
+use configs_plan::{
+    DiskPlan, Faults, Lint, MAX_VIRTIO, NetworkPlan, Offer, VirtioDevice, VirtioPlan,
+};
 
 use crate::BundleFile;
 use crate::diagnostic::Diagnostic;
@@ -39,7 +41,7 @@ pub(crate) struct Virtio {
 pub(crate) struct Devices {
     /// Its devices, in the order of their slots.
     pub(crate) slots: Vec<VirtioPlan>,
-    pub(crate) is_linted: bool,
+    pub(crate) lint: Lint,
     pub(crate) faults: Option<Faults>,
     pub(crate) offer: Offer,
 }
@@ -161,7 +163,7 @@ fn slots(
         let help = format!("a guest has at most {MAX_VIRTIO}: console, disks, networks and all");
         found.push(diagnostic.help(help));
     }
-    let lint = said.lint.as_ref().filter(|lint| lint.value);
+    let lint = said.lint.as_ref().filter(|lint| lint.value != Lint::Off);
     let faults = said.faults.as_ref();
     if devices.is_empty() {
         let spans = lint.map(|lint| ("watch", lint.span.clone()));
@@ -180,7 +182,7 @@ fn slots(
         slots: plans
             .map(|(slot, device)| VirtioPlan { slot, device })
             .collect(),
-        is_linted: lint.is_some(),
+        lint: lint.map_or(Lint::Off, |lint| lint.value),
         faults: faults
             .map(|faults| faults.value)
             .filter(|faults| faults.rates() != [0; 8]),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use configs_compiler::{
     Compiled, Environment, FileKind, HostFiles, LoadError, MAX_FILE, RunOptions, compile,
 };
-use configs_plan::{Bundle, Plan};
+use configs_plan::{Bundle, Lint, Plan};
 use fixtures::{Fixtures, SMALL};
 use proptest::prelude::*;
 
@@ -114,7 +114,7 @@ fn the_documented_keys_of_virtio_compile() {
     let plan = Plan::decode(compiled.plan()).expect("EL2 takes it");
     let guest = plan.guests().next().expect("there is one");
     assert_eq!(guest.virtio().count(), 5);
-    assert!(guest.is_virtio_linted());
+    assert_eq!(guest.virtio_lint(), Lint::Errors);
     let faults = guest.faults().expect("it shows all of them");
     assert!(faults.rates().iter().all(|rate| *rate != 0));
 }

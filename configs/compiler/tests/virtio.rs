@@ -9,7 +9,7 @@
 mod fixtures;
 
 use configs_compiler::{Compiled, RunOptions, compile};
-use configs_plan::{Bundle, DiskKind, Offer, Part, VirtioDevice, cpio::Archive};
+use configs_plan::{Bundle, DiskKind, Lint, Offer, Part, VirtioDevice, cpio::Archive};
 use fixtures::Fixtures;
 use proptest::prelude::*;
 
@@ -47,11 +47,8 @@ fn devices_are_in_the_slots_that_the_order_says() {
     assert_eq!(kinds(3), [4]);
     let guests: Vec<_> = plan.guests().collect();
     assert_eq!(
-        guests
-            .iter()
-            .map(|g| g.is_virtio_linted())
-            .collect::<Vec<_>>(),
-        [true, false, false, false]
+        guests.iter().map(|g| g.virtio_lint()).collect::<Vec<_>>(),
+        [Lint::Errors, Lint::Off, Lint::Off, Lint::Off]
     );
     assert_eq!(guests[0].faults(), None);
     let offer = guests[0].offer();
@@ -60,6 +57,39 @@ fn devices_are_in_the_slots_that_the_order_says() {
     assert_eq!(guests[1].offer(), configs_plan::Offer::default());
     let faults = guests[1].faults().expect("some are asked for");
     assert_eq!((faults.seed, faults.error, faults.delay), (42, 10_000, 500));
+}
+
+/// How closely a machine's guests are watched, when the command line asks for so much.
+fn watched(text: &str, lint: Lint) -> Vec<Lint> {
+    let options = RunOptions {
+        lint,
+        ..RunOptions::default()
+    };
+    let compiled = compile("t", text.as_bytes(), &Fixtures::default(), &options);
+    let compiled = compiled.expect("it is valid");
+    let bundle = Bundle::open(compiled.bundle()).expect("EL2 takes it");
+    bundle.plan().guests().map(|g| g.virtio_lint()).collect()
+}
+
+#[test]
+fn guests_are_watched_as_closely_as_the_file_or_the_command_line_says() {
+    let lint = |value| format!("rng = true\n[guest.lint]\nvirtio = {value}");
+    let text = [
+        guest("none", ""),
+        guest("usual", "rng = true"),
+        guest("off", &lint("false")),
+        guest("errors", &lint("true")),
+        guest("strict", &lint("\"strict\"")),
+    ];
+    let text = text.concat();
+    use Lint::{Errors, Off, Strict};
+    for (asked, found) in [
+        (Off, [Off, Off, Off, Errors, Strict]),
+        (Errors, [Off, Errors, Errors, Errors, Strict]),
+        (Strict, [Off, Strict, Strict, Strict, Strict]),
+    ] {
+        assert_eq!(watched(&text, asked), found, "{asked:?}");
+    }
 }
 
 #[test]
@@ -90,7 +120,7 @@ fn the_same_machine_is_offered_less() {
     let bundle = compiled.offering(offer).expect("EL2 takes it");
     let opened = Bundle::open(&bundle).expect("EL2 takes it");
     for guest in opened.plan().guests() {
-        assert_eq!((guest.offer(), guest.is_virtio_linted()), (offer, true));
+        assert_eq!((guest.offer(), guest.virtio_lint()), (offer, Lint::Errors));
     }
     let before = Bundle::open(compiled.bundle()).expect("it is sound");
     assert!(opened.plan().disks().eq(before.plan().disks()));

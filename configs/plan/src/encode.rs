@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use crate::virtio::encode as virtio;
 use crate::{
-    DevicePlan, DiskPlan, Faults, LanePlan, NetworkPlan, Offer, OnCrash, Plan, PlanError, RamPlan,
-    Share, VirtioPlan, Why, format,
+    DevicePlan, DiskPlan, Faults, LanePlan, Lint, NetworkPlan, Offer, OnCrash, Plan, PlanError,
+    RamPlan, Share, VirtioPlan, Why, format,
 };
 
 /// What a plan is made of.
@@ -47,8 +47,8 @@ pub struct GuestSpec {
     pub devices: Vec<DevicePlan>,
     /// Its virtio devices.
     pub virtio: Vec<VirtioPlan>,
-    /// Whether its drivers' use of virtio is watched.
-    pub is_virtio_linted: bool,
+    /// What is reported of its drivers' use of virtio.
+    pub virtio_lint: Lint,
     /// Whether everything that its drivers and virtio devices do with queues is reported.
     pub is_virtio_traced: bool,
     /// What goes wrong on purpose in its virtio devices: some rate is not zero.

@@ -15,7 +15,7 @@
 //! devices  6 for each: host u64  size u64  ipa u64  kind u32  intid u32 (0: none)  (may be missing: no devices)
 //! virtio   7 for each: slot u32  kind u32 (virtio's DeviceID)  index u32 (of disk or network, or context id)
 //!            flags u32 (1: disk is read only)  rate u64 (bytes a second, 0: any)  mac [6]  vlan u16 (0: none)
-//! trials   8 watched u32 (1: lint, 2: trace)  queue size u32 (the largest, 0: any)  seed u64  rates [8] u32, in parts per
+//! trials   8 watched u32 (1: lint, 2: trace, 4: strict, with 1)  queue size u32 (the largest, 0: any)  seed u64  rates [8] u32, in parts per
 //!            million: delay, short, error, drop, reorder, interrupt, link, reset
 //!            withheld u64 (virtio's feature bits)
 //! disks    9 for each: sectors u64 (0: the machine's to say)  length u64 (of the image, 0: none; or unit of the machine)
@@ -116,6 +116,8 @@ pub const DISK_READONLY: u32 = 1;
 pub const LINT_VIRTIO: u32 = 1;
 /// Watched: everything that a guest's drivers and virtio devices do with queues.
 pub const TRACE_VIRTIO: u32 = 2;
+/// With [`LINT_VIRTIO`]: what does no harm with these devices, too.
+pub const LINT_STRICT: u32 = 4;
 
 /// CRC-32 (IEEE 802.3, reflected) of `bytes`, of which the four from `zeros` count as zero.
 #[inline(never)]

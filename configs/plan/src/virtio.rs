@@ -9,11 +9,13 @@ mod check;
 #[cfg(feature = "encode")]
 pub(crate) mod encode;
 mod faults;
+mod lint;
 mod offer;
 mod read;
 
 pub(crate) use check::plan;
 pub use faults::{Faults, MAX_RATE};
+pub use lint::Lint;
 pub use offer::Offer;
 pub use read::{Disks, Networks, Virtio};
 

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use configs_plan::cpio::{Archive, Writer};
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec, encode};
 use configs_plan::{
-    Bundle, LanePlan, OnCrash, PLAN_FILE, PlanError, RAM_BASE, RamPlan, Share, Why,
+    Bundle, LanePlan, Lint, OnCrash, PLAN_FILE, PlanError, RAM_BASE, RamPlan, Share, Why,
 };
 use proptest::prelude::*;
 
@@ -41,7 +41,7 @@ fn plan() -> Vec<u8> {
         watchdog_ms: None,
         devices: Vec::new(),
         virtio: Vec::new(),
-        is_virtio_linted: false,
+        virtio_lint: Lint::Off,
         is_virtio_traced: false,
         faults: None,
         offer: configs_plan::Offer::default(),

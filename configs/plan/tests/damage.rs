@@ -223,7 +223,7 @@ prop_compose! {
         word in 0u64..0x10_0000,
         devices in prop::collection::vec(any_device(), 0..3),
         virtio in any_virtio::any_devices(),
-        ([is_virtio_linted, is_virtio_traced], faults, offer) in (any::<[bool; 2]>(), any_virtio::any_faults(), any_virtio::any_offer()),
+        ((virtio_lint, is_virtio_traced), faults, offer) in ((any_virtio::any_lint(), any::<bool>()), any_virtio::any_faults(), any_virtio::any_offer()),
     ) -> GuestSpec {
         let kernel_file = SegmentSpec { file: format!("{name}/kernel"), ipa: RAM_BASE, len: kernel };
         let dtb = RAM_BASE + (granules - 1) * RAM_GRANULE;
@@ -237,7 +237,7 @@ prop_compose! {
             segments: vec![kernel_file, SegmentSpec { file: format!("{name}/dtb"), ipa: dtb, len: 100 }],
             devices,
             virtio,
-            is_virtio_linted,
+            virtio_lint,
             is_virtio_traced,
             faults,
             offer,

@@ -289,8 +289,10 @@ fn what_a_kind_has_no_use_for_is_zero() {
             assert_eq!(device(nth, *at), kind(nth as u64), "{nth} {at}");
         }
     }
-    let lint = damaged(format::KIND_TRIALS, 0, 0, &[7]);
-    assert_eq!(lint, Err(PlanError::of(0, Why::Lint, 4)));
+    for (watched, undefined) in [(15, 8), (4, 4), (6, 4)] {
+        let lint = damaged(format::KIND_TRIALS, 0, 0, &[watched]);
+        assert_eq!(lint, Err(PlanError::of(0, Why::Lint, undefined)));
+    }
 }
 
 #[test]

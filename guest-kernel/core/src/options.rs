@@ -69,6 +69,10 @@ pub struct Options<'a> {
     pub peer: Option<u32>,
     /// `type`: the console waits for a line, and says it back.
     pub types: bool,
+    /// `beyond`: disks are also asked for what they must refuse: sectors behind the last, and writes where there are none.
+    pub beyond: bool,
+    /// `unchecked`: features are not looked at again once they were accepted, as `virtio-drivers` does it by itself.
+    pub unchecked: bool,
     /// The first word that means nothing here, for a remark.
     pub unknown: Option<&'a str>,
 }
@@ -84,6 +88,8 @@ impl Default for Options<'_> {
             rounds: 500,
             peer: None,
             types: false,
+            beyond: false,
+            unchecked: false,
             unknown: None,
         }
     }
@@ -139,6 +145,8 @@ impl<'a> Options<'a> {
             ("rounds", _) => self.rounds = number("rounds=NUMBER")?,
             ("peer", _) => self.peer = Some(number("peer=CID")?),
             ("type", "") => self.types = true,
+            ("beyond", "") => self.beyond = true,
+            ("unchecked", "") => self.unchecked = true,
             (_, _) => self.unknown = self.unknown.or(Some(word)),
         }
         Ok(())
@@ -205,12 +213,14 @@ mod tests {
 
     #[test]
     fn virtio_devices_are_a_list() {
-        let options = Options::parse("virtio=rng,blk rounds=7 peer=4 type").unwrap();
+        let options =
+            Options::parse("virtio=rng,blk rounds=7 peer=4 type beyond unchecked").unwrap();
         assert!(options.virtio.iter().map(Kind::name).eq(["blk", "rng"]));
         assert_eq!(
             (options.rounds, options.peer, options.types),
             (7, Some(4), true)
         );
+        assert!(options.beyond && options.unchecked);
         assert!(Options::default().virtio.is_empty());
     }
 

@@ -7,6 +7,7 @@ pub mod disk;
 pub mod frames;
 pub mod random;
 pub mod stream;
+pub mod transport;
 
 use core::fmt;
 

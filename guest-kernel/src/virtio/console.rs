@@ -1,11 +1,10 @@
 //! A console: lines out, and one in where somebody types.
 
-use super::{Hal, Kind, Task, Wrong, gave_up};
+use super::{Hal, Kind, Task, Way, Wrong, gave_up};
 use core::fmt::Write as _;
 use guest_kernel_arch::say;
 use guest_kernel_core::line::Line;
 use virtio_drivers::device::console::VirtIOConsole;
-use virtio_drivers::transport::mmio::MmioTransport;
 
 /// How many lines are written.
 const LINES: u32 = 3;
@@ -14,7 +13,7 @@ const PATIENCE_MS: u64 = 30_000;
 /// The longest line that is said back.
 const LONGEST: usize = 80;
 
-pub fn check(transport: MmioTransport<'_>, task: &Task<'_>) -> Result<(), Wrong> {
+pub fn check(transport: Way<'_>, task: &Task<'_>) -> Result<(), Wrong> {
     let gave_up = gave_up(Kind::Console);
     let mut console = VirtIOConsole::<Hal, _>::new(transport).map_err(&gave_up)?;
     for nth in 1..=LINES {

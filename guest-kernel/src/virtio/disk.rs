@@ -1,11 +1,11 @@
 //! A disk.
 
-use super::{Hal, Kind, Task, Wrong, gave_up, model};
+use super::{Hal, Kind, Task, Way, Wrong, gave_up, model};
 use guest_kernel_arch::say;
+use guest_kernel_core::options::Options;
 use virtio_drivers::device::blk::VirtIOBlk;
-use virtio_drivers::transport::mmio::MmioTransport;
 
-struct Disk<'t>(VirtIOBlk<Hal, MmioTransport<'t>>);
+struct Disk<'t>(VirtIOBlk<Hal, Way<'t>>);
 
 impl Disk<'_> {
     fn done(&mut self, result: virtio_drivers::Result) -> bool {
@@ -45,7 +45,7 @@ impl model::Disk for Disk<'_> {
     }
 }
 
-pub fn check(transport: MmioTransport<'_>, task: &mut Task<'_>) -> Result<(), Wrong> {
+pub fn check(transport: Way<'_>, task: &mut Task<'_>) -> Result<(), Wrong> {
     let driver = VirtIOBlk::new(transport).map_err(gave_up(Kind::Blk))?;
     let mut disk = Disk(driver);
     let mut id = [0; 20];
@@ -53,7 +53,8 @@ pub fn check(transport: MmioTransport<'_>, task: &mut Task<'_>) -> Result<(), Wr
     let named = result.is_ok().then(|| id.split(|byte| *byte == 0).next());
     let name = named.flatten().and_then(|id| str::from_utf8(id).ok());
     let sectors = disk.0.capacity();
-    let done = model::check(&mut disk, &mut task.choices, task.shared.options.rounds)?;
+    let Options { rounds, beyond, .. } = task.shared.options;
+    let done = model::check(&mut disk, &mut task.choices, rounds, beyond)?;
     let model::Done {
         reads,
         writes,

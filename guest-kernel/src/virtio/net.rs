@@ -1,10 +1,9 @@
 //! A network card, and the guest at the other end.
 
-use super::{Hal, Kind, Task, Wrong, gave_up};
+use super::{Hal, Kind, Task, Way, Wrong, gave_up};
 use guest_kernel_arch::{say, timer};
 use guest_kernel_core::virtio::frames::{self, Played, Wire};
 use virtio_drivers::device::net::VirtIONet;
-use virtio_drivers::transport::mmio::MmioTransport;
 
 /// Buffers that are given to the card.
 const BUFFERS: usize = 16;
@@ -12,7 +11,7 @@ const BUFFERS: usize = 16;
 const BUFFER: usize = 2048;
 
 struct Card<'t, 's> {
-    driver: VirtIONet<Hal, MmioTransport<'t>, BUFFERS>,
+    driver: VirtIONet<Hal, Way<'t>, BUFFERS>,
     task: &'s Task<'s>,
 }
 
@@ -48,7 +47,7 @@ impl Wire for Card<'_, '_> {
     }
 }
 
-pub fn check(transport: MmioTransport<'_>, task: &Task<'_>) -> Result<(), Wrong> {
+pub fn check(transport: Way<'_>, task: &Task<'_>) -> Result<(), Wrong> {
     let driver = VirtIONet::new(transport, BUFFER).map_err(gave_up(Kind::Net))?;
     let me = driver.mac_address();
     let mut card = Card { driver, task };

@@ -1,13 +1,12 @@
 //! A socket device: one guest connects and sends, the other says everything back.
 
-use super::{Hal, Kind, Task, Wrong, gave_up};
+use super::{Hal, Kind, Task, Way, Wrong, gave_up};
 use guest_kernel_arch::{say, timer};
 use guest_kernel_core::virtio::stream;
 use virtio_drivers::Error;
 use virtio_drivers::device::socket::{
     SocketError, VirtIOSocket, VsockAddr, VsockConnectionManager, VsockEventType,
 };
-use virtio_drivers::transport::mmio::MmioTransport;
 
 /// Where the other end listens: the echo service's port (RFC 862), on the host too.
 const PORT: u32 = 7;
@@ -22,9 +21,9 @@ const PATIENCE_MS: u64 = 30_000;
 /// How long a connection may take before it is tried again.
 const AGAIN_MS: u64 = 250;
 
-type Manager<'t> = VsockConnectionManager<Hal, MmioTransport<'t>>;
+type Manager<'t> = VsockConnectionManager<Hal, Way<'t>>;
 
-pub fn check(transport: MmioTransport<'_>, task: &Task<'_>) -> Result<(), Wrong> {
+pub fn check(transport: Way<'_>, task: &Task<'_>) -> Result<(), Wrong> {
     let gave_up = gave_up(Kind::Vsock);
     let driver = VirtIOSocket::<Hal, _>::new(transport).map_err(gave_up)?;
     let mut manager = VsockConnectionManager::new(driver);

@@ -1,6 +1,8 @@
 //! Makes the virtio devices of machines, as the plan has them.
 
-use configs_plan::{Bundle, GuestPlan, MAX_DISKS, MAX_VIRTIO, VirtioDevice, VirtioPlan};
+use configs_plan::{
+    Bundle, GuestPlan, Lint as Watched, MAX_DISKS, MAX_VIRTIO, VirtioDevice, VirtioPlan,
+};
 use hypervisor_arch::fault;
 use hypervisor_arch::memory::GuestRam;
 use hypervisor_arch::reach::Reach;
@@ -63,7 +65,7 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
 
 /// Whether somebody watches a guest's devices.
 fn is_watched(guest: &GuestPlan<'_, '_>) -> bool {
-    guest.is_virtio_linted() || guest.is_virtio_traced()
+    guest.virtio_lint() != Watched::Off || guest.is_virtio_traced()
 }
 
 fn device_bytes(device: &VirtioDevice) -> u64 {
@@ -275,14 +277,15 @@ impl Builder<'_, '_, '_> {
             VirtioDevice::Balloon => "balloon",
             VirtioDevice::Vsock { .. } => "vsock",
         };
-        let lint = guest.is_virtio_linted().then(|| {
+        let is_linted = guest.virtio_lint() != Watched::Off;
+        let lint = is_linted.then(|| {
             Lint::new(Subject {
                 id: device.id(),
                 offered: transport.offered::<Reach>(device),
                 sectors: u64::from_le_bytes(sectors),
             })
         });
-        let watcher = Watcher::new(guest.name(), name, lint, guest.is_virtio_traced());
+        let watcher = Watcher::new(guest, name, lint);
         self.room.arena.alloc(watcher)
     }
 

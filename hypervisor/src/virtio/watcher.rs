@@ -1,5 +1,6 @@
 //! Who watches a slot: the lint of its driver, how its findings are said, and the trace.
 
+use configs_plan::{GuestPlan, Lint as Watched};
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::reach::Reach;
 use hypervisor_arch::{say, timer};
@@ -7,7 +8,7 @@ use vcpu::hot::Hardware;
 use vcpu::inject::El1Regs;
 use virtio::Served;
 use virtio::device::Event;
-use virtio::lint::{Finding, Lint};
+use virtio::lint::{Finding, Lint, Rank};
 
 /// What watches a slot, and whose it is.
 pub struct Watcher {
@@ -15,28 +16,37 @@ pub struct Watcher {
     /// What the device is called.
     device: &'static str,
     lint: Option<Lint>,
+    /// Advice is said too.
+    is_strict: bool,
     is_traced: bool,
 }
 
 impl Watcher {
-    pub const fn new(
-        guest: &'static str,
-        device: &'static str,
-        lint: Option<Lint>,
-        is_traced: bool,
-    ) -> Self {
+    /// By the guest's plan, but for the lint, which knows the device.
+    pub fn new(guest: &GuestPlan<'_, 'static>, device: &'static str, lint: Option<Lint>) -> Self {
         Self {
-            guest,
+            guest: guest.name(),
             device,
             lint,
-            is_traced,
+            is_strict: guest.virtio_lint() == Watched::Strict,
+            is_traced: guest.is_virtio_traced(),
+        }
+    }
+
+    /// Who says what the lint finds.
+    const fn teller(&self) -> Teller {
+        Teller {
+            guest: self.guest,
+            device: self.device,
+            is_strict: self.is_strict,
         }
     }
 
     /// The driver has read a register.
     pub fn loaded(&mut self, offset: u64, bytes: u32, value: u64) {
+        let teller = self.teller();
         if let Some(lint) = &mut self.lint {
-            lint.loaded(offset, bytes, value, &mut teller(self.guest, self.device));
+            lint.loaded(offset, bytes, value, &mut |found| teller.say(found));
         }
     }
 
@@ -46,9 +56,9 @@ impl Watcher {
             let (at, guest, device) = (Micros::now(), self.guest, self.device);
             say!("  {guest}: {at} {device}: driver writes {name} {value:#x}");
         }
+        let teller = self.teller();
         if let Some(lint) = &mut self.lint {
-            let tell = &mut teller(self.guest, self.device);
-            lint.stored(offset, bytes, value, memory, tell);
+            lint.stored(offset, bytes, value, memory, &mut |found| teller.say(found));
         }
     }
 
@@ -57,8 +67,9 @@ impl Watcher {
         if self.is_traced {
             self.operation(event);
         }
+        let teller = self.teller();
         if let Some(lint) = &mut self.lint {
-            lint.device(event, memory, &mut teller(self.guest, self.device));
+            lint.device(event, memory, &mut |found| teller.say(found));
         }
     }
 
@@ -121,15 +132,29 @@ impl core::fmt::Display for Micros {
     }
 }
 
-/// Says what was found, and where the driver was when it told the device of it: the exit that is being answered is its
-/// notification, or its access to a register.
-fn teller(guest: &'static str, device: &'static str) -> impl FnMut(Finding) {
-    move |found| {
-        let (queue, descriptor) = (Number(found.queue), Number(found.descriptor));
+/// Who says what the lint finds.
+struct Teller {
+    guest: &'static str,
+    device: &'static str,
+    is_strict: bool,
+}
+
+impl Teller {
+    /// Says what was found, and where the driver was when it told the device of it: the exit that is being answered is its
+    /// notification, or its access to a register.
+    #[cold]
+    fn say(&self, found: Finding) {
+        let Self { guest, device, .. } = self;
         let rule = found.rule;
+        let rank = match rule.rank {
+            Rank::Error => "lint",
+            Rank::Advice if self.is_strict => "advice",
+            Rank::Advice => return,
+        };
+        let (queue, descriptor) = (Number(found.queue), Number(found.descriptor));
         let (vbar, pc) = (ThisCpu.vbar(), ThisCpu.elr());
         say!(
-            "  {guest}: lint {}: {device}{}{queue}{}{descriptor}: {} (virtio 1.3, {}), vbar {vbar:#x}, pc {pc:#x}",
+            "  {guest}: {rank} {}: {device}{}{queue}{}{descriptor}: {} (virtio 1.3, {}), vbar {vbar:#x}, pc {pc:#x}",
             rule.id,
             if found.queue.is_some() { " queue " } else { "" },
             if found.descriptor.is_some() {

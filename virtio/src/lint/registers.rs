@@ -36,6 +36,8 @@ const READ_ONLY: [u64; 9] = [
 const WRITE_ONLY: [u64; 13] = [
     0x14, 0x20, 0x24, 0x30, 0x38, 0x50, 0x64, 0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4,
 ];
+/// GuestPageSize and QueueAlign of the legacy interface (4.2.4): a driver that writes them may well be a modern one.
+const LEGACY: [u64; 2] = [0x28, 0x3c];
 const BOTH: [u64; 7] = [0x44, STATUS, 0xac, 0xb4, 0xb8, 0xbc, 0xc0];
 
 impl Lint {
@@ -66,7 +68,11 @@ impl Lint {
             return;
         }
         match offset {
-            STATUS => self.unread = false,
+            STATUS => {
+                let kept = value & u64::from(FEATURES_OK) != 0;
+                self.unread = false;
+                self.refused = self.status & FEATURES_OK != 0 && !kept;
+            }
             CONFIG_GENERATION => self.halves = 0,
             0x34 => {
                 let queue = usize::try_from(self.queue_sel).unwrap_or(usize::MAX);
@@ -98,6 +104,9 @@ impl Lint {
                 report.broken(Broken::ConfigEarly);
             }
             return;
+        }
+        if bytes == 4 && LEGACY.contains(&offset) {
+            return report.broken(Broken::RegisterLegacy);
         }
         if !width(offset, bytes, &mut report) {
             return;
@@ -153,6 +162,10 @@ impl Lint {
             Broken::DriverOkEarly,
         );
         judge(new & DRIVER_OK != 0 && self.unread, Broken::FeaturesUnread);
+        judge(
+            new & DRIVER_OK != 0 && self.refused,
+            Broken::FeaturesRefused,
+        );
         judge(new & DRIVER_OK != 0 && self.halves == 3, Broken::ConfigTorn);
         if new & FEATURES_OK != 0 {
             self.unread = true;

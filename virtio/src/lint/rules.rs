@@ -1,5 +1,17 @@
 //! What the specification asks of drivers, as far as it can be seen from below.
 
+/// How much a finding matters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rank {
+    /// It can do harm here: data, memory or the device.
+    Error,
+    /// The specification asks for it, and nothing here depends on it: a device that was never driven is as good as reset,
+    /// ours needs no ACKNOWLEDGE and has no use for the sizes that legacy drivers state, and whose features were fit for it
+    /// need not see that it has accepted them. What was not is an error of its own, and so is a device that was driven
+    /// before and not reset.
+    Advice,
+}
+
 /// Something that a driver must or should not do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rule {
@@ -9,11 +21,13 @@ pub struct Rule {
     pub section: &'static str,
     /// What was done.
     pub text: &'static str,
+    /// How much that matters.
+    pub rank: Rank,
 }
 
 /// One constant and one row of the table for each rule.
 macro_rules! rules {
-    ($($name:ident $id:literal $section:literal $text:literal;)*) => {
+    ($($name:ident $id:literal $section:literal $text:literal $($rank:ident)?;)*) => {
         /// The rules by name.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(u8)]
@@ -21,24 +35,28 @@ macro_rules! rules {
 
         /// All of them, in the order of their numbers.
         pub static RULES: [Rule; [$($id),*].len()] = [
-            $(Rule { id: $id, section: $section, text: $text }),*
+            $(Rule { id: $id, section: $section, text: $text, rank: rules!(@rank $($rank)?) }),*
         ];
     };
+    (@rank) => { Rank::Error };
+    (@rank $rank:ident) => { Rank::$rank };
 }
 
 rules! {
-    NoReset "no-reset" "3.1.1" "the device was not reset before it was set up";
-    NoAcknowledge "no-acknowledge" "3.1.1" "DRIVER was set without ACKNOWLEDGE";
+    NoReset "no-reset" "3.1.1" "the device was not reset before it was set up" Advice;
+    NoAcknowledge "no-acknowledge" "3.1.1" "DRIVER was set without ACKNOWLEDGE" Advice;
     StatusCleared "status-cleared" "2.1.1" "a status bit was cleared without a reset";
     StatusReserved "status-reserved" "2.1" "a status bit was set that is none of the driver's";
     DriverOkEarly "driver-ok-early" "3.1.1" "DRIVER_OK was set before FEATURES_OK";
-    FeaturesUnread "features-unread" "3.1.1" "the status was not read again after FEATURES_OK";
+    FeaturesUnread "features-unread" "3.1.1" "the status was not read again after FEATURES_OK" Advice;
+    FeaturesRefused "features-refused" "3.1.1" "DRIVER_OK was set although the device had refused the features";
     FeaturesLate "features-late" "2.2.1" "features were written after FEATURES_OK";
     FeatureNotOffered "feature-not-offered" "2.2.1" "a feature was accepted that the device does not offer";
     NoVersion1 "no-version-1" "6.1" "VIRTIO_F_VERSION_1 was not accepted";
     RegisterWidth "register-width" "4.2.2.2" "a register was accessed in another width than 32 bits";
     RegisterReadOnly "register-read-only" "4.2.2" "a register was written that can only be read";
     RegisterWriteOnly "register-write-only" "4.2.2" "a register was read that can only be written";
+    RegisterLegacy "register-legacy" "4.2.2.2" "GuestPageSize or QueueAlign was written, which only the legacy interface has" Advice;
     RegisterReserved "register-reserved" "4.2.2" "an offset was accessed where there is no register";
     NoSuchQueue "no-such-queue" "4.2.3.2" "a queue was set up that the device does not have";
     QueueSize "queue-size" "2.6" "the queue's size is zero, more than QueueSizeMax, or (split) no power of two";

@@ -4,6 +4,8 @@
 //! ([`Driver`]); in between, each with one mistake.
 
 mod bugs;
+mod packed;
+mod ranks;
 mod sound;
 
 use std::boxed::Box;

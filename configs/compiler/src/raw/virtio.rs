@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use configs_plan::{Faults, Offer};
+use configs_plan::{Faults, Lint, Offer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -58,7 +58,7 @@ pub(crate) struct RawVirtio {
     /// The guests that it may talk to.
     pub(crate) vsock_peers: Vec<Field<String>>,
     pub(crate) balloon: Option<Field<bool>>,
-    pub(crate) lint: Option<Field<bool>>,
+    pub(crate) lint: Option<Field<Lint>>,
     pub(crate) faults: Option<Field<Faults>>,
     pub(crate) offer: Option<Field<Offer>>,
 }
@@ -122,11 +122,6 @@ static PEER: Kind = Kind {
     name: "a guest to talk to",
     keys: &["name"],
     help: "a guest is named by `name`",
-};
-static LINT: Kind = Kind {
-    name: "`lint`",
-    keys: &["virtio"],
-    help: "`lint` can have `virtio`",
 };
 static FAULTS: Kind = Kind {
     name: "`faults`",
@@ -314,9 +309,7 @@ impl Reader<'_> {
             vsock: self.number(guest, "vsock", "3"),
             vsock_peers: self.peers(guest),
             balloon: self.flag(guest, "balloon"),
-            lint: self
-                .part(guest, "lint", &LINT, "virtio = true")
-                .and_then(|(table, _)| self.flag(table, "virtio")),
+            lint: self.lint(guest),
             faults: self.faults(guest),
             offer: self.offer(guest),
         }

@@ -1,7 +1,7 @@
 //! The rules of disks, networks and virtio devices.
 
 use super::{
-    DiskKind, DiskPlan, Faults, Image, MAX_CID, MAX_DISKS, MAX_NETWORKS, MAX_PARTITION_NAME,
+    DiskKind, DiskPlan, Faults, Image, Lint, MAX_CID, MAX_DISKS, MAX_NETWORKS, MAX_PARTITION_NAME,
     MAX_RATE, MAX_SECTORS, MAX_VIRTIO, MAX_VLAN, MIN_CID, Offer, Part, SECTOR, VIRTIO_SLOTS,
     VirtioDevice,
 };
@@ -239,7 +239,13 @@ fn collide(plan: &Plan<'_>, a: VirtioDevice, b: VirtioDevice) -> Option<Why> {
 
 /// What is watched, what goes wrong on purpose, and what is kept back.
 fn trials(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
-    let undefined = guest.watched() & !(format::LINT_VIRTIO | format::TRACE_VIRTIO);
+    let known = match guest.virtio_lint() {
+        Lint::Off => format::TRACE_VIRTIO,
+        Lint::Errors | Lint::Strict => {
+            format::LINT_VIRTIO | format::LINT_STRICT | format::TRACE_VIRTIO
+        }
+    };
+    let undefined = guest.watched() & !known;
     if undefined != 0 {
         return Err(guest.wrong(Why::Lint, u64::from(undefined)));
     }

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{DiskKind, DiskPlan, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan};
+use super::{DiskKind, DiskPlan, Lint, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan};
 use crate::encode::{GuestSpec, field};
 use crate::{PlanError, Why, format};
 
@@ -86,9 +86,11 @@ pub(crate) fn device(virtio: &VirtioPlan) -> Vec<u8> {
 pub(crate) fn trials(guest: &GuestSpec) -> Vec<u8> {
     let offer = guest.offer;
     let mut watched = 0;
-    if guest.is_virtio_linted {
-        watched |= format::LINT_VIRTIO;
-    }
+    watched |= match guest.virtio_lint {
+        Lint::Off => 0,
+        Lint::Errors => format::LINT_VIRTIO,
+        Lint::Strict => format::LINT_VIRTIO | format::LINT_STRICT,
+    };
     if guest.is_virtio_traced {
         watched |= format::TRACE_VIRTIO;
     }

@@ -1,7 +1,7 @@
 //! Reading virtio's sections. What the judge has not seen yet reads as an end of the list, or as a name that none has.
 
 use super::{
-    DiskKind, DiskPlan, Faults, Image, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan,
+    DiskKind, DiskPlan, Faults, Image, Lint, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan,
 };
 use crate::decode::{long, short};
 use crate::format::{self, number, text};
@@ -28,10 +28,14 @@ impl<'a> GuestPlan<'_, 'a> {
         Virtio(self.section(format::KIND_VIRTIO))
     }
 
-    /// Whether its driver's use of virtio is watched, and what it does against the specification reported.
+    /// What is reported of its drivers' use of virtio.
     #[must_use]
-    pub fn is_virtio_linted(&self) -> bool {
-        self.watched() & format::LINT_VIRTIO != 0
+    pub fn virtio_lint(&self) -> Lint {
+        match self.watched() {
+            watched if watched & format::LINT_VIRTIO == 0 => Lint::Off,
+            watched if watched & format::LINT_STRICT == 0 => Lint::Errors,
+            _ => Lint::Strict,
+        }
     }
 
     /// Whether everything that its drivers and virtio devices do with queues is reported.

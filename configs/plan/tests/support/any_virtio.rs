@@ -1,7 +1,7 @@
 //! Any disks, networks and devices: mostly such that the rules hold, and each rule broken now and then.
 
 use configs_plan::{
-    DiskKind, DiskPlan, Faults, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan,
+    DiskKind, DiskPlan, Faults, Lint, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan,
 };
 use proptest::prelude::*;
 
@@ -106,6 +106,10 @@ pub fn any_offer() -> impl Strategy<Value = Offer> {
         queue_size,
     });
     prop_oneof![1 => Just(Offer::default()), 1 => offer]
+}
+
+pub fn any_lint() -> impl Strategy<Value = Lint> {
+    prop_oneof![Just(Lint::Off), Just(Lint::Errors), Just(Lint::Strict)]
 }
 
 /// Disks and networks.

@@ -11,8 +11,9 @@ pub mod virtio;
 
 use configs_plan::encode::{GuestSpec, PlanSpec, SegmentSpec};
 use configs_plan::{
-    DeviceKind, DevicePlan, HOST_LIMIT, LanePlan, MAX_CPUS, MAX_GUESTS, MAX_LANES, MAX_SEGMENTS,
-    Offer, OnCrash, PAGE, Plan, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share, format,
+    DeviceKind, DevicePlan, HOST_LIMIT, LanePlan, Lint, MAX_CPUS, MAX_GUESTS, MAX_LANES,
+    MAX_SEGMENTS, Offer, OnCrash, PAGE, Plan, RAM_BASE, RAM_GRANULE, RAM_LIMIT, RamPlan, Share,
+    format,
 };
 
 /// A lane with a CPU to itself.
@@ -77,7 +78,7 @@ pub fn guest(name: &str, cpus: &[u32]) -> GuestSpec {
         ],
         devices: Vec::new(),
         virtio: Vec::new(),
-        is_virtio_linted: false,
+        virtio_lint: Lint::Off,
         is_virtio_traced: false,
         faults: None,
         offer: Offer::default(),
@@ -150,7 +151,7 @@ pub fn spec(plan: &Plan<'_>) -> PlanSpec {
         segments: g.segments().map(segment).collect(),
         devices: g.devices().collect(),
         virtio: g.virtio().collect(),
-        is_virtio_linted: g.is_virtio_linted(),
+        virtio_lint: g.virtio_lint(),
         is_virtio_traced: g.is_virtio_traced(),
         faults: g.faults(),
         offer: g.offer(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use configs_plan::encode::PlanSpec;
 use configs_plan::{
-    DiskKind, DiskPlan, Faults, HOST_LIMIT, Image, NetworkPlan, Offer, Part, VirtioDevice,
+    DiskKind, DiskPlan, Faults, HOST_LIMIT, Image, Lint, NetworkPlan, Offer, Part, VirtioDevice,
     VirtioPlan,
 };
 
@@ -115,7 +115,7 @@ pub fn full() -> PlanSpec {
         at(30, vsock(3, 0b11)),
         at(31, VirtioDevice::Balloon),
     ];
-    plan.guests[0].is_virtio_linted = true;
+    plan.guests[0].virtio_lint = Lint::Strict;
     plan.guests[0].offer = Offer {
         withheld: Offer::PACKED | Offer::IN_ORDER,
         queue_size: 16,

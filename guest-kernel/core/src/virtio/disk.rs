@@ -46,6 +46,8 @@ struct Checked<'d, D> {
     times: [u32; USED],
     /// Sectors at each end.
     half: u64,
+    /// It is also asked for what it must refuse.
+    beyond: bool,
     done: Done,
 }
 
@@ -53,7 +55,12 @@ struct Checked<'d, D> {
 ///
 /// # Errors
 /// The first thing that is wrong, and at which sector.
-pub fn check<D: Disk>(disk: &mut D, choices: &mut Choices, rounds: u32) -> Result<Done, Wrong> {
+pub fn check<D: Disk>(
+    disk: &mut D,
+    choices: &mut Choices,
+    rounds: u32,
+    beyond: bool,
+) -> Result<Done, Wrong> {
     let half = (disk.sectors() / 2).min(USED as u64 / 2);
     if half < MOST as u64 {
         return Err(Wrong::Refused(disk.sectors()));
@@ -62,6 +69,7 @@ pub fn check<D: Disk>(disk: &mut D, choices: &mut Choices, rounds: u32) -> Resul
         disk,
         times: [0; USED],
         half,
+        beyond,
         done: Done::default(),
     };
     if checked.disk.is_readonly() {
@@ -82,7 +90,9 @@ pub fn check<D: Disk>(disk: &mut D, choices: &mut Choices, rounds: u32) -> Resul
     for at in (0..2 * half).step_by(MOST) {
         checked.read(at, (2 * half - at).min(MOST as u64))?;
     }
-    checked.beyond()?;
+    if checked.beyond {
+        checked.beyond()?;
+    }
     Ok(checked.done)
 }
 
@@ -171,7 +181,7 @@ impl<D: Disk> Checked<'_, D> {
                 }
                 self.done.reads += 1;
                 let other: [u8; SECTOR] = core::array::from_fn(|at| at.to_le_bytes()[0]);
-                if self.disk.write(sector, &other) {
+                if self.beyond && self.disk.write(sector, &other) {
                     return Err(Wrong::Accepted(sector));
                 }
             }
@@ -282,6 +292,7 @@ mod tests {
             &mut Ram::new(sectors, fault),
             &mut Choices::new("disk"),
             2000,
+            true,
         )
     }
 
