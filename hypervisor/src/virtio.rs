@@ -94,6 +94,8 @@ pub struct Devices {
     due: AtomicU64,
     machine: &'static Once<&'static Machine>,
     fabric: &'static Fabric,
+    /// Its ports of the switch, and its sockets.
+    ports: u64,
 }
 
 impl Devices {
@@ -152,7 +154,7 @@ impl Devices {
         if served.config {
             bits |= CONFIG;
         }
-        let raised = if bits == 0 {
+        let mut raised = if bits == 0 {
             0
         } else {
             machine.pend_virtio(slot.number, bits)
@@ -166,7 +168,7 @@ impl Devices {
             self.arm(slot.due.load(Ordering::Relaxed));
         }
         if served.ports != 0 {
-            self.fabric.tell(served.ports);
+            raised |= self.tell(machine, served.ports);
         }
         (served, raised)
     }
@@ -252,14 +254,17 @@ impl Devices {
             transport.poll::<Reach>(device, env)
         });
         if raised != 0 {
-            self.post(number);
+            self.post(raised);
         }
         served.more
     }
 
-    /// Interrupts the machine for a slot whose status is set, from any CPU.
-    fn post(&self, slot: usize) {
-        if let Some(machine) = self.machine.get() {
+    /// Interrupts the machine for slots whose status is set, from any CPU.
+    fn post(&self, slots: u32) {
+        let Some(machine) = self.machine.get() else {
+            return;
+        };
+        for slot in (0..SLOTS).filter(|slot| slots >> slot & 1 != 0) {
             machine.interrupt_virtio(slot, &mut ThisCpu);
         }
     }

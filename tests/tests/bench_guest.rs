@@ -89,3 +89,12 @@ fn under_xdv_it_ends_well_without_icount() -> anyhow::Result<()> {
     transcript.has("bench | bench done")?;
     transcript.ended(0)
 }
+
+#[test]
+fn every_frame_is_switched_and_interrupts() -> anyhow::Result<()> {
+    let transcript = Machine::of("tests/configs/bench-switch.toml").run()?;
+    transcript.no_panic()?;
+    transcript.well("bench")?;
+    transcript.has("bench | bench done")?;
+    transcript.ended(0)
+}

@@ -193,16 +193,34 @@ impl<'a> Cursor<'a> {
         all - u64::from(self.offset)
     }
 
-    /// Where the next bytes are, if that many lie in one buffer; moves behind them then.
+    /// Where the next bytes are, if that many lie in one buffer.
     #[inline(always)]
-    pub fn whole(&mut self, bytes: u32) -> Option<Ipa> {
+    pub fn at_once(&self, bytes: u32) -> Option<Ipa> {
         let first = self.segments.first()?;
         if first.len - self.offset < bytes {
             return None;
         }
-        let at = Ipa::new(first.at.raw() + u64::from(self.offset));
+        Some(Ipa::new(first.at.raw() + u64::from(self.offset)))
+    }
+
+    /// The same, and moves behind them.
+    #[inline(always)]
+    pub fn whole(&mut self, bytes: u32) -> Option<Ipa> {
+        let at = self.at_once(bytes)?;
         self.offset += bytes;
         Some(at)
+    }
+
+    /// The next 32 bytes, if that many lie in one buffer; moves behind the first `bytes` of them then.
+    #[inline(always)]
+    pub(crate) fn quad<M: GuestMemory>(&mut self, memory: &M, bytes: u32) -> Option<[u64; 4]> {
+        let first = self.segments.first()?;
+        if first.len - self.offset < 32 {
+            return None;
+        }
+        let words = memory.load_quad(Ipa::new(first.at.raw() + u64::from(self.offset)));
+        self.offset += bytes.min(32);
+        words
     }
 
     /// The next piece that lies in one buffer, of `most` bytes at most; moves behind it. `None` at the end. Never empty

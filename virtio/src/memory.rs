@@ -34,6 +34,18 @@ pub trait GuestMemory: Copy {
         Some([self.load_u64(at)?, self.load_u64(second)?])
     }
 
+    /// The four of 32 bytes. Nothing of it is loaded twice.
+    fn load_quad(&self, at: Ipa) -> Option<[u64; 4]> {
+        let second = at.checked_add(16)?;
+        let ([a, b], [c, d]) = (self.load_pair(at)?, self.load_pair(second)?);
+        Some([a, b, c, d])
+    }
+
+    /// Writes four little-endian numbers of eight bytes.
+    fn store_quad(&self, at: Ipa, values: [u64; 4]) -> Option<()> {
+        self.write(at, values.map(u64::to_le_bytes).as_flattened())
+    }
+
     /// Writes a byte.
     fn store_u8(&self, at: Ipa, value: u8) -> Option<()> {
         self.write(at, &[value])

@@ -10,15 +10,15 @@
 mod control;
 pub(crate) mod header;
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Cursor};
 use crate::device::{Dependency, Device, Env, Served};
 use crate::memory::GuestMemory;
-use crate::queue::Queue;
+use crate::queue::{Broken, Queue};
 use crate::switch::filter::Mode;
 use crate::switch::frame::{Body, Frame, LINK, Link, Mac, START, Start, TAG_BYTES};
 use crate::switch::rate::Clock;
 use crate::switch::receive::Receive;
-use crate::switch::{MAX_PAIRS, MTU, Origin, Peer, Reason, Switch};
+use crate::switch::{MAX_PAIRS, MTU, Origin, Peer, Port, Reason, Switch, bit};
 use header::Offload;
 pub use header::{HEADER, NetFeatures};
 
@@ -150,6 +150,12 @@ impl<'a, M: GuestMemory> Net<'a, M> {
         Some(work(&mut port.receive.lock()))
     }
 
+    /// Whether the driver has posted nonsense to receive into.
+    fn is_receiving_nonsense(&self) -> bool {
+        let port = self.switch.port(self.origin.port);
+        port.is_some_and(Port::is_broken)
+    }
+
     /// Gives a queue that receives to the port.
     fn hand_over(&mut self, queue: usize) {
         let number = u16::try_from(queue).unwrap_or(u16::MAX);
@@ -169,66 +175,81 @@ impl<'a, M: GuestMemory> Net<'a, M> {
 
     fn transmit(&mut self, queue: u16, pair: u8, env: &mut Env<'_, M>) -> Served {
         let mut served = Served::default();
-        let clock = Clock {
-            now: env.now,
-            frequency: env.frequency,
-        };
-        let Some(Some(ring)) = self.rings.get_mut(usize::from(queue)) else {
-            return served;
-        };
+        let is_plain = env.trace.is_none() && self.pairs == 1;
         loop {
             if self.origin.budget.is_spent() {
                 served.more = true;
                 break;
             }
-            match ring.pop(&env.memory, &mut self.chain) {
-                Ok(true) => {}
-                Ok(false) if ring.listen(&env.memory) => {
-                    // Or another lane changes its mind about what is available, as often as it is looked at.
-                    self.origin.budget.spend(0);
+            let Some(Some(ring)) = self.rings.get_mut(usize::from(queue)) else {
+                return served;
+            };
+            let (origin, memory) = (&mut self.origin, &self.memory);
+            // Also a frame that reached nobody costs something. And another lane may change its mind about what is available,
+            // as often as it is looked at.
+            origin.budget.spend(0);
+            let sent = is_plain.then(|| {
+                let switch = self.switch;
+                switch.express(origin, ring, memory, self.features)
+            });
+            if sent.flatten().is_some() {
+                if ring.listen_here(memory) {
                     continue;
                 }
-                Ok(false) => break,
-                Err(_) => {
-                    served.broken = true;
-                    break;
-                }
+                break;
             }
-            env.popped(queue, &self.chain);
-            let mut frame = Frame {
-                link: Link::NONE,
-                vlan: 0,
-                offload: Offload::NOTHING,
-                payload: 0,
-                text: &[],
-                body: Some(Body {
-                    memory: &self.memory,
-                    at: self.chain.readable(),
-                    len: 0,
-                }),
-            };
-            match judge(&mut frame, self.chain.readable_len(), self.features) {
-                Ok(()) => {
-                    if self.pairs > 1 {
-                        self.switch.steer(self.origin.port, &frame, pair);
-                    }
-                    let is_last = ring.seems_empty();
-                    self.switch
-                        .send(&mut self.origin, &mut frame, clock, is_last);
-                }
-                Err(reason) => self.switch.refuse(&self.origin, reason),
+            if self.send(queue, pair, env).is_err() {
+                served.broken = true;
+                break;
             }
-            // Also a frame that reached nobody costs something.
-            self.origin.budget.spend(0);
-            env.push(queue, ring, &self.chain, 0);
-            if !ring.listen(&env.memory) {
+            let ring = self.rings.get_mut(usize::from(queue));
+            let ring = ring.and_then(Option::as_mut);
+            if !ring.is_some_and(|ring| ring.listen(&self.memory)) {
                 break;
             }
         }
-        served.used = ring.publish(&env.memory);
-        served.broken |= ring.is_broken();
-        served.ports = self.switch.finish(&mut self.origin);
+        if let Some(Some(ring)) = self.rings.get_mut(usize::from(queue)) {
+            served.used = ring.publish_here(&self.memory);
+            served.broken |= ring.is_broken();
+        }
+        let mut ports = self.switch.finish(&mut self.origin);
+        if ports & bit(self.origin.port) != 0 {
+            // An answer, which is seen with the same interrupt as what was sent.
+            ports &= !bit(self.origin.port);
+            served.used = true;
+            served.broken |= self.is_receiving_nonsense();
+        }
+        served.ports = ports;
         served
+    }
+
+    /// Sends the next frame, if there is one, whatever it is.
+    #[inline(never)]
+    fn send(&mut self, queue: u16, pair: u8, env: &mut Env<'_, M>) -> Result<(), Broken> {
+        let clock = Clock {
+            now: env.now,
+            frequency: env.frequency,
+        };
+        let Some(Some(ring)) = self.rings.get_mut(usize::from(queue)) else {
+            return Ok(());
+        };
+        if !ring.pop(&env.memory, &mut self.chain)? {
+            return Ok(());
+        }
+        env.popped(queue, &self.chain);
+        match judge(&self.memory, &self.chain, self.features) {
+            Ok(mut frame) => {
+                if self.pairs > 1 {
+                    self.switch.steer(self.origin.port, &frame, pair);
+                }
+                let is_last = ring.seems_empty();
+                self.switch
+                    .send(&mut self.origin, &mut frame, clock, is_last);
+            }
+            Err(reason) => self.switch.refuse(&self.origin, reason),
+        }
+        env.push(queue, ring, &self.chain, 0);
+        Ok(())
     }
 
     /// The configuration space (5.1.4).
@@ -266,37 +287,63 @@ impl<'a, M: GuestMemory> Net<'a, M> {
     }
 }
 
-/// Judges a packet of so many bytes, of which the frame's body is still all: what of it is its headers is copied once, and
-/// comes off the body.
+/// Bytes of what a packet begins with: virtio's header and the link layer's.
+const HEADERS: u32 = 26;
+const _: () = assert!(HEADERS as usize == START);
+
+/// Judges what a driver sends: what of it is the headers is copied once.
 #[inline(always)]
-fn judge<M: GuestMemory>(
-    frame: &mut Frame<'_, M>,
-    len: u64,
+fn judge<'a, M: GuestMemory>(
+    memory: &'a M,
+    chain: &'a Chain,
     features: NetFeatures,
-) -> Result<(), Reason> {
-    let Some((mut payload, body)) = len.checked_sub(START as u64).zip(frame.body.as_mut()) else {
-        return Err(Reason::Malformed);
+) -> Result<Frame<'a, M>, Reason> {
+    let len = chain.readable_len();
+    let mut payload = len
+        .checked_sub(u64::from(HEADERS))
+        .ok_or(Reason::Malformed)?;
+    let mut at = chain.readable();
+    let words = match at.quad(memory, HEADERS) {
+        Some(words) => words,
+        None => gather(memory, &mut at).ok_or(Reason::Fault)?,
     };
-    let mut start = Start::default();
-    let bytes = start.as_flattened_mut().get_mut(..START);
-    let read = body.at.read(body.memory, bytes.unwrap_or_default());
-    read.ok_or(Reason::Fault)?;
-    let link = frame.link.read(&start, || {
+    let start = words.map(u64::to_le_bytes);
+    let mut link = Link::NONE;
+    let read = link.read(&start, || {
         let mut tag = [0; TAG_BYTES];
-        body.at.read(body.memory, &mut tag)?;
+        at.read(memory, &mut tag)?;
         Some(tag)
     });
-    link.ok_or(Reason::Tagged)?;
-    payload -= (frame.link.len() - LINK) as u64;
-    frame.payload = u32::try_from(payload).map_err(|_| Reason::TooLong)?;
-    body.len = frame.payload;
-    let [first, second, ..] = start.map(u64::from_le_bytes);
-    if Offload::is_any(first) {
-        let header = (first, second);
-        let offload = Offload::judge(header, features, &frame.link, frame.payload);
-        frame.offload = offload.ok_or(Reason::Malformed)?;
-    }
-    Ok(())
+    read.ok_or(Reason::Tagged)?;
+    payload -= (link.len() - LINK) as u64;
+    let payload = u32::try_from(payload).map_err(|_| Reason::TooLong)?;
+    let [first, second, ..] = words;
+    let offload = if Offload::is_any(first) {
+        let offload = Offload::judge((first, second), features, &link, payload);
+        offload.ok_or(Reason::Malformed)?
+    } else {
+        Offload::NOTHING
+    };
+    Ok(Frame {
+        link,
+        vlan: 0,
+        offload,
+        payload,
+        text: &[],
+        body: Some(Body {
+            memory,
+            at,
+            len: payload,
+        }),
+    })
+}
+
+/// The words that a packet begins with, where they do not lie in one buffer.
+#[inline(never)]
+fn gather<M: GuestMemory>(memory: &M, at: &mut Cursor<'_>) -> Option<[u64; 4]> {
+    let mut start = Start::default();
+    at.read(memory, start.as_flattened_mut().get_mut(..START)?)?;
+    Some(start.map(u64::from_le_bytes))
 }
 
 impl<M: GuestMemory> Device<M> for Net<'_, M> {
@@ -377,6 +424,9 @@ impl<M: GuestMemory> Device<M> for Net<'_, M> {
 
     fn reset(&mut self) {
         self.receiving(|receive| *receive = Receive::new());
+        if let Some(port) = self.switch.port(self.origin.port) {
+            port.set_broken(false);
+        }
         self.switch.set_curious(self.origin.port, false);
         self.switch.set_mac(self.origin.port, Mac::new(self.mac));
         self.rings = [const { None }; RINGS];
@@ -388,11 +438,17 @@ impl<M: GuestMemory> Device<M> for Net<'_, M> {
     }
 
     fn serve(&mut self, queue: u16, env: &mut Env<'_, M>) -> Served {
-        match self.of(queue) {
-            Some(Use::Transmit(pair)) => self.transmit(queue, pair, env),
-            Some(Use::Control) => self.control(queue, env),
-            Some(Use::Receive(_)) | None => Served::default(),
-        }
+        // The first pair's is the same, whatever else there is.
+        let pair = if queue == 1 {
+            0
+        } else {
+            match self.of(queue) {
+                Some(Use::Transmit(pair)) => pair,
+                Some(Use::Control) => return self.control(queue, env),
+                Some(Use::Receive(_)) | None => return Served::default(),
+            }
+        };
+        self.transmit(queue, pair, env)
     }
 
     fn poll(&mut self, env: &mut Env<'_, M>) -> Served {
@@ -410,6 +466,6 @@ impl<M: GuestMemory> Device<M> for Net<'_, M> {
     }
 
     fn is_broken(&self) -> bool {
-        self.receiving(|receive| receive.is_broken).unwrap_or(false)
+        self.is_receiving_nonsense()
     }
 }

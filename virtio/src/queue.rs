@@ -20,7 +20,7 @@ mod tests;
 use self::areas::Areas;
 use self::packed::Packed;
 use self::split::Split;
-use crate::chain::{Chain, Ticket};
+use crate::chain::{Chain, Segment, Ticket};
 use crate::features::Features;
 use crate::memory::GuestMemory;
 
@@ -45,6 +45,15 @@ pub struct Broken;
 pub struct Queue {
     ring: Ring,
     broken: bool,
+}
+
+/// A chain of one buffer, inside the guest's memory, that is available.
+#[derive(Clone, Copy)]
+pub(crate) struct One {
+    /// The head's index (split), or the buffer's id (packed).
+    head: u16,
+    pub segment: Segment,
+    pub is_writable: bool,
 }
 
 enum Ring {
@@ -80,13 +89,44 @@ impl Queue {
         if self.broken {
             return Err(Broken);
         }
-        let memory = &{ *memory };
         let popped = match &mut self.ring {
             Ring::Split(ring) => ring.pop(memory, chain),
-            Ring::Packed(ring) => pop_packed(ring, *memory, chain),
+            Ring::Packed(ring) => pop_packed(ring, memory, chain),
         };
-        self.broken = popped.is_err();
-        popped
+        popped.map_err(|_| self.break_down())
+    }
+
+    /// The driver has written nonsense.
+    #[cold]
+    #[inline(never)]
+    fn break_down(&mut self) -> Broken {
+        self.broken = true;
+        Broken
+    }
+
+    /// The next chain, if there is one. It is not taken: whoever does not want it may [`pop`](Self::pop), and has to if the
+    /// answer is `None`. Then it is not of one buffer, or something about it is unusual.
+    #[inline(always)]
+    pub(crate) fn peek<M: GuestMemory>(&mut self, memory: &M) -> Option<Option<One>> {
+        if self.broken {
+            return None;
+        }
+        match &mut self.ring {
+            Ring::Split(ring) => ring.peek(&{ *memory }),
+            Ring::Packed(ring) => ring.peek(memory),
+        }
+    }
+
+    /// Takes what was peeked last, and gives it back, as [`push`](Self::push) does.
+    #[inline(always)]
+    pub(crate) fn pass<M: GuestMemory>(&mut self, memory: &M, one: One, written: u32) {
+        let passed = match &mut self.ring {
+            Ring::Split(ring) => ring.pass(&{ *memory }, one, written),
+            Ring::Packed(ring) => ring.pass(memory, one, written),
+        };
+        if passed.is_err() {
+            self.break_down();
+        }
     }
 
     /// Undoes a [`pop`](Self::pop): the chain is the next to be taken again. Only for chains taken since the last push, and
@@ -106,19 +146,50 @@ impl Queue {
             Ring::Split(ring) => ring.push(memory, ticket, written),
             Ring::Packed(ring) => ring.push(memory, ticket, written),
         };
-        self.broken |= pushed.is_err();
+        if pushed.is_err() {
+            self.break_down();
+        }
+    }
+
+    /// [`publish`](Self::publish), for where it counts.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn publish_here<M: GuestMemory>(&mut self, memory: &M) -> bool {
+        let Ring::Split(ring) = &mut self.ring else {
+            return self.publish(memory);
+        };
+        ring.publish(&{ *memory }).unwrap_or_else(|_| {
+            self.break_down();
+            false
+        })
+    }
+
+    /// [`listen`](Self::listen), for where it counts.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn listen_here<M: GuestMemory>(&mut self, memory: &M) -> bool {
+        let Ring::Split(ring) = &mut self.ring else {
+            return self.listen(memory);
+        };
+        ring.listen(&{ *memory }).unwrap_or_else(|_| {
+            self.break_down();
+            true
+        })
     }
 
     /// Shows the driver what was pushed. Whether it wants an interrupt for that.
     #[must_use]
+    #[inline(never)]
     pub fn publish<M: GuestMemory>(&mut self, memory: &M) -> bool {
         let memory = &{ *memory };
         let published = match &mut self.ring {
             Ring::Split(ring) => ring.publish(memory),
             Ring::Packed(ring) => ring.publish(memory),
         };
-        self.broken |= published.is_err();
-        published.unwrap_or(false)
+        published.unwrap_or_else(|_| {
+            self.break_down();
+            false
+        })
     }
 
     /// Asks the driver for no notifications for now: the device looks by itself.
@@ -133,14 +204,17 @@ impl Queue {
     /// Asks the driver for a notification of the next chain. Whether there is one already, which nobody will tell of, or
     /// the queue is broken, which [`pop`](Self::pop) says.
     #[must_use]
+    #[inline(never)]
     pub fn listen<M: GuestMemory>(&mut self, memory: &M) -> bool {
         let memory = &{ *memory };
         let more = match &mut self.ring {
             Ring::Split(ring) => ring.listen(memory),
             Ring::Packed(ring) => ring.listen(memory),
         };
-        self.broken |= more.is_err();
-        more.unwrap_or(true)
+        more.unwrap_or_else(|_| {
+            self.break_down();
+            true
+        })
     }
 
     /// Whether there was nothing more when it was looked at last: a hint, which a packed ring does not give.
@@ -149,6 +223,16 @@ impl Queue {
         match &self.ring {
             Ring::Split(ring) => ring.seems_empty(),
             Ring::Packed(_) => false,
+        }
+    }
+
+    /// Whether that will be so once one more is taken.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn seems_last<M: GuestMemory>(&self, memory: &M) -> bool {
+        match &self.ring {
+            Ring::Split(ring) => ring.seems_last(),
+            Ring::Packed(ring) => ring.seems_last(memory),
         }
     }
 
@@ -163,10 +247,10 @@ impl Queue {
 #[inline(never)]
 fn pop_packed<M: GuestMemory>(
     ring: &mut Packed,
-    memory: M,
+    memory: &M,
     chain: &mut Chain,
 ) -> Result<bool, Broken> {
-    ring.pop(&memory, chain)
+    ring.pop(&{ *memory }, chain)
 }
 
 const _: () = assert!(size_of::<Queue>() < 256);

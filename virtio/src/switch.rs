@@ -16,6 +16,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 mod cut;
 mod echo;
+mod express;
 pub(crate) mod filter;
 pub(crate) mod frame;
 mod ingress;
@@ -142,7 +143,7 @@ pub struct Switch<'a, M> {
 }
 
 /// The set of one port.
-const fn bit(port: usize) -> u64 {
+pub(crate) const fn bit(port: usize) -> u64 {
     1 << (port % MAX_PORTS)
 }
 
@@ -262,7 +263,7 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
             && self.changes.load(Relaxed) == flow.changes;
         let Some((from, to)) = (self.ports.get(origin.port))
             .zip(self.ports.get(flow.port))
-            .filter(|_| is_known)
+            .filter(|(_, to)| is_known && matches!(to.peer, Peer::Guest { .. }))
         else {
             return self.send_any(origin, frame, clock, is_last);
         };
@@ -400,18 +401,32 @@ impl<'a, M: GuestMemory> Switch<'a, M> {
     }
 
     /// Ends a batch: shows the receivers what came. Those that want to be interrupted.
+    #[inline(always)]
     pub(crate) fn finish(&self, origin: &mut Origin) -> u64 {
         origin.budget = Budget::default();
-        let mut touched = core::mem::take(&mut origin.touched);
-        let mut wants = core::mem::take(&mut origin.wants);
+        let wants = core::mem::take(&mut origin.wants);
+        if origin.touched == 0 {
+            return wants;
+        }
+        wants | self.publish(core::mem::take(&mut origin.touched))
+    }
+
+    /// Shows receivers what came. Those that want to be interrupted.
+    #[inline(never)]
+    fn publish(&self, mut touched: u64) -> u64 {
+        let mut wants = 0;
         while let Some(at) = next(&mut touched) {
             let Some(port) = self.ports.get(at) else {
                 continue;
             };
             match port.peer {
                 Peer::Guest { .. } => {
-                    if port.receive.lock().publish() {
+                    let mut receive = port.receive.lock();
+                    if receive.publish() {
                         wants |= bit(at);
+                    }
+                    if receive.is_broken {
+                        port.set_broken(true);
                     }
                 }
                 Peer::Uplink(uplink) => uplink.flush(),

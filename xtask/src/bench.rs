@@ -20,7 +20,7 @@ use anyhow::bail;
 use self::baseline::Baseline;
 use self::judge::{Figure, Scope, Verdict};
 use self::machines::{
-    BENCH, BENCH_ONE_LANE, BOOT, BOOT_MIB, CONTENDED, CPU, Rig, SHARED, Seen, VIRTIO, run,
+    BENCH, BENCH_ONE_LANE, BOOT, BOOT_MIB, CONTENDED, CPU, Rig, SHARED, SWITCH, Seen, VIRTIO, run,
 };
 use self::trace::Traced;
 use crate::build::El2;
@@ -108,6 +108,7 @@ impl Machines {
         let mut exits = exits.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
         let with_virtio = Rig::new(rig.project, rig.qemu.clone(), El2::Virtio)?;
         exits.push(with_virtio.prepare("bench-slots", VIRTIO, 1)?);
+        exits.push(with_virtio.prepare("bench-switch", SWITCH, 1)?);
         sizes.push(Figure::new(rows::SIZE_VIRTIO, with_virtio.el2.text_rodata));
         let linux = linux::prepare(rig).inspect_err(|error| {
             say::note(&format!("{} is left out: {error:#}", rows::LINUX));

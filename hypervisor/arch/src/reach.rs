@@ -210,7 +210,7 @@ impl GuestMemory for Reach {
         Some(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn copy(&self, from: Ipa, other: &Self, to: Ipa, len: u32) -> Option<()> {
         let from = self.at(from, u64::from(len))?;
         let to = other.at(to, u64::from(len))?;
@@ -258,6 +258,38 @@ impl GuestMemory for Reach {
             );
         }
         Some([first, second])
+    }
+
+    #[inline(always)]
+    fn load_quad(&self, at: Ipa) -> Option<[u64; 4]> {
+        let from = self.at(at, 32)?;
+        let (first, second, third, fourth): (u64, u64, u64, u64);
+        // SAFETY: mapped RAM; assembly, as somebody else may write it now.
+        unsafe {
+            asm!(
+                "ldp {0}, {1}, [{4}]",
+                "ldp {2}, {3}, [{4}, #16]",
+                out(reg) first, out(reg) second, lateout(reg) third, lateout(reg) fourth, in(reg) from,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        Some([first, second, third, fourth])
+    }
+
+    #[inline(always)]
+    fn store_quad(&self, at: Ipa, values: [u64; 4]) -> Option<()> {
+        let to = self.at(at, 32)?;
+        let [first, second, third, fourth] = values;
+        // SAFETY: mapped RAM that no reference covers.
+        unsafe {
+            asm!(
+                "stp {0}, {1}, [{4}]",
+                "stp {2}, {3}, [{4}, #16]",
+                in(reg) first, in(reg) second, in(reg) third, in(reg) fourth, in(reg) to,
+                options(nostack, preserves_flags),
+            );
+        }
+        Some(())
     }
 
     #[inline(always)]

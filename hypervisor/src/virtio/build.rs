@@ -204,6 +204,7 @@ impl Builder<'_, '_, '_> {
             due: u64::MAX.into(),
             machine,
             fabric: self.common.fabric,
+            ports: self.common.fabric.ports_of(guest.index()),
         };
         self.room.arena.alloc(devices).map(|devices| {
             let devices = &*devices;

@@ -154,26 +154,53 @@ impl Fabric {
         self.owners.get(usize::try_from(guest).ok()?)
     }
 
+    /// The place behind a port of the switch, or behind one of those of sockets, whose numbers follow.
+    #[inline(always)]
+    fn place(&self, port: usize) -> Option<&Place> {
+        let sockets = port.wrapping_sub(self.ports.len());
+        let place = self.ports.get(port);
+        place.or_else(|| self.sockets.places.get(sockets))
+    }
+
+    /// The ports behind which a guest's devices are.
+    pub fn ports_of(&self, guest: u32) -> u64 {
+        let is_its = |port: &usize| self.place(*port).is_some_and(|place| place.guest == guest);
+        (0..MAX_PORTS)
+            .filter(is_its)
+            .fold(0, |all, port| all | 1 << port)
+    }
+
+    /// Whether the driver behind a port has posted nonsense.
+    #[inline(always)]
+    fn is_broken(&self, port: usize) -> bool {
+        self.switch.port(port).is_some_and(Port::is_broken)
+    }
+
     /// Tells the drivers behind these ports that buffers were used. Any CPU may call this, with no slot locked.
     #[inline(never)]
     pub fn tell(&self, mut ports: u64) {
         while ports != 0 {
-            let port = usize::try_from(ports.trailing_zeros()).unwrap_or(0);
-            ports &= ports - 1;
-            let sockets = port.wrapping_sub(self.ports.len());
-            let place = self.ports.get(port);
-            let Some(place) = place.or_else(|| self.sockets.places.get(sockets)) else {
+            let port = next(&mut ports);
+            let Some(place) = self.place(port) else {
                 continue;
             };
             let slot = usize::try_from(place.slot).unwrap_or(0);
             if let Some(devices) = self.owner(place.guest).and_then(Once::get) {
                 devices.used(slot);
-                if self.switch.port(port).is_some_and(Port::is_broken) {
+                if self.is_broken(port) {
                     devices.put_off(slot);
                 }
             }
         }
     }
+}
+
+/// The lowest port of a set, taken out of it.
+#[inline(always)]
+fn next(ports: &mut u64) -> usize {
+    let port = ports.trailing_zeros() as usize;
+    *ports &= ports.wrapping_sub(1);
+    port
 }
 
 impl Devices {
@@ -183,6 +210,30 @@ impl Devices {
             let machine: &Machine = machine;
             machine.post_virtio(slot, super::USED, &mut ThisCpu);
         }
+    }
+
+    /// Tells the drivers behind these ports that buffers were used, with no slot locked: those of other machines. The slots
+    /// of this one to interrupt, for whom a lane of it does so without being sent word.
+    #[inline(always)]
+    pub(super) fn tell(&self, machine: &Machine, ports: u64) -> u32 {
+        let others = ports & !self.ports;
+        if others != 0 {
+            self.fabric.tell(others);
+        }
+        let mut own = ports & self.ports;
+        let mut raised = 0;
+        while own != 0 {
+            let port = next(&mut own);
+            let slot = self
+                .fabric
+                .place(port)
+                .map_or(0, |place| place.slot as usize);
+            raised |= machine.pend_virtio(slot, super::USED);
+            if self.fabric.is_broken(port) {
+                self.put_off(slot);
+            }
+        }
+        raised
     }
 }
 

@@ -358,6 +358,33 @@ impl Drop for Vectors {
     }
 }
 
+/// Stores to a device: ticks until the instruction behind the store.
+#[must_use]
+pub fn store(register: u64, value: u32) -> u64 {
+    let (before, after): (u64, u64);
+    if (memory::image_start()..memory::image_end()).contains(&register) {
+        return 0;
+    }
+    // SAFETY: not in this image, so no Rust object is there. What a device writes meanwhile is spare memory, which no Rust
+    // object is in either.
+    unsafe {
+        asm!(
+            "dsb sy",
+            "hint #112",
+            "mrs {before}, cntvct_el0",
+            "str {value:w}, [{register}]",
+            "mrs {after}, cntvct_el0",
+            "hint #113",
+            before = out(reg) before,
+            after = lateout(reg) after,
+            register = in(reg) register,
+            value = in(reg) value,
+            options(nostack)
+        );
+    }
+    after.wrapping_sub(before)
+}
+
 /// Lane 0's pending SGI 1, which `sgi_write` leaves behind, is taken and ended.
 pub fn drain() {
     let _ = lane::current();

@@ -57,6 +57,12 @@ pub fn prepare_spi(intid: u32) {
     gic::write32(GICD + 0x100 + word, bit);
 }
 
+/// Has a shared interrupt be an edge.
+pub fn make_edge(intid: u32) {
+    let config = GICD + 0xc00 + 4 * u64::from(intid / 16);
+    gic::write32(config, gic::read32(config) | 2 << (2 * (intid % 16)));
+}
+
 /// Makes a shared interrupt pending.
 pub fn pend_spi(intid: u32) {
     gic::write32(GICD + 0x200 + u64::from(intid / 32) * 4, 1 << (intid % 32));

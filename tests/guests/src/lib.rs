@@ -1,7 +1,8 @@
-//! What the test guests share: reading their device tree, and keeping the score.
+//! What the test guests share: reading their device tree, a network card's driver, and keeping the score.
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod card;
 pub mod groups;
 pub mod interrupts;
 pub mod pattern;

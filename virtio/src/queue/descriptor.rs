@@ -33,8 +33,13 @@ impl Descriptor {
     /// Of a split ring (2.7.5).
     #[inline]
     pub(super) fn split<M: GuestMemory>(memory: &M, at: Ipa) -> Result<Self, Broken> {
-        let [address, rest] = memory.load_pair(at).ok_or(Broken)?;
-        Ok(Self::new(address, rest, rest >> 32, rest >> 48))
+        Ok(Self::of_split(memory.load_pair(at).ok_or(Broken)?))
+    }
+
+    /// The same, from its two halves.
+    #[inline(always)]
+    pub(super) fn of_split([address, rest]: [u64; 2]) -> Self {
+        Self::new(address, rest, rest >> 32, rest >> 48)
     }
 
     /// Of a packed one (2.8.13).

@@ -28,6 +28,13 @@ impl Flight {
         }
     }
 
+    /// Whether the device has it, or can have none of that number.
+    #[inline(always)]
+    pub(super) fn has(&self, id: u16) -> bool {
+        let word = self.0.get(usize::from(id / 64));
+        word.is_none_or(|word| word >> (id % 64) & 1 != 0)
+    }
+
     /// The device gives it back. Whether it had it.
     #[inline]
     pub(super) fn give(&mut self, id: u16) -> bool {

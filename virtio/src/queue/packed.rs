@@ -6,11 +6,11 @@
 
 use stage2_addr::Ipa;
 
-use super::Broken;
 use super::areas::{Areas, within};
 use super::descriptor::{AVAIL, Descriptor, INDIRECT, NEXT, USED, WRITE};
 use super::event::passed;
 use super::flight::Flight;
+use super::{Broken, One};
 use crate::chain::{Chain, Ticket};
 use crate::features::Features;
 use crate::memory::GuestMemory;
@@ -116,7 +116,7 @@ impl Packed {
         memory: &M,
         chain: &mut Chain,
     ) -> Result<bool, Broken> {
-        let Some(flags) = self.available(memory)? else {
+        let Some(flags) = self.available(memory, self.next)? else {
             return Ok(false);
         };
         // The rest of it is read after the flags that promise it.
@@ -131,6 +131,46 @@ impl Packed {
         Ok(true)
     }
 
+    /// The next chain, if there is one; `None` if that is not one buffer as it should be.
+    #[inline(never)]
+    pub(super) fn peek<M: GuestMemory>(&self, memory: &M) -> Option<Option<One>> {
+        let Some(flags) = self.available(memory, self.next).ok()? else {
+            return Some(None);
+        };
+        memory.acquire();
+        let at = self.areas.descriptor(self.next.slot);
+        let Descriptor { segment, link, .. } = Descriptor::packed(memory, at).ok()?;
+        let is_one = flags & (NEXT | INDIRECT) == 0 && self.busy < self.areas.size;
+        let is_there = segment.len != 0 && memory.contains(segment.at, u64::from(segment.len));
+        let one = One {
+            head: link,
+            segment,
+            is_writable: flags & WRITE != 0,
+        };
+        (is_one && is_there && !self.flight.has(link)).then_some(Some(one))
+    }
+
+    /// Takes the next chain and gives it back.
+    #[inline(never)]
+    pub(super) fn pass<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        one: One,
+        written: u32,
+    ) -> Result<(), Broken> {
+        self.next = self.next.after(1, self.areas.size);
+        self.use_up(memory, one.head, written)?;
+        self.turn(1);
+        Ok(())
+    }
+
+    /// Whether nothing is available behind the next chain, if that is of one descriptor: a hint.
+    #[inline(never)]
+    pub(super) fn seems_last<M: GuestMemory>(&self, memory: &M) -> bool {
+        let place = self.next.after(1, self.areas.size);
+        matches!(self.available(memory, place), Ok(None))
+    }
+
     pub(super) fn unpop(&mut self, ticket: Ticket) {
         if self.flight.give(ticket.id) {
             self.busy = self.busy.saturating_sub(ticket.slots);
@@ -138,12 +178,12 @@ impl Packed {
         }
     }
 
-    /// The flags of the next descriptor, if it is available (2.8.1).
+    /// The flags of the descriptor at a place, if it is available (2.8.1).
     #[inline]
-    fn available<M: GuestMemory>(&self, memory: &M) -> Result<Option<u16>, Broken> {
-        let at = within(self.areas.descriptor(self.next.slot), FLAGS);
+    fn available<M: GuestMemory>(&self, memory: &M, place: Place) -> Result<Option<u16>, Broken> {
+        let at = within(self.areas.descriptor(place.slot), FLAGS);
         let flags = memory.load_u16(at).ok_or(Broken)?;
-        let expected = if self.next.wrap { AVAIL } else { USED };
+        let expected = if place.wrap { AVAIL } else { USED };
         Ok((flags & (AVAIL | USED) == expected).then_some(flags))
     }
 
@@ -215,9 +255,25 @@ impl Packed {
         if !self.flight.give(ticket.id) {
             return Ok(());
         }
+        self.use_up(memory, ticket.id, written)?;
+        self.busy = self.busy.saturating_sub(ticket.slots);
+        self.turn(ticket.slots);
+        Ok(())
+    }
+
+    /// So many slots have been given back.
+    #[inline(always)]
+    fn turn(&mut self, slots: u16) {
+        self.since = self.since.saturating_add(slots);
+        self.used = self.used.after(slots, self.areas.size);
+    }
+
+    /// Writes the next used descriptor. The first one since the driver was shown some lacks its flags.
+    #[inline(always)]
+    fn use_up<M: GuestMemory>(&mut self, memory: &M, id: u16, written: u32) -> Result<(), Broken> {
         let at = self.areas.descriptor(self.used.slot);
         memory.store_u32(within(at, LEN), written).ok_or(Broken)?;
-        memory.store_u16(within(at, ID), ticket.id).ok_or(Broken)?;
+        memory.store_u16(within(at, ID), id).ok_or(Broken)?;
         let mut flags = if self.used.wrap { AVAIL | USED } else { 0 };
         if written != 0 {
             flags |= WRITE;
@@ -227,9 +283,6 @@ impl Packed {
         } else {
             self.first = Some((self.used.slot, flags));
         }
-        self.busy = self.busy.saturating_sub(ticket.slots);
-        self.since = self.since.saturating_add(ticket.slots);
-        self.used = self.used.after(ticket.slots, self.areas.size);
         Ok(())
     }
 
@@ -288,7 +341,7 @@ impl Packed {
             memory.fence();
         }
         self.quiet = false;
-        Ok(self.available(memory)?.is_some())
+        Ok(self.available(memory, self.next)?.is_some())
     }
 
     /// Writes the device's event suppression structure.

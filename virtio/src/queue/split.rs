@@ -4,11 +4,11 @@
 
 use stage2_addr::Ipa;
 
-use super::Broken;
 use super::areas::{Areas, within};
 use super::descriptor::{Descriptor, INDIRECT, NEXT, WRITE};
 use super::event::passed;
 use super::flight::Flight;
+use super::{Broken, One};
 use crate::chain::{Chain, Ticket};
 use crate::features::Features;
 use crate::memory::GuestMemory;
@@ -60,6 +60,8 @@ impl Split {
         memory: &M,
         chain: &mut Chain,
     ) -> Result<bool, Broken> {
+        let whole = memory;
+        let memory = &{ *memory };
         if self.next == self.seen && !self.look(memory)? {
             return Ok(false);
         }
@@ -67,13 +69,82 @@ impl Split {
         if head >= self.areas.size {
             return Err(Broken);
         }
-        let first = Descriptor::split(memory, self.descriptor(head))?;
+        let at = self.descriptor(head);
+        let raw = memory.load_pair(at).ok_or(Broken)?;
+        let first = Descriptor::of_split(raw);
         if first.has(NEXT | INDIRECT) {
-            chain.begin(head);
-            self.walk(*memory, first, chain)?;
-        } else {
-            chain.only(memory, head, first.segment, first.has(WRITE))?;
+            return self.pop_chain(whole, head, raw, chain);
         }
+        chain.only(memory, head, first.segment, first.has(WRITE))?;
+        self.take(head)
+    }
+
+    /// The next chain, if there is one; `None` if that is not one buffer as it should be.
+    #[inline(always)]
+    pub(super) fn peek<M: GuestMemory>(&mut self, memory: &M) -> Option<Option<One>> {
+        if self.next == self.seen && !self.look(memory).ok()? {
+            return Some(None);
+        }
+        let head = memory.load_u16(self.available(self.next))?;
+        if head >= self.areas.size || self.flight.has(head) {
+            return None;
+        }
+        let first = Descriptor::of_split(memory.load_pair(self.descriptor(head))?);
+        let segment = first.segment;
+        let is_there = segment.len != 0 && memory.contains(segment.at, u64::from(segment.len));
+        let one = One {
+            head,
+            segment,
+            is_writable: first.has(WRITE),
+        };
+        (is_there && !first.has(NEXT | INDIRECT)).then_some(Some(one))
+    }
+
+    /// Takes the next chain and gives it back.
+    #[inline(always)]
+    pub(super) fn pass<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        one: One,
+        written: u32,
+    ) -> Result<(), Broken> {
+        self.next = self.next.wrapping_add(1);
+        self.use_up(memory, one.head, written)
+    }
+
+    /// Writes the next entry of the used ring. It need not be there at once: it is shown by the index.
+    #[inline(always)]
+    fn use_up<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        head: u16,
+        written: u32,
+    ) -> Result<(), Broken> {
+        let slot = u64::from(self.used & (self.areas.size - 1));
+        let at = within(self.areas.device, ENTRIES + 8 * slot);
+        let element = u64::from(head) | u64::from(written) << 32;
+        memory.store_u64(at, element).ok_or(Broken)?;
+        self.used = self.used.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Takes a chain that begins with this descriptor. By itself, so that one of a single buffer needs no stack.
+    #[inline(never)]
+    fn pop_chain<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        head: u16,
+        first: [u64; 2],
+        chain: &mut Chain,
+    ) -> Result<bool, Broken> {
+        chain.begin(head);
+        self.walk(&{ *memory }, Descriptor::of_split(first), chain)?;
+        self.take(head)
+    }
+
+    /// A chain is the device's from now on.
+    #[inline(always)]
+    fn take(&mut self, head: u16) -> Result<bool, Broken> {
         self.flight.take(head)?;
         self.next = self.next.wrapping_add(1);
         Ok(true)
@@ -86,7 +157,7 @@ impl Split {
     }
 
     /// Looks at the available index. Whether there is something.
-    #[inline]
+    #[inline(always)]
     fn look<M: GuestMemory>(&mut self, memory: &M) -> Result<bool, Broken> {
         let index = self.index(memory)?;
         let more = index.wrapping_sub(self.next);
@@ -109,10 +180,10 @@ impl Split {
     }
 
     /// Follows a chain, behind its first descriptor. It ends: each step adds a buffer, and of these there is a most.
-    #[inline(never)]
+    #[inline(always)]
     fn walk<M: GuestMemory>(
         &self,
-        memory: M,
+        memory: &M,
         first: Descriptor,
         chain: &mut Chain,
     ) -> Result<(), Broken> {
@@ -128,7 +199,7 @@ impl Split {
                 if !may_refer || descriptor.has(NEXT) {
                     return Err(Broken);
                 }
-                entries = descriptor.table(&memory)?;
+                entries = descriptor.table(memory)?;
                 // An index has 16 bits.
                 if entries > 1 << 16 {
                     return Err(Broken);
@@ -138,7 +209,7 @@ impl Split {
                 may_refer = false;
                 0
             } else {
-                chain.add(&memory, descriptor.segment, descriptor.has(WRITE))?;
+                chain.add(memory, descriptor.segment, descriptor.has(WRITE))?;
                 if !descriptor.has(NEXT) {
                     return chain.end();
                 }
@@ -148,7 +219,7 @@ impl Split {
                 return Err(Broken);
             }
             let at = within(table, 16 * u64::from(index));
-            descriptor = Descriptor::split(&memory, at)?;
+            descriptor = Descriptor::split(memory, at)?;
         }
     }
 
@@ -156,6 +227,12 @@ impl Split {
     #[inline]
     pub(super) const fn seems_empty(&self) -> bool {
         self.next == self.seen
+    }
+
+    /// Whether the next one was the last then.
+    #[inline(always)]
+    pub(super) const fn seems_last(&self) -> bool {
+        self.next.wrapping_add(1) == self.seen
     }
 
     #[inline]
@@ -168,16 +245,10 @@ impl Split {
         if !self.flight.give(ticket.id) {
             return Ok(());
         }
-        let slot = u64::from(self.used & (self.areas.size - 1));
-        let at = within(self.areas.device, ENTRIES + 8 * slot);
-        // It need not be there at once: it is shown by the index.
-        let element = u64::from(ticket.id) | u64::from(written) << 32;
-        memory.store_u64(at, element).ok_or(Broken)?;
-        self.used = self.used.wrapping_add(1);
-        Ok(())
+        self.use_up(memory, ticket.id, written)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn publish<M: GuestMemory>(&mut self, memory: &M) -> Result<bool, Broken> {
         let old = self.published;
         if self.used == old {
@@ -212,7 +283,7 @@ impl Split {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn listen<M: GuestMemory>(&mut self, memory: &M) -> Result<bool, Broken> {
         if self.next != self.seen {
             return Ok(true);

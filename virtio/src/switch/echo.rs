@@ -64,6 +64,25 @@ fn arp(bytes: &mut [u8; HEADERS], there: usize, mac: Mac, ip: [u8; 4]) -> Option
     Some(ARP_BYTES)
 }
 
+/// The first 32 bytes of a packet, turned round, if it is for UDP's echo and has no options.
+#[inline(always)]
+pub(super) fn turn(words: [u64; 4], ip: [u8; 4]) -> Option<[u64; 4]> {
+    // Of little-endian words: version, length of the header and fragment; protocol and source; destination and ports.
+    let [first, second, third, fourth] = words;
+    let (low, high) = (0xffff_ffff, 32);
+    let whole = first & 0xff3f_0000_0000_00ff == 0x45;
+    let is_udp = second >> 8 & 0xff == u64::from(UDP);
+    let is_here = third & low == u64::from(u32::from_le_bytes(ip));
+    let is_echo = third >> 48 == u64::from(u16::from_le_bytes(ECHO));
+    let ports = (third >> high & 0xffff) << 48 | third >> 48 << high;
+    (whole && is_udp && is_here && is_echo).then_some([
+        first,
+        second & low | third << high,
+        second >> high | ports,
+        fourth,
+    ])
+}
+
 /// Turns a packet round. Swapping addresses and ports changes no checksum.
 fn ipv4(bytes: &mut [u8; HEADERS], there: usize, ip: [u8; 4]) -> Option<usize> {
     let first = *bytes.first()?;

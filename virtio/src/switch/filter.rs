@@ -83,7 +83,13 @@ impl Filter {
     /// Whether it wants a frame that is for this address.
     #[inline(always)]
     pub fn accepts(&self, to: Mac) -> bool {
-        to == self.mac && !self.is(Mode::NoUnicast) || self.accepts_other(to)
+        self.is_own(to) || self.accepts_other(to)
+    }
+
+    /// Whether this is the card's own address, and it wants frames for that.
+    #[inline(always)]
+    pub fn is_own(&self, to: Mac) -> bool {
+        to == self.mac && !self.is(Mode::NoUnicast)
     }
 
     #[inline(never)]

@@ -279,14 +279,21 @@ impl<'a, M: GuestMemory> Frame<'a, M> {
         }
     }
 
-    /// Copies it into one buffer, whose beginning is given, if it lies in one itself. `None` if it does not, or its memory
-    /// is gone.
+    /// Copies it into one buffer behind a start of so many bytes, if what is not here lies in one itself. `None` if it does
+    /// not, or its memory is gone.
     #[inline(always)]
-    pub fn copy(&self, start: &[u8], memory: &M, to: Ipa) -> Option<()> {
-        let mut body = self.body.filter(|_| self.text.is_empty())?;
-        let from = body.at.whole(body.len)?;
-        memory.write(to, start)?;
-        let behind = Ipa::new(to.raw() + start.len() as u64);
+    pub fn copy(&self, start: &Start, end: usize, memory: &M, to: Ipa) -> Option<()> {
+        let body = self.body.as_ref()?;
+        let from = body.at.at_once(body.len)?;
+        let behind = Ipa::new(to.raw() + end as u64);
+        if self.text.is_empty() && end + usize::try_from(body.len).ok()? >= size_of::<Start>() {
+            // All of the words: what of them is behind the start is written over.
+            memory.store_quad(to, start.map(u64::from_le_bytes))?;
+            return body.memory.copy(from, memory, behind, body.len);
+        }
+        memory.write(to, start.as_flattened().get(..end)?)?;
+        memory.write(behind, self.text)?;
+        let behind = Ipa::new(behind.raw() + self.text.len() as u64);
         body.memory.copy(from, memory, behind, body.len)
     }
 }

@@ -194,6 +194,8 @@ pub struct Port<'a, M> {
     pub(super) received: Counts,
     pub(crate) receive: Mutex<Receive<M>>,
     is_up: AtomicBool,
+    /// Its driver has posted nonsense to receive into.
+    is_broken: AtomicBool,
     /// Which queue the driver has sent a flow on (5.1.6.5.6: the answers come to the same).
     steering: [AtomicU8; FLOWS],
 }
@@ -210,6 +212,7 @@ impl<'a, M> Port<'a, M> {
             received: Counts::new(),
             receive: Mutex::new(Receive::new()),
             is_up: AtomicBool::new(true),
+            is_broken: AtomicBool::new(false),
             steering: from_fn(|_| AtomicU8::new(0)),
         }
     }
@@ -237,12 +240,15 @@ impl<'a, M> Port<'a, M> {
         self.is_up.store(is_up, Relaxed);
     }
 
-    /// Whether what its driver has posted to receive is nonsense, as far as can be told without waiting.
+    /// Whether what its driver has posted to receive is nonsense.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        self.receive
-            .try_lock()
-            .is_some_and(|receive| receive.is_broken)
+        self.is_broken.load(Relaxed)
+    }
+
+    /// Notes that, or that its driver begins anew.
+    pub(crate) fn set_broken(&self, is_broken: bool) {
+        self.is_broken.store(is_broken, Relaxed);
     }
 
     /// The address it begins with, if it is one's own.

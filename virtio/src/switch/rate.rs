@@ -43,6 +43,12 @@ impl Meter {
         }
     }
 
+    /// Whether everything passes.
+    #[inline(always)]
+    pub const fn is_free(&self) -> bool {
+        self.rate == 0
+    }
+
     /// Whether so much may pass now; then it is paid for.
     #[inline(always)]
     pub fn admit(&mut self, count: u32, clock: Clock) -> bool {

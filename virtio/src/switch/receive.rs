@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use stage2_addr::Ipa;
 
 use super::filter::Filter;
-use super::frame::{Frame, Pour};
+use super::frame::{Frame, Pour, Start};
 use super::port::Reason;
 use super::{Budget, cut};
 use crate::chain::{Chain, Ticket};
@@ -30,7 +30,7 @@ pub(crate) struct Receive<M> {
     /// The driver has written nonsense.
     pub is_broken: bool,
     /// Rings with something that their driver has not seen.
-    unseen: u8,
+    pub(super) unseen: u8,
 }
 
 /// Tickets, with the bytes written there.
@@ -63,14 +63,14 @@ impl<M: GuestMemory> Receive<M> {
         budget: &mut Budget,
         is_last: bool,
     ) -> Result<(u32, bool), Reason> {
-        let Some(memory) = self.memory else {
+        let Some(memory) = &self.memory else {
             return Err(Reason::Down);
         };
         let Some(Some(ring)) = self.rings.get_mut(usize::from(pair)) else {
             return Err(Reason::Down);
         };
         let mut place = Place {
-            memory: &memory,
+            memory,
             ring,
             chain,
             merges: self.features.contains(NetFeatures::MRG_RXBUF),
@@ -85,7 +85,7 @@ impl<M: GuestMemory> Receive<M> {
         budget.spend(bytes);
         let mut wants = false;
         if is_last {
-            wants = ring.publish(&memory);
+            wants = ring.publish(memory);
             if !ring.is_broken() {
                 self.unseen &= !(1 << pair);
             }
@@ -144,23 +144,25 @@ impl<M: GuestMemory> Place<'_, M> {
     /// Puts a frame that the driver takes as it is. Its bytes, virtio's header among them.
     #[inline(always)]
     fn one(&mut self, frame: &Frame<'_, M>, tag: Option<u16>) -> Result<u32, Reason> {
-        let (start, end) = frame.begin(tag);
-        let start = start.as_flattened().get(..end).unwrap_or_default();
         self.pop()?;
-        let end = u32::try_from(end).unwrap_or(0);
-        let all = frame.payload.saturating_add(end);
-        if let Some(to) = self.chain.writable().whole(all)
-            && frame.copy(start, self.memory, to).is_some()
+        let (start, end) = frame.begin(tag);
+        let all = frame
+            .payload
+            .saturating_add(u32::try_from(end).unwrap_or(0));
+        if let Some(to) = self.chain.writable().at_once(all)
+            && frame.copy(&start, end, self.memory, to).is_some()
         {
             self.ring.push(self.memory, self.chain.ticket(), all);
             return Ok(all);
         }
-        self.any(&mut frame.pour(start))
+        self.any(frame, &start, end)
     }
 
     /// The same, wherever it lies.
     #[inline(never)]
-    fn any(&mut self, pour: &mut Pour<'_, M>) -> Result<u32, Reason> {
+    fn any(&mut self, frame: &Frame<'_, M>, start: &Start, end: usize) -> Result<u32, Reason> {
+        let start = start.as_flattened().get(..end).unwrap_or_default();
+        let pour = &mut frame.pour(start);
         let fits = pour.remaining() <= self.chain.writable_len();
         if !fits && self.merges {
             return self.merged(pour);

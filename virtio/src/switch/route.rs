@@ -115,7 +115,7 @@ impl<M: GuestMemory> Switch<'_, M> {
     }
 
     /// Notes where a frame goes, if the next one like it goes there too: neither has anything to be learned, and the
-    /// receiver is a guest that has the address for its own.
+    /// receiver is no uplink and has the address for its own.
     pub(super) fn remember(
         &self,
         origin: &mut Origin,
@@ -129,7 +129,7 @@ impl<M: GuestMemory> Switch<'_, M> {
             return;
         };
         let is_plain = self.ports.get(to).is_some_and(|receiver| {
-            matches!(receiver.peer, Peer::Guest { .. })
+            !matches!(receiver.peer, Peer::Uplink(_))
                 && receiver.goes_out(frame.vlan, None) == Some(None)
         });
         if rest == 0

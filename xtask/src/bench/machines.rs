@@ -58,6 +58,21 @@ memory = "64M"
 lanes = { count = 1, dedicated = true }
 disks = ["root"]
 "#;
+/// A guest with two cards on one network, for what a frame's way between them costs.
+pub const SWITCH: &str = r#"
+[[network]]
+name = "lan"
+
+[[guest]]
+name = "bench"
+kernel = "test:switch"
+memory = "16M"
+lanes = { count = 1, dedicated = true }
+networks = [
+    { name = "lan", mac = "02:00:00:00:00:01" },
+    { name = "lan", mac = "02:00:00:00:00:02" },
+]
+"#;
 /// The memory of [`BOOT`].
 pub const BOOT_MIB: u64 = 4;
 /// The machine of the row `el2_entry_to_first_guest`.

@@ -148,6 +148,9 @@ impl<'a> World<'a> {
             self.queue.quiet(&self.ram);
         }
         for _ in 0..chains {
+            if which & 1 != 0 && self.pass() {
+                continue;
+            }
             let popped = self.queue.pop(&self.ram, &mut self.chain);
             let popped = popped.expect("the driver keeps to the specification");
             assert_eq!(popped, self.exposed > self.taken);
@@ -179,6 +182,38 @@ impl<'a> World<'a> {
             self.queue.push(&self.ram, ticket, written);
             self.pushed += 1;
         }
+    }
+
+    /// The next chain the short way, if it is one buffer. Whether it has gone.
+    fn pass(&mut self) -> bool {
+        let peeked = self.queue.peek(&self.ram);
+        let Some(Some(one)) = peeked else {
+            assert!(peeked.is_none() || self.exposed == self.taken);
+            return false;
+        };
+        assert!(self.exposed > self.taken);
+        if self.in_order && !self.has.is_empty() {
+            return false;
+        }
+        let place = self.taken - self.received;
+        let known = &self.known[place_of(&self.known, place)];
+        let len = one.segment.len as usize;
+        let answer = std::vec![answer(known.token); known.room];
+        if one.is_writable {
+            assert!(known.reads.is_empty() && len == known.room);
+            self.ram.poke(one.segment.at.raw(), &answer);
+        } else {
+            assert_eq!(
+                self.ram.peek(one.segment.at.raw(), len),
+                known.reads.concat()
+            );
+            assert_eq!(known.room, 0);
+        }
+        let room = known.room as u32;
+        self.queue.pass(&self.ram, one, room);
+        self.taken += 1;
+        self.pushed += 1;
+        true
     }
 
     fn publish(&mut self) {
