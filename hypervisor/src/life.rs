@@ -115,6 +115,7 @@ impl Life {
                 self.set(Phase::Running);
             }
             Action::Leave => {
+                vm.machine.forget_input();
                 let lanes = u32::try_from(vm.seats.len()).unwrap_or(31);
                 let all = 1u32.checked_shl(lanes).map_or(u32::MAX, |bit| bit - 1);
                 self.inside.store(all | SPEAKER, Ordering::Release);
@@ -142,6 +143,10 @@ fn on(house: &'static House, vm: &'static Vm, event: Event) -> Action {
     if before == MachineState::Stopped && action == Action::Build && !house.roster.rejoin() {
         // Too late: the last machine has left, and everything is about to be switched off.
         return Action::Nothing;
+    }
+    if matches!(before, MachineState::Held | MachineState::Stopped) {
+        // Nobody was there to read it.
+        vm.machine.forget_input();
     }
     life.show(vm, action);
     action
@@ -260,6 +265,8 @@ pub fn left(house: &'static House, vm: &'static Vm, lane: usize) {
 fn gone(house: &'static House, vm: &'static Vm, bit: u32) {
     if vm.life.inside.fetch_and(!bit, Ordering::AcqRel) == bit {
         devices::retire(vm);
+        #[cfg(feature = "virtio")]
+        vm.virtio.silence();
         #[cfg(debug_assertions)]
         crate::ghost::check(house);
         let action = on(house, vm, Event::Left);

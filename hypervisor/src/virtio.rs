@@ -274,14 +274,22 @@ impl Devices {
         let Some(console) = self.console else {
             return false;
         };
-        let redirected = self
-            .machine
-            .get()
-            .is_some_and(|machine| machine.is_input_redirected());
+        let slot = self.slot(console);
+        let redirected = slot.is_some_and(|slot| self.redirect(slot));
         if redirected && self.poll(console) {
             self.put_off(console);
         }
         redirected
+    }
+
+    /// The machine has left: nothing that comes from outside is for its memory any more, which is about to be filled anew.
+    pub fn silence(&self) {
+        for slot in self.slots {
+            let _ = self.with(slot, None, |transport, device, _| {
+                transport.reset::<Reach>(device)
+            });
+            self.redirect(slot);
+        }
     }
 
     /// All devices as after power-on. None of the machine's lanes runs.
@@ -297,13 +305,16 @@ impl Devices {
         self.pending.store(0, Ordering::Release);
     }
 
-    /// What is typed goes to the console while its driver works.
-    fn redirect(&self, slot: &Slot) {
+    /// What is typed goes to the console while its driver works, and nobody listens at the UART. Whether it does, if the
+    /// slot is the console's.
+    fn redirect(&self, slot: &Slot) -> bool {
         if self.console == Some(slot.number)
             && let Some(machine) = self.machine.get()
         {
-            machine.redirect_input(slot.inner.lock().transport.status().is_live());
+            let is_live = slot.inner.lock().transport.status().is_live();
+            return machine.redirect_input(is_live);
         }
+        false
     }
 }
 

@@ -86,7 +86,7 @@ fn ends(mut run: Run) -> anyhow::Result<()> {
     transcript.has("xdv | all guests ended")
 }
 
-/// Who panicked is named from the symbols in the kernel itself, though it has moved (KASLR).
+/// Who panicked is named from the symbols in the kernel itself, though it has moved (KASLR), and what it said is read.
 #[test]
 fn a_linux_that_panics_is_reported_with_who_called_whom() -> anyhow::Result<()> {
     let mut run = Run::start("tests/configs/oracle-linux.toml")?;
@@ -94,6 +94,11 @@ fn a_linux_that_panics_is_reported_with_who_called_whom() -> anyhow::Result<()> 
     let before = run.owned()?;
     for life in 1..=2 {
         run.wait_for_words("xdv | guest linux: restarting: it asked for a reset", life)?;
+        // Its console is a virtio device, whose driver is a module; until that is there, it has the serial port.
+        run.wait_for_words(
+            "Kernel panic - not syncing: VFS: Unable to mount root fs",
+            life,
+        )?;
         for function in [
             "psci_sys_reset",
             "emergency_restart",

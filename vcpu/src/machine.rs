@@ -178,45 +178,56 @@ impl Machine {
         self.typed_ahead.load(Ordering::Acquire) & NEWS != 0
     }
 
-    /// From now on what is typed waits for [`take_input`](Self::take_input), or goes to the UART again.
-    pub fn redirect_input(&self, on: bool) {
+    /// Another console than the UART has a driver, or has none. It is what hears what is typed, unless a driver listens at
+    /// the UART as well: who has opened the UART beside a console that is always open wants to hear there. Whether what
+    /// was typed waits for [`take_input`](Self::take_input) now.
+    pub fn redirect_input(&self, other: bool) -> bool {
+        let mut console = self.console.lock();
+        let on = other && !console.uart.is_heard();
         if !self.redirected.swap(on, Ordering::AcqRel) && on {
-            self.take_back();
+            self.take_back(&mut console.uart);
         }
+        on
     }
 
-    /// Takes what the UART was given and nobody has read there, to be read before what was typed after it. A driver that
-    /// listens at the UART keeps it.
+    /// Takes what the UART was given and nobody has read there, to be read before what was typed after it.
     #[cold]
-    fn take_back(&self) {
-        let mut console = self.console.lock();
-        if console.uart.line() {
-            return;
-        }
+    fn take_back(&self, uart: &mut Pl011) {
         let mut typed = self.typed.lock();
         let mut all = Ring::new(0);
         let mut lost = 0;
-        while let Some(byte) = console.uart.take_unread().or_else(|| typed.pop()) {
+        while let Some(byte) = uart.take_unread().or_else(|| typed.pop()) {
             lost += u64::from(!all.push(byte));
         }
         *typed = all;
         self.typed_ahead
             .store(typed.len() | NEWS, Ordering::Release);
         self.typed_lost.fetch_add(lost, Ordering::Relaxed);
-        let flags = u32::from(console.uart.flags());
+        let flags = u32::from(uart.flags());
         self.uart_flags.store(flags, Ordering::Relaxed);
     }
 
-    /// Whether it waits for [`take_input`](Self::take_input).
+    /// Whether what was typed is not for the UART.
     #[must_use]
     pub fn is_input_redirected(&self) -> bool {
         self.redirected.load(Ordering::Acquire)
     }
 
-    /// Whether something was typed that nobody has taken.
+    /// The machine's life is over: what was typed for it is forgotten. What is typed from now on is for the next one, and
+    /// waits for that.
+    pub fn forget_input(&self) {
+        if VIRTIO {
+            self.redirected.store(false, Ordering::Release);
+        }
+        let mut typed = self.typed.lock();
+        typed.clear();
+        self.typed_ahead.store(0, Ordering::Release);
+    }
+
+    /// Whether something was typed for another console than the UART that nobody has taken.
     #[must_use]
     pub fn waits_input(&self) -> bool {
-        self.typed_ahead.load(Ordering::Acquire) & !NEWS != 0
+        self.is_input_redirected() && self.typed_ahead.load(Ordering::Acquire) & !NEWS != 0
     }
 
     /// Takes what was typed, for another console than the UART; how many bytes.
@@ -278,17 +289,14 @@ impl Machine {
     }
 
     /// Every device but the interrupt controller as after power-on, for a machine none of whose lanes runs. Their
-    /// interrupt lines are low then, which the interrupt controller's own reset has to assume as well. What was typed
-    /// for the machine's last life is forgotten; an unfinished line of output is not, it is the caller's to flush, and
-    /// neither is what firmware keeps in flash.
+    /// interrupt lines are low then, which the interrupt controller's own reset has to assume as well. What has been
+    /// typed since the machine's last life was over ([`forget_input`](Self::forget_input)) waits for the next; an
+    /// unfinished line of output is not forgotten either, it is the caller's to flush, nor what firmware keeps in flash.
     pub fn reset_devices(&self) {
         let mut console = self.console.lock();
         console.uart = Pl011::new();
         let flags = u32::from(console.uart.flags());
         self.uart_flags.store(flags, Ordering::Relaxed);
-        let mut typed = self.typed.lock();
-        typed.clear();
-        self.typed_ahead.store(0, Ordering::Release);
         let mut rtc = self.rtc.lock();
         rtc.reset();
         self.firmware.lock().reset();

@@ -75,6 +75,13 @@ impl Flavour {
     }
 }
 
+/// The kernels, each with the initrds that have its driver of virtio consoles: what else it is started with may not have it.
+pub fn with_virtio_console() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own = Flavour::ALL.map(Flavour::name);
+    let kits = Kit::ALL.map(|kit| (Flavour::Cloud.name(), kit.name()));
+    own.into_iter().map(|name| (name, name)).chain(kits)
+}
+
 /// A kernel of Debian's in the cache, with what goes with it.
 #[derive(Debug, Clone)]
 pub struct Debian {

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::Refused;
-use crate::cli::RunArgs;
+use crate::cli::{KernelArgs, RunArgs};
+use crate::debian;
 
 /// What a guest has that nobody gave memory.
 const MEMORY: u64 = 64 << 20;
@@ -107,6 +108,22 @@ fn text(kernel: &Path, args: &RunArgs) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// What `--print-config` says beside the text: what the kernel speaks through while nobody says.
+pub fn remark(options: &KernelArgs) -> &'static str {
+    let name = |path: &Option<PathBuf>| {
+        path.as_ref()
+            .and_then(|path| path.to_str())
+            .map(str::to_owned)
+    };
+    let kernel = name(&options.kernel).unwrap_or_default();
+    let initrd = name(&options.initrd).unwrap_or_else(|| kernel.clone());
+    if debian::with_virtio_console().any(|pair| pair == (kernel.as_str(), initrd.as_str())) {
+        "# The guest's console is \"virtio\", hvc0, unless `console` or the command line names another.\n"
+    } else {
+        "# The guest's console is \"pl011\", a serial port, unless `console` says that it is \"virtio\".\n"
+    }
+}
+
 /// A file by its whole path, so that the text means the same wherever it is read; what is no file here may be built in.
 fn path(file: &Path) -> anyhow::Result<String> {
     let is_word = file.components().count() == 1 && file.extension().is_none();
@@ -190,6 +207,23 @@ mod tests {
                 .unwrap_err()
                 .contains("--kernel")
         );
+    }
+
+    #[test]
+    fn who_has_the_driver_speaks_through_virtio() {
+        let with = |kernel: &str, initrd: Option<&str>| {
+            let options = KernelArgs {
+                kernel: Some(kernel.into()),
+                initrd: initrd.map(PathBuf::from),
+                ..KernelArgs::default()
+            };
+            remark(&options).contains("hvc0")
+        };
+        for kernel in ["debian", "debian-generic", "debian-16k"] {
+            assert!(with(kernel, None) && !with(kernel, Some("debian-hello")));
+        }
+        assert!(with("debian", Some("debian-io")) && !with("debian-16k", Some("debian-io")));
+        assert!(!with("my.elf", None) && !with("my.elf", Some("debian")));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use configs_plan::Lint;
 use crate::build::{self, Profile};
 use crate::debian::firmware::Firmware;
 use crate::debian::kit::Kit;
-use crate::debian::{Debian, Flavour};
+use crate::debian::{self, Debian, Flavour};
 use crate::project::Project;
 use crate::qemu::Qemu;
 use crate::run::places::{self, Source};
@@ -292,6 +292,9 @@ impl Machine {
                     Debian::ensure(project, Flavour::Cloud)?.with(project, kit, selftest)
                 },
             );
+        }
+        for (kernel, initrd) in debian::with_virtio_console() {
+            files = files.with_virtio_console(kernel, initrd);
         }
         let hello = |project: &Project| Debian::ensure(project, Flavour::Cloud)?.hello();
         self.provide(files, trouble, FileKind::Initrd, "debian-hello", hello)

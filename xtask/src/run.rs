@@ -52,7 +52,7 @@ pub fn run(project: &Project, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let command = Instant::now();
     let source = kernel::source(args)?;
     if let (Source::Text(_, text), true) = (&source, args.kernel.print_config) {
-        say::answer(text);
+        say::answer(&format!("{text}{}", kernel::remark(&args.kernel)));
         return Ok(ExitCode::SUCCESS);
     }
     let profile = Profile::from(args.profile);

@@ -89,8 +89,8 @@ pub trait Environment {
         None
     }
 
-    /// Whether a kernel speaks through a virtio console, where its guest's file says nothing else.
-    fn has_virtio_console(&self, _kernel: &str) -> bool {
+    /// Whether a kernel with this initrd speaks through a virtio console, where its guest's file says nothing else.
+    fn has_virtio_console(&self, _kernel: &str, _initrd: &str) -> bool {
         false
     }
 
@@ -144,7 +144,7 @@ pub struct HostFiles {
     builtins: BTreeMap<(FileKind, String), Provider>,
     companions: BTreeMap<String, String>,
     firmware: BTreeSet<String>,
-    virtio_consoles: BTreeSet<String>,
+    virtio_consoles: BTreeSet<(String, String)>,
 }
 
 impl HostFiles {
@@ -212,10 +212,12 @@ impl HostFiles {
         self
     }
 
-    /// This kernel speaks through a virtio console, unless the file says something else.
+    /// This kernel speaks through a virtio console, unless the file says something else, because this initrd has the
+    /// driver. With another it would be mute.
     #[must_use]
-    pub fn with_virtio_console(mut self, kernel: &str) -> Self {
-        self.virtio_consoles.insert(kernel.to_owned());
+    pub fn with_virtio_console(mut self, kernel: &str, initrd: &str) -> Self {
+        let pair = (kernel.to_owned(), initrd.to_owned());
+        self.virtio_consoles.insert(pair);
         self
     }
 
@@ -263,8 +265,9 @@ impl Environment for HostFiles {
         self.companions.get(kernel).cloned()
     }
 
-    fn has_virtio_console(&self, kernel: &str) -> bool {
-        self.virtio_consoles.contains(kernel)
+    fn has_virtio_console(&self, kernel: &str, initrd: &str) -> bool {
+        let mut all = self.virtio_consoles.iter();
+        all.any(|(of, with)| of == kernel && with == initrd)
     }
 
     fn is_firmware(&self, kernel: &str) -> bool {

@@ -53,7 +53,10 @@ pub(crate) fn complete(guest: &mut RawGuest, environment: &dyn Environment) {
     let cmdline = guest.cmdline.as_ref().map_or("", |field| &field.value);
     let mut named = cmdline.split_whitespace();
     let chosen = named.any(|word| word.starts_with("console=") && !word.starts_with("console=hvc"));
-    let usual = !chosen && environment.has_virtio_console(&kernel.value);
+    let initrd = guest.initrd.as_ref();
+    let usual = !chosen
+        && initrd
+            .is_some_and(|initrd| environment.has_virtio_console(&kernel.value, &initrd.value));
     if guest.virtio.console.is_none() && usual {
         guest.virtio.console = Some(Field {
             value: Console::Virtio,

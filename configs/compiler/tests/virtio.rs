@@ -228,6 +228,53 @@ fn a_kernel_that_speaks_through_virtio_is_told() {
     assert_eq!(cmdline("rng = true"), "");
 }
 
+/// One whose initrd has the driver speaks so without being told. Any other would be mute.
+#[test]
+fn linux_speaks_through_virtio_if_its_initrd_has_the_driver() {
+    let guest = |kernel: &str, more: &str| {
+        let text = format!(
+            "[[guest]]\nname = \"alpha\"\nkernel = \"{kernel}\"\nmemory = \"128M\"\nlanes = 1\n{more}"
+        );
+        let compiled = compiled(&text);
+        let guest = &compiled.summary().guests[0];
+        let bundle = Bundle::open(compiled.bundle()).expect("it is sound");
+        let mut plans = bundle.plan().guests();
+        let devices = plans.next().expect("it is there").virtio().count();
+        (guest.cmdline.clone(), devices)
+    };
+    let virtio = |cmdline: &str| (cmdline.to_owned(), 2);
+    let serial = |cmdline: &str| (cmdline.to_owned(), 0);
+    let usual = "console=hvc0 earlycon";
+    for (kernel, more, wanted) in [
+        ("linux", "", virtio(usual)),
+        ("linux", "initrd = \"debian-io\"", virtio(usual)),
+        ("debian", "initrd = \"debian-io\"", virtio(usual)),
+        (
+            "linux",
+            "cmdline = \"quiet\"",
+            virtio("console=hvc0 earlycon quiet"),
+        ),
+        (
+            "linux",
+            "cmdline = \"console=hvc0\"",
+            virtio("console=hvc0"),
+        ),
+        // Another initrd, and a kernel that was not made for this one.
+        ("linux", "initrd = \"debian-hello\"", serial("")),
+        ("guest-kernel", "initrd = \"debian-io\"", serial("")),
+        ("debian", "", serial("")),
+        // Who names another console has chosen.
+        (
+            "linux",
+            "cmdline = \"console=ttyAMA0\"",
+            serial("console=ttyAMA0"),
+        ),
+        ("linux", "console = \"pl011\"", serial("")),
+    ] {
+        assert_eq!(guest(kernel, more), wanted, "{kernel} {more}");
+    }
+}
+
 #[test]
 fn the_machine_has_memory_for_its_disks() {
     let needed = |disks: &str, guests: &str| compiled(&format!("{disks}{guests}")).memory_needed();

@@ -229,6 +229,12 @@ impl Pl011 {
         fits
     }
 
+    /// Whether a driver wants to be told of what comes from outside.
+    #[must_use]
+    pub const fn is_heard(&self) -> bool {
+        self.imsc & (interrupt::RX | interrupt::RT) != 0
+    }
+
     /// Takes a byte that came from outside and that nobody has read.
     pub fn take_unread(&mut self) -> Option<u8> {
         let [byte, _] = (!self.fifo.is_empty()).then(|| self.take())?.to_le_bytes();

@@ -121,24 +121,69 @@ fn input_that_has_no_room_is_offered_once() {
     assert_eq!(flags(&world), 0x90);
 }
 
-/// A console that comes later has what was typed before it came, the first byte too, unless the UART has a listener.
+/// What was typed and is taken at another console than the UART.
+fn taken(machine: &Machine) -> Vec<u8> {
+    let mut taken = [0; 8];
+    let count = machine.take_input(&mut taken);
+    taken[..count].to_vec()
+}
+
+/// A console that comes later has what was typed before it came, the first byte too.
 #[test]
 fn what_nobody_has_read_at_the_uart_is_read_elsewhere() {
-    for listens in [false, true] {
+    let machine = machine(1);
+    let world = listening(&machine);
+    assert_eq!(type_in(&world, b"abc"), 3);
+    assert!(!machine.waits_input(), "the UART may be read yet");
+    assert!(machine.redirect_input(true));
+    assert!(machine.waits_input());
+    assert_eq!(taken(&machine), b"abc");
+    assert_eq!(flags(&world) & 0x10, 0x10);
+    assert!(machine.redirect_input(true));
+    assert!(!machine.waits_input());
+}
+
+/// Who opens the UART beside another console hears there, for as long as it is open.
+#[test]
+fn a_driver_that_listens_at_the_uart_hears_what_is_typed() {
+    let machine = machine(1);
+    let world = listening(&machine);
+    let ahead: &[u8] = if VIRTIO { b"ab" } else { b"b" };
+    assert!(machine.redirect_input(true));
+    assert_eq!(type_in(&world, b"ab"), 2);
+    assert_eq!(taken(&machine), ahead, "nobody listens yet");
+    store(&world, PL011_BASE + IMSC, RX);
+    assert!(!machine.redirect_input(true));
+    assert_eq!(type_in(&world, b"cd"), 2);
+    assert!(!machine.waits_input());
+    assert_eq!(
+        load(&world, PL011_BASE + DR),
+        u64::from(if VIRTIO { b'c' } else { b'a' })
+    );
+    store(&world, PL011_BASE + IMSC, 0);
+    assert!(machine.redirect_input(true));
+    let rest: &[u8] = if VIRTIO { b"d" } else { b"cd" };
+    assert_eq!(taken(&machine), rest);
+}
+
+/// What is typed between two lives is for the next, all of it, and what was typed before is for nobody.
+#[test]
+fn what_is_typed_after_a_life_waits_for_the_next() {
+    for redirected in [false, true] {
         let machine = machine(1);
         let world = listening(&machine);
-        if listens {
-            store(&world, PL011_BASE + IMSC, RX);
+        machine.redirect_input(redirected);
+        assert_eq!(type_in(&world, b"old"), 3);
+        machine.forget_input();
+        assert_eq!(machine.input(b"new"), 3);
+        assert!(!machine.waits_input(), "not for the console of the old");
+        machine.reset_devices();
+        assert!(machine.has_input());
+        world.with(0, |vcpu, port| console_input(vcpu, port));
+        for byte in b"new" {
+            assert_eq!(load(&world, PL011_BASE + DR), u64::from(*byte));
         }
-        assert_eq!(type_in(&world, b"abc"), 3);
-        machine.redirect_input(true);
-        let mut taken = [0; 8];
-        let count = machine.take_input(&mut taken);
-        let rest: &[u8] = if listens { b"bc" } else { b"abc" };
-        assert_eq!(&taken[..count], rest);
-        assert_eq!(flags(&world) & 0x10 != 0, !listens);
-        machine.redirect_input(true);
-        assert!(!machine.waits_input());
+        assert_eq!(flags(&world), 0x90);
     }
 }
 
@@ -324,6 +369,7 @@ fn reset_devices_are_new_devices() {
     store(&world, PL031_BASE + pl031::MR, 9);
     store(&world, PL031_BASE + pl031::IMSC, 1);
     assert!(machine.next_alarm().is_some());
+    machine.forget_input();
     machine.reset_devices();
     assert_eq!(machine.console.lock().uart, Pl011::new());
     assert_eq!(*machine.rtc.lock(), Pl031::new(77));

@@ -8,7 +8,8 @@ use clap::Args;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Without a machine file")]
 pub struct KernelArgs {
-    /// Run this kernel in a machine of its own: a file in any format that a machine file may name, or a built-in one.
+    /// Run this kernel in a machine of its own: a file in any format that a machine file may name, or a built-in one. Its
+    /// console is a serial port; that of Debian's kernels a virtio device.
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
     /// Its virtual CPUs; default 1.

@@ -49,17 +49,25 @@ fi
 # The console may be a virtio device, which the kernel did not have when it began and takes a moment to talk to.
 read -r line </proc/cmdline
 consoles=
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+tries=0
+while [ $tries -lt 100 ]; do
     read -r consoles </sys/class/tty/console/active
     case $line in
         *console=hvc*) case $consoles in *hvc*) break ;; esac ;;
         *) break ;;
     esac
+    [ -d /sys/bus/virtio/drivers/virtio_console ] || break
+    tries=$((tries + 1))
     $b sleep 0.05
 done
 console=${consoles##* }
 $b ln -s "${console:-ttyAMA0}" /dev/shell
-if [ -n "$console" ]; then exec </dev/console >/dev/console 2>&1; fi
+# Who was told of a console that there is no driver for has a serial port all the same.
+if [ -n "$console" ]; then
+    exec </dev/console >/dev/console 2>&1
+elif [ -c /dev/ttyAMA0 ]; then
+    exec <>/dev/ttyAMA0 >&0 2>&1
+fi
 # What is typed before the shell is there waits for it as long as somebody has the terminal open: the kernel itself has a
 # serial port open, but no terminal that it did not have when it began.
 case $console in hvc*) $b sleep 60 <"/dev/$console" >/dev/null 2>&1 & ;; esac
