@@ -324,15 +324,13 @@ impl Crew {
     fn gather(&mut self, house: &'static House, now: u64) {
         self.tend_devices(now);
         for index in 0..self.members.len() {
+            #[cfg(feature = "virtio")]
+            self.tend_virtio(index, now);
             let Some(member) = self.members.get_mut(index) else {
                 return;
             };
             if member.vm.machine.console_due() <= now {
                 member.vm.show_unfinished(now);
-            }
-            #[cfg(feature = "virtio")]
-            if member.vm.virtio.has_work(now) {
-                member.vm.virtio.work(now);
             }
             let phase = member.vm.life.phase();
             if member.is_live(phase) {

@@ -88,6 +88,10 @@ pub struct Devices {
     console: Option<usize>,
     /// Slots with more to do than anybody had time for.
     pending: AtomicU32,
+    /// The slot whose turn it is among them.
+    turn: AtomicU32,
+    /// When the work on them goes on.
+    resume: AtomicU64,
     /// Devices have faults, and want to be polled at certain times.
     is_timed: bool,
     /// The first of these times, at most.
@@ -211,22 +215,27 @@ impl Devices {
         }
     }
 
-    /// When a device wants to be polled at the latest, as a value of the physical counter.
+    /// When somebody has to look at the devices at the latest, as a value of the physical counter.
     #[inline]
     pub fn due(&self) -> u64 {
-        self.due.load(Ordering::Acquire)
+        let due = self.due.load(Ordering::Acquire);
+        if self.pending.load(Ordering::Acquire) == 0 {
+            return due;
+        }
+        due.min(self.resume.load(Ordering::Relaxed))
     }
 
-    /// Whether something was put off, or is due.
+    /// Whether something was put off and may go on, or is due.
     #[inline]
     pub fn has_work(&self, now: u64) -> bool {
-        self.pending.load(Ordering::Acquire) != 0 || self.due() <= now
+        self.due() <= now
     }
 
-    /// Does a piece of what was put off, or is due.
-    pub fn work(&self, now: u64) {
+    /// Does a piece of what was put off, or is due. Devices take turns: what this takes once somebody else wants the CPU
+    /// does not grow with their number. Then lanes run for so many times as long as this took, before it goes on.
+    pub fn work(&self, now: u64, pauses: u64) {
         let mut pending = self.pending.swap(0, Ordering::AcqRel);
-        if self.due() <= now {
+        if self.due.load(Ordering::Acquire) <= now {
             self.due.store(u64::MAX, Ordering::Release);
             for slot in self.slots {
                 let due = slot.due.load(Ordering::Relaxed);
@@ -237,10 +246,28 @@ impl Devices {
                 }
             }
         }
-        for number in (0..SLOTS).filter(|slot| pending >> slot & 1 != 0) {
-            if self.poll(number) {
-                self.put_off(number);
+        let mut left = 0;
+        let mut turn = self.turn.load(Ordering::Relaxed);
+        while pending != 0 {
+            let behind = pending & u32::MAX << (turn % u32::BITS);
+            turn = if behind == 0 { pending } else { behind }.trailing_zeros();
+            pending &= !(1 << turn);
+            if self.poll(turn as usize) {
+                left |= 1 << turn;
             }
+            turn += 1;
+            if cpu::is_interrupted() {
+                break;
+            }
+        }
+        self.turn.store(turn, Ordering::Relaxed);
+        if pending | left != 0 {
+            let then = timer::now();
+            let pause = then.saturating_sub(now).saturating_mul(pauses);
+            self.resume
+                .store(then.saturating_add(pause), Ordering::Relaxed);
+            // Where that is over at once, the CPU's timer comes at once.
+            self.pending.fetch_or(pending | left, Ordering::AcqRel);
         }
     }
 

@@ -210,3 +210,30 @@ fn a_noisy_neighbour_leaves_what_was_promised() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// What a driver's queue is full of is done on its lanes' account, and in pieces with pauses.
+#[test]
+fn a_neighbour_s_full_queue_leaves_what_was_promised() -> anyhow::Result<()> {
+    let transcript = Machine::of("tests/configs/shared-flood.toml")
+        .cpu("cortex-a57,cntfrq=1000000000")
+        .icount()
+        .seconds(600)
+        .run()?;
+    transcript.no_panic()?;
+    for guest in ["quiet", "linux"] {
+        transcript.well(guest)?;
+    }
+    transcript.has("MiB read")?;
+    transcript.has("selftest: ok")?;
+    let (late, jobs) = (
+        figure(&transcript, "quiet", "late")?,
+        figure(&transcript, "quiet", "of")?,
+    );
+    println!("{}", transcript.lines_of("quiet").collect::<String>());
+    ensure!(
+        late == 0 && jobs >= 400,
+        "{late} of {jobs} jobs late:\n{}",
+        transcript.text()
+    );
+    transcript.ended(0)
+}

@@ -15,6 +15,10 @@ use crate::vm::Vm;
 
 /// Bytes of a machine's memory that are put in order at a time: how long an interrupt may have to wait for it.
 const PIECE: u64 = 64 << 10;
+/// For how many times as long as they worked a machine's devices leave a CPU to those whose turn it is.
+#[cfg(feature = "virtio")]
+const PAUSES_OF_OTHERS: u64 = 7;
+
 impl Crew {
     /// Does what machines' devices have to do by themselves.
     ///
@@ -35,6 +39,37 @@ impl Crew {
                 member.tend_devices();
             }
         }
+    }
+
+    /// Goes on with what the devices of a lane's machine have to do, on that machine's account. While a lane wants to run
+    /// here there are pauses: a driver whose queues are full of large requests would stop everybody for as long as those
+    /// take. Whose turn it is stops its own lanes at most half of the time, and others an eighth.
+    #[cfg(feature = "virtio")]
+    pub(super) fn tend_virtio(&mut self, index: usize, now: u64) {
+        let Some(member) = self.members.get(index) else {
+            return;
+        };
+        let devices = &member.vm.virtio;
+        if !devices.has_work(now) {
+            return;
+        }
+        if self.is_single() {
+            let pauses = u64::from(member.stand == Stand::Ready);
+            return devices.work(now, pauses);
+        }
+        let turn = self.latest.and_then(|slot| self.members.get(slot.index()));
+        let own = turn.filter(|turn| turn.vm.id == member.vm.id);
+        let payer = own.unwrap_or(member).slot;
+        let pauses = if self.scheduler.ready() == 0 {
+            0
+        } else if own.is_some() {
+            1
+        } else {
+            PAUSES_OF_OTHERS
+        };
+        self.scheduler.settle(now);
+        devices.work(now, pauses);
+        self.scheduler.charge_to(payer, timer::now());
     }
 
     /// There may be more from outside at this time.

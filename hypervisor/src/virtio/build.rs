@@ -200,6 +200,8 @@ impl Builder<'_, '_, '_> {
             index,
             console,
             pending: 0.into(),
+            turn: 0.into(),
+            resume: 0.into(),
             is_timed: guest.faults().is_some(),
             due: u64::MAX.into(),
             machine,

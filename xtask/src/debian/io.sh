@@ -7,6 +7,7 @@
 #   fsx SECONDS [DEVICE]        a file of an ext4 against a model
 #   verify SECONDS [DEVICE]     a device's blocks against a model
 #   fio SECONDS [DEVICE]        fio's own verification (the kit with fio)
+#   flood SECONDS [DEVICE]      a queue that is full of large reads
 #   ledger LIVES SECONDS [DEVICE]   batches of flushed records, for somebody who ends the guest at any moment
 #   journal LIVES SECONDS [DEVICE]  the same in a file of an ext4
 #   latency [DEVICE]            what one request takes
@@ -110,6 +111,18 @@ fio() {
             bad "fio $rw: $(tail -n 5 /tmp/said)"
         fi
     done
+}
+
+flood() {
+    for _ in $(seq 40); do
+        while :; do dd if="${2:-/dev/vda}" of=/dev/null bs=4M iflag=direct 2>/dev/null || break; done &
+    done
+    sleep "$1"
+    read -r _ _ sectors _ <"/sys/block/$(basename "${2:-/dev/vda}")/stat"
+    kill $(jobs -p)
+    wait
+    good "flood: $((sectors / 2048)) MiB read"
+    [ "$sectors" -gt 204800 ] || bad "no flood"
 }
 
 ledger() { # lives, seconds a life, device
@@ -245,7 +258,7 @@ for test in $(echo "$asked" | tr '+' ' '); do
     words=$(echo "$test" | tr ':' ' ')
     case ${words%% *} in
         tolerant) ;;
-        devices | disk | fsx | verify | fio | ledger | journal | latency | net | uplink | vsock | entropy) $words ;;
+        devices | disk | fsx | verify | fio | flood | ledger | journal | latency | net | uplink | vsock | entropy) $words ;;
         *) bad "there is no test $test" ;;
     esac
 done
