@@ -77,7 +77,8 @@ impl Fabric {
         arena: &mut Arena,
         card: Option<&'static Card>,
     ) -> Option<&'static Self> {
-        let mut ports = arrayvec::ArrayVec::<(Place, Port<'static, Reach>), MAX_PORTS>::new();
+        // What makes them, because they are large themselves: they are made where they stay.
+        let mut ports = arrayvec::ArrayVec::<(Place, (u8, Vlan, Peer<'static>)), MAX_PORTS>::new();
         for plan in bundle.plan().guests() {
             for one in plan.virtio() {
                 let VirtioDevice::Net {
@@ -94,7 +95,7 @@ impl Fabric {
                     is_open: false,
                     rate,
                 };
-                let port = Port::new(u8::try_from(network).ok()?, Vlan::Access(vlan), peer);
+                let port = (u8::try_from(network).ok()?, Vlan::Access(vlan), peer);
                 ports
                     .try_push((
                         Place {
@@ -110,20 +111,22 @@ impl Fabric {
         for (number, network) in (0u8..).zip(bundle.plan().networks()) {
             if let Some(ip) = network.echo {
                 let mac = [0x02, b'X', b'D', b'V', 0, number];
-                let port = Port::new(number, Vlan::Access(0), Peer::Echo { mac, ip });
+                let port = (number, Vlan::Access(0), Peer::Echo { mac, ip });
                 ports.try_push((Place::NONE, port)).ok()?;
             }
         }
         let outside = ports.len();
         if let Some(card) = card {
-            let port = Port::new(card.network, Vlan::Trunk, Peer::Uplink(card));
+            let port = (card.network, Vlan::Trunk, Peer::Uplink(card));
             ports.try_push((Place::NONE, port)).ok()?;
         }
         let places = ports.iter().map(|(place, _)| *place).collect();
         let count = ports.len();
-        let mut plugged = ports.into_iter().map(|(_, port)| port);
-        let unplugged = || fault::refuse(format_args!("a network card was not plugged in"));
-        let ports = arena.alloc_slice(count, |_| plugged.next().unwrap_or_else(unplugged))?;
+        let plug = |at: usize| match ports.get(at) {
+            Some((_, (network, vlan, peer))) => Port::new(*network, *vlan, *peer),
+            None => fault::refuse(format_args!("a network card was not plugged in")),
+        };
+        let ports = arena.alloc_slice(count, plug)?;
         let owners = arena.alloc_slice(bundle.plan().guests().count(), |_| Once::new())?;
         let switch = match Switch::new(ports) {
             Ok(switch) => switch,

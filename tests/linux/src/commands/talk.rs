@@ -1,7 +1,8 @@
 //! Streams whose every byte is compared, and round trips, over TCP and vsock; datagrams over UDP.
 //!
 //! A client says with one byte and a number what it wants: `>` to send so many bytes, `<` to get so many, `=` so many
-//! round trips of 64 bytes, `x` that it is through. The bytes are those of a seed both know.
+//! round trips of 64 bytes, `x` that it is through. The bytes are those of a seed both know. `*` is to send so many bytes
+//! that nobody looks at: what they cost is the network's cost.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -77,6 +78,10 @@ fn serve_one(mut stream: impl Read + Write) -> anyhow::Result<()> {
         match what {
             b'>' => {
                 take(&mut stream, count)?;
+                stream.write_all(b"!")?;
+            }
+            b'*' => {
+                swallow(&mut stream, count)?;
                 stream.write_all(b"!")?;
             }
             b'<' => give(&mut stream, count)?,
@@ -164,14 +169,34 @@ fn rate(bytes: u64, time: Duration) -> u128 {
     u128::from(bytes) * 8 / time.as_micros().max(1)
 }
 
-/// Sends so many bytes to a server, and waits until it has them all. How long that took.
+/// Sends so many bytes to a server that looks at none of them, and waits until it has them all. How long that took.
 pub fn send(place: &str, bytes: u64) -> anyhow::Result<Duration> {
     let mut stream = dial(place)?;
+    let chunk = vec![0x5a; CHUNK];
     timed(|| {
-        wish(&mut stream, b'>', bytes)?;
-        give(&mut stream, bytes)?;
+        wish(&mut stream, b'*', bytes)?;
+        let mut left = bytes;
+        while left > 0 {
+            let length = left.min(u64::try_from(CHUNK)?);
+            let part = chunk.get(..usize::try_from(length)?).unwrap_or_default();
+            stream.write_all(part).context("sending")?;
+            left -= length;
+        }
         Ok(stream.read_exact(&mut [0])?)
     })
+}
+
+/// Takes so many bytes.
+fn swallow(stream: &mut impl Read, bytes: u64) -> anyhow::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    let mut left = bytes;
+    while left > 0 {
+        let most = usize::try_from(left.min(u64::try_from(CHUNK)?))?;
+        let got = stream.read(chunk.get_mut(..most).unwrap_or_default())?;
+        ensure!(got != 0, "the stream ended {left} bytes too soon");
+        left -= u64::try_from(got)?;
+    }
+    Ok(())
 }
 
 /// Says to a server that its client is through.
@@ -332,6 +357,7 @@ mod tests {
     fn every_byte_goes_both_ways() {
         let address = served().to_string();
         talk(&address, 1).unwrap();
+        send(&address, 100_000).unwrap();
         udp(&address, 100).unwrap();
     }
 
