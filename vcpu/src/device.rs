@@ -233,15 +233,17 @@ impl Machine {
     /// A byte for `UARTDR` that becomes part of the guest's line and does nothing else; false, and nothing changed, if it
     /// would, or somebody else has the console.
     #[inline(always)]
-    pub(crate) fn fast_uart_write(&self, byte: u8) -> bool {
+    pub(crate) fn fast_uart_write(&self, value: u64) -> bool {
         // What was typed ahead is looked at after each access.
-        if self.typed_ahead.load(Ordering::Relaxed) != 0 {
-            return false;
-        }
-        let Some(mut console) = self.console.try_lock() else {
-            return false;
-        };
-        console.uart.sends_only() && !console.is_idle() && console.line.push_plain(byte)
+        let [byte, ..] = value.to_le_bytes();
+        self.typed_ahead.load(Ordering::Relaxed) == 0 && self.console.lengthen(byte)
+    }
+
+    /// What `UARTIMSC` is to be, if it is that already and nothing else comes of it.
+    #[inline(always)]
+    pub(crate) fn fast_uart_mask(&self, value: u64) -> bool {
+        self.typed_ahead.load(Ordering::Relaxed) == 0
+            && value & 0xFFFF == u64::from(self.uart_mask.load(Ordering::Relaxed))
     }
 
     /// The level of a device's line.
@@ -259,9 +261,16 @@ impl Machine {
         if self.typed_ahead.load(Ordering::Acquire) != 0 {
             self.refill(uart);
         }
+        self.copy_uart(uart);
+        uart.line()
+    }
+
+    /// Copies for the hot path what it looks at without the console's lock, which is the caller's.
+    pub(crate) fn copy_uart(&self, uart: &Pl011) {
         let flags = u32::from(uart.flags());
         self.uart_flags.store(flags, Ordering::Relaxed);
-        uart.line()
+        let mask = uart.settled_mask().map_or(u32::MAX, u32::from);
+        self.uart_mask.store(mask, Ordering::Relaxed);
     }
 
     #[cold]

@@ -74,17 +74,32 @@ pub enum Answer {
     Declined = 0,
     /// It was answered.
     Done = 1,
-    /// To be asked once more, of [`uart`], when all general registers are in the frame. It only reads those that were not.
+    /// To be asked once more, of [`uart_saved`], when all general registers are in the frame. It only reads those that were not.
     Unsaved = 2,
     /// To be answered by [`warm`], when all general registers are in the frame that it may want. It takes a stack.
-    Warm = 6,
+    Warm = 4,
 }
 
 /// A synchronous exception.
 #[inline(always)]
 pub fn sync(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Answer {
     let esr = hw.esr();
-    match (esr >> 26) & 0x3F {
+    let class = (esr >> 26) & 0x3F;
+    // In this order, and by one bit: it is the shortest for all of them together.
+    if class == EC_DATA_ABORT {
+        return data_abort(vcpu, esr, hw);
+    }
+    if class & EC_SYSREG & !EC_SMC != 0 {
+        if class != EC_SYSREG {
+            return Answer::Declined;
+        }
+        let pc = pc(hw);
+        if pc.is_el1() {
+            return system_register(vcpu, esr, pc, hw);
+        }
+        return Answer::Declined;
+    }
+    match class {
         EC_HVC => {
             if !call(vcpu, esr) {
                 return Answer::Declined;
@@ -99,28 +114,23 @@ pub fn sync(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Answer {
             }
             Answer::Declined
         }
-        EC_SYSREG => {
-            let pc = pc(hw);
-            if pc.is_el1() {
-                return system_register(vcpu, esr, pc, hw);
-            }
-            Answer::Declined
-        }
-        EC_DATA_ABORT => {
-            let pc = pc(hw);
-            if !pc.is_el1() {
-                return Answer::Declined;
-            }
-            match mmio(vcpu, esr, hw) {
-                Access::Done => finish(vcpu, esr, pc, hw),
-                Access::Declined => Answer::Declined,
-                // X0 to X15: one bit tells.
-                Access::Uart if esr & 1 << 20 == 0 => uart(vcpu, esr, hw),
-                Access::Uart => Answer::Unsaved,
-                Access::Slot => Answer::Warm,
-            }
-        }
         _ => Answer::Declined,
+    }
+}
+
+#[inline(always)]
+fn data_abort(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Answer {
+    let pc = pc(hw);
+    if !pc.is_el1() {
+        return Answer::Declined;
+    }
+    match mmio(vcpu, esr, hw) {
+        Access::Done => finish(vcpu, esr, pc, hw),
+        Access::Declined => Answer::Declined,
+        // X0 to X15: one bit tells.
+        Access::Uart if esr & 1 << 20 == 0 => uart(vcpu, esr, pc, hw),
+        Access::Uart => Answer::Unsaved,
+        Access::Slot => Answer::Warm,
     }
 }
 
@@ -211,6 +221,11 @@ fn call(vcpu: &mut Vcpu, esr: u64) -> bool {
 #[inline(always)]
 fn finish(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) -> Answer {
     vcpu.trace.note(esr, pc.elr);
+    resume(pc, hw)
+}
+
+#[inline(always)]
+fn resume(pc: Pc, hw: &mut impl Hardware) -> Answer {
     let next = pc.step_over_a64();
     hw.set_elr(next.elr);
     hw.set_spsr(next.spsr);
@@ -257,7 +272,6 @@ fn system_register(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) ->
 /// ISS of a data abort, WnR: a store.
 const WRITE: u64 = 1 << 6;
 /// SAS: a byte or a halfword, a word, a doubleword.
-const SIZE: u64 = 3 << 22;
 const WORD: u64 = 1 << 23;
 const DOUBLE: u64 = 1 << 22;
 
@@ -306,39 +320,57 @@ fn mmio(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Access {
     }
 }
 
-/// The page the guest went to: HPFAR_EL2.FIPA.
+/// HPFAR_EL2.FIPA: the number of the page that the guest went to, times 16.
+const FIPA: u64 = 0x0000_FFFF_FFFF_FFF0;
+
 #[inline(always)]
 const fn page(hpfar: u64) -> u64 {
-    (hpfar & 0x0000_FFFF_FFFF_FFF0) << 8
+    (hpfar & FIPA) << 8
 }
 
-/// What a driver does for every character, in any width (Linux's takes halfwords): is there room, then the byte. A tail
-/// call of [`sync`] for an access that the hardware has described in full, or what follows [`Answer::Unsaved`].
+/// What a driver does for every character, in any width (Linux's takes halfwords): is there room, then the byte; and after
+/// the last that it has no more, by a mask that mostly was so before. A tail
+/// call of [`sync`] for an access that the hardware has described in full.
 #[inline(never)]
-pub fn uart(vcpu: &mut Vcpu, esr: u64, hw: &mut impl Hardware) -> Answer {
-    let machine = vcpu.machine;
-    let field = esr >> 16;
-    let ipa = page(hw.hpfar()) | hw.far() & 0xFFF;
-    let done = match ipa.wrapping_sub(PL011_BASE) {
-        pl011::DR if esr & WRITE != 0 => stored(vcpu, field).is_some_and(|value| {
-            let [byte, ..] = value.to_le_bytes();
-            machine.fast_uart_write(byte)
-        }),
-        offset if esr & WRITE == 0 => match (machine.fast_uart_read(offset), saved(vcpu, field)) {
-            (Some(flags), Some(register)) => {
-                let is_byte = esr & SIZE == 0;
-                *register = u64::from(if is_byte { flags & 0xFF } else { flags });
-                true
-            }
-            _ => false,
-        },
-        _ => false,
-    };
-    if done {
-        finish(vcpu, esr, pc(hw), hw)
-    } else {
-        Answer::Declined
+fn uart(vcpu: &mut Vcpu, esr: u64, pc: Pc, hw: &mut impl Hardware) -> Answer {
+    const RING: u32 = 1 << 8;
+    /// SAS of less than a word: a halfword, not a byte.
+    const HALF: u64 = 1 << 22;
+    if hw.hpfar() & FIPA != PL011_BASE >> 8 {
+        return Answer::Declined;
     }
+    let (machine, field, offset) = (vcpu.machine, esr >> 16, hw.far() & 0xFFF);
+    let done = if esr & WRITE == 0 {
+        let Some(flags) = machine.fast_uart_read(offset) else {
+            return Answer::Declined;
+        };
+        // The one flag that does not fit in a byte, if one is loaded. Only a closed loop brings it.
+        if flags & RING != 0 {
+            return Answer::Declined;
+        }
+        let Some(register) = saved(vcpu, field) else {
+            return Answer::Declined;
+        };
+        *register = u64::from(flags);
+        true
+    } else if offset == pl011::DR {
+        stored(vcpu, field).is_some_and(|value| machine.fast_uart_write(value))
+    } else {
+        offset == pl011::IMSC
+            && esr & HALF != 0
+            && stored(vcpu, field).is_some_and(|value| machine.fast_uart_mask(value))
+    };
+    if !done {
+        return Answer::Declined;
+    }
+    vcpu.trace.note_data_abort(esr, pc.elr);
+    resume(pc, hw)
+}
+
+/// What follows [`Answer::Unsaved`].
+#[inline(always)]
+pub fn uart_saved(vcpu: &mut Vcpu, hw: &mut impl Hardware) -> Answer {
+    uart(vcpu, hw.esr(), pc(hw), hw)
 }
 
 /// A register that is stored, when all are in the frame. `None` for the zero register.

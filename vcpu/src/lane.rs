@@ -23,10 +23,10 @@ pub struct Vcpu<'m> {
     pub machine: &'m Machine,
     /// A physical interrupt that was acknowledged and not served yet; 1023 for none.
     pub interrupt: u32,
-    /// The lane's half of the virtual GIC.
-    pub gic: LaneGic,
     /// The last exits.
     pub trace: Trace,
+    /// The lane's half of the virtual GIC.
+    pub gic: LaneGic,
     /// What it was refused.
     pub refused: Refused,
     /// Trapped registers that the lane keeps.

@@ -1,12 +1,12 @@
 //! What the lanes of one machine share, as far as a lane's exits touch it.
 
+mod console;
 mod unfinished;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Mutex;
 use stage2_addr::Ipa;
-use vcpu_board::console::LineBuffer;
 use vcpu_board::pl011::{self, Pl011};
 use vcpu_board::pl031::Pl031;
 use vcpu_board::ring::Ring;
@@ -18,7 +18,8 @@ use crate::psci::Power;
 use crate::smccc::Workarounds;
 use crate::vgic::Vgic;
 use crate::virtio::{Empty, KEPT, Slots, VIRTIO};
-use unfinished::{Pace, Watch};
+pub use console::{Console, Shared, Turn};
+use unfinished::Pace;
 
 /// How much an operator may type ahead of the UART.
 pub const TYPED_AHEAD: usize = 256;
@@ -27,9 +28,22 @@ pub const TYPED_AHEAD: usize = 256;
 const NEWS: usize = 1 << (usize::BITS - 1);
 
 /// The shared half of a machine. Every field is either constant or takes care of its own concurrency.
+///
+/// What the hot path wants comes first, where one instruction reaches it.
+#[repr(C)]
 pub struct Machine {
     /// The identification registers, the same on all lanes.
     pub ids: IdRegs,
+    /// `InterruptStatus` of each virtio slot.
+    pub(crate) virtio_status: [AtomicU32; KEPT],
+    /// The console.
+    pub console: Shared,
+    /// `UARTFR`: a copy for the hot path, written under the console's lock.
+    pub(crate) uart_flags: AtomicU32,
+    /// `UARTIMSC`, as long as a write of the same changes nothing, else no value that it can have: as `uart_flags`.
+    pub(crate) uart_mask: AtomicU32,
+    /// How much is in `typed`, for a look without the lock, and [`NEWS`]. Written under the lock.
+    pub(crate) typed_ahead: AtomicUsize,
     /// What the CPU adds to an exception entry.
     pub features: Features,
     /// What a guest is told of firmware mitigations.
@@ -40,14 +54,8 @@ pub struct Machine {
     pub power: Power,
     /// Who answers at which address.
     pub board: Board,
-    /// The console.
-    pub console: Mutex<Console>,
-    /// `UARTFR`: a copy for the hot path, written under the console's lock.
-    pub(crate) uart_flags: AtomicU32,
     /// What was typed and has no room in the UART yet. Locked by itself, or with the console's lock held.
     pub(crate) typed: Mutex<Ring<u8, TYPED_AHEAD>>,
-    /// How much that is, for a look without the lock, and [`NEWS`]. Written under the lock.
-    pub(crate) typed_ahead: AtomicUsize,
     /// What was typed is not for the UART.
     redirected: AtomicBool,
     /// Typed bytes that had no room at all.
@@ -64,44 +72,6 @@ pub struct Machine {
     fired: AtomicU64,
     /// What is in the virtio slots.
     pub(crate) virtio: &'static dyn Slots,
-    /// `InterruptStatus` of each.
-    pub(crate) virtio_status: [AtomicU32; KEPT],
-}
-
-/// A machine's serial port and the line it has begun.
-#[cfg_attr(test, derive(Clone, Debug, PartialEq))]
-pub struct Console {
-    /// The port.
-    pub uart: Pl011,
-    /// What was written through it, or by hypercall, since the last line's end.
-    pub line: LineBuffer,
-    /// Whether its unfinished lines are of interest.
-    watch: Watch,
-}
-
-impl Console {
-    /// Takes bytes up to the first that ends a line, or all; how many. A line on the real port takes long, and between
-    /// two of them the caller has others to serve.
-    pub fn write(&mut self, bytes: &[u8], emit: &mut dyn FnMut(&str)) -> usize {
-        let mut taken = 0;
-        loop {
-            let rest = bytes.get(taken..).unwrap_or_default();
-            taken += self.line.push_text(rest);
-            let Some(byte) = bytes.get(taken) else {
-                break;
-            };
-            let mut ended = false;
-            self.line.push(*byte, &mut |text: &str| {
-                emit(text);
-                ended = true;
-            });
-            taken += 1;
-            if ended {
-                break;
-            }
-        }
-        taken
-    }
 }
 
 impl Machine {
@@ -121,12 +91,9 @@ impl Machine {
             vgic: Vgic::new(lanes),
             power: Power::new(lanes),
             board: Board::new(lanes, Ipa::new(RAM_BASE), ram_bytes),
-            console: Mutex::new(Console {
-                uart: Pl011::new(),
-                line: LineBuffer::new(),
-                watch: Watch::OFF,
-            }),
+            console: Shared::new(),
             uart_flags: AtomicU32::new(u32::from(pl011::FLAGS_AT_RESET)),
+            uart_mask: AtomicU32::new(0),
             typed: Mutex::new(Ring::new(0)),
             typed_ahead: AtomicUsize::new(0),
             redirected: AtomicBool::new(false),
@@ -203,8 +170,7 @@ impl Machine {
         self.typed_ahead
             .store(typed.len() | NEWS, Ordering::Release);
         self.typed_lost.fetch_add(lost, Ordering::Relaxed);
-        let flags = u32::from(uart.flags());
-        self.uart_flags.store(flags, Ordering::Relaxed);
+        self.copy_uart(uart);
     }
 
     /// Whether what was typed is not for the UART.
@@ -295,8 +261,7 @@ impl Machine {
     pub fn reset_devices(&self) {
         let mut console = self.console.lock();
         console.uart = Pl011::new();
-        let flags = u32::from(console.uart.flags());
-        self.uart_flags.store(flags, Ordering::Relaxed);
+        self.copy_uart(&console.uart);
         let mut rtc = self.rtc.lock();
         rtc.reset();
         self.firmware.lock().reset();

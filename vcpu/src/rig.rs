@@ -228,9 +228,7 @@ impl<'m> World<'m> {
                     return true;
                 }
                 if answer == Answer::Unsaved {
-                    answer = short(31, vcpu, port, |vcpu, port| {
-                        hot::uart(vcpu, port.cpu.esr, port)
-                    });
+                    answer = short(31, vcpu, port, |vcpu, port| hot::uart_saved(vcpu, port));
                 }
                 answer == Answer::Done
             }

@@ -77,14 +77,15 @@ const fn reason_of(class: usize) -> usize {
     }
 }
 
-/// A ring of records, and how many exits of each kind there were.
+/// A ring of records, and how many exits of each kind there were. The ring comes first: as near to the lane's registers as
+/// it is one instruction writes a record.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Trace {
+    ring: [Record; DEPTH],
     count: u64,
     interrupts: [u64; SOURCES],
     classes: [u64; CLASSES],
-    ring: [Record; DEPTH],
 }
 
 impl Trace {
@@ -120,7 +121,17 @@ impl Trace {
     /// Remembers a synchronous exit.
     #[inline(always)]
     pub fn note(&mut self, esr: u64, pc: u64) {
-        let class = (esr >> 26) as usize & (CLASSES - 1);
+        self.note_class((esr >> 26) as usize & (CLASSES - 1), esr, pc);
+    }
+
+    /// As [`note`](Self::note), of a data abort: who knows what it was need not look again.
+    #[inline(always)]
+    pub fn note_data_abort(&mut self, esr: u64, pc: u64) {
+        self.note_class(0x24, esr, pc);
+    }
+
+    #[inline(always)]
+    fn note_class(&mut self, class: usize, esr: u64, pc: u64) {
         if let Some(counter) = self.classes.get_mut(class) {
             *counter = counter.wrapping_add(1);
         }

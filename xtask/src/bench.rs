@@ -55,7 +55,8 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
         Ok(_) => step.done(),
         Err(_) => step.failed(),
     }
-    let figures = judge::known(measured?, scope);
+    let (figures, with_virtio) = measured?;
+    let figures = judge::known(figures, scope);
     let version = rig.qemu.version.to_string();
     let path = project.root.join("xtask/bench-baseline.json");
     if args.update_baseline {
@@ -71,7 +72,8 @@ pub fn bench(project: &Project, args: &BenchArgs) -> anyhow::Result<ExitCode> {
     } else {
         say::answer(&table::render(&figures, baseline.as_ref()));
     }
-    let verdicts = judge::all(&figures, baseline.as_ref(), scope);
+    let mut verdicts = judge::all(&figures, baseline.as_ref(), scope);
+    verdicts.extend(judge::with_virtio(&with_virtio));
     Ok(report(&verdicts, baseline.is_some()))
 }
 
@@ -141,8 +143,9 @@ fn emulator(project: &Project, args: &BenchArgs) -> anyhow::Result<Qemu> {
     }
 }
 
-fn measure(machines: Machines) -> anyhow::Result<Vec<Figure>> {
-    let mut figures = machines.sizes;
+/// The figures, and those of exits on the EL2 with virtio.
+fn measure(machines: Machines) -> anyhow::Result<(Vec<Figure>, Vec<Figure>)> {
+    let (mut figures, mut with_virtio) = (machines.sizes, Vec::new());
     for launch in &machines.exits {
         let seen = run(launch)?;
         let before = figures.len();
@@ -157,6 +160,7 @@ fn measure(machines: Machines) -> anyhow::Result<Vec<Figure>> {
     }
     if let Some(virtio) = machines.virtio {
         figures.extend(virtio::measure(&virtio)?);
+        with_virtio = virtio::exits(&virtio)?;
     }
     for mut traced in machines.traced {
         let rows = traced.run()?;
@@ -164,7 +168,7 @@ fn measure(machines: Machines) -> anyhow::Result<Vec<Figure>> {
             .iter_mut()
             .for_each(|figure| figure.traced_as(&rows));
     }
-    Ok(figures)
+    Ok((figures, with_virtio))
 }
 
 /// The rows of EL2's own boot.

@@ -13,7 +13,7 @@ use core::mem::offset_of;
 
 use vcpu::context::Context;
 use vcpu::exit::Exit;
-use vcpu::hot::{self, Answer, Hardware as _};
+use vcpu::hot::{self, Answer};
 use vcpu::lane::Vcpu;
 
 use crate::hardware::ThisCpu;
@@ -43,6 +43,14 @@ global_asm!(
     stp     x29, x30, [sp, #232]
     .endm
 
+    .macro save_rest
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    str     x28, [sp, #224]
+    .endm
+
     .macro restore_short
     ldp     x2, x3, [sp, #16]
     ldp     x4, x5, [sp, #32]
@@ -58,8 +66,8 @@ global_asm!(
     .endm
 
     // A guest's exception with a hot path in front: exactly one 128-byte slot (Arm ARM D1.3.1.2).
-    // `rest`, if given, is where an answer of `Answer::Unsaved` or `Answer::Warm` goes on: they have a bit in common.
-    .macro hot_vector handler, kind, rest
+    // `unsaved` and `warm`, if given, are where these answers go on.
+    .macro hot_vector handler, kind, unsaved, warm
     .balign 128
     save_short
     mov     x0, sp
@@ -71,8 +79,11 @@ global_asm!(
     dsb     nsh
     isb
 9:
-    .ifnb   \rest
-    tbnz    w0, #1, \rest
+    .ifnb   \unsaved
+    tbnz    w0, #{unsaved_bit}, \unsaved
+    .endif
+    .ifnb   \warm
+    tbnz    w0, #{warm_bit}, \warm
     .endif
     mov     x0, #\kind
     b       leave_guest
@@ -120,7 +131,11 @@ __vectors:
     .balign 128
     mov     x0, #1
     eret
+    .if     {has_warm}
+    hot_vector {hot_sync}, 0, save_and_ask, answer_warm
+    .else
     hot_vector {hot_sync}, 0, save_and_ask
+    .endif
     hot_vector {hot_irq}, 1
     cold_vector 2
     cold_vector 3
@@ -155,10 +170,8 @@ resume:
     dsb     nsh
     isb
 
-    // The hot path wants the registers that are not saved yet. It only reads them, but for a warm answer.
-save_and_ask:
     .if     {has_warm}
-    tbz     w0, #{warm_bit}, 2f
+answer_warm:
     // X0 to X15: one bit of the syndrome tells, and a warm answer needs no other register then.
     mrs     x9, esr_el2
     tbnz    x9, #20, 2f
@@ -167,19 +180,14 @@ save_and_ask:
     eret
     dsb     nsh
     isb
-2:
-    .endif
-    stp     x20, x21, [sp, #160]
-    stp     x22, x23, [sp, #176]
-    stp     x24, x25, [sp, #192]
-    stp     x26, x27, [sp, #208]
-    str     x28, [sp, #224]
-    .if     {has_warm}
-    tbz     w0, #{warm_bit}, 2f
+2:  save_rest
     call_warm
     b       resume
-2:
     .endif
+
+    // The hot path wants the registers that are not saved yet. It only reads them.
+save_and_ask:
+    save_rest
     mov     x0, sp
     bl      {hot_uart}
     tbz     w0, #0, 1f
@@ -191,11 +199,7 @@ save_and_ask:
 
     // x0 = which vector; x0-x19, x29 and x30 are in the frame already.
 leave_guest:
-    stp     x20, x21, [sp, #160]
-    stp     x22, x23, [sp, #176]
-    stp     x24, x25, [sp, #192]
-    stp     x26, x27, [sp, #208]
-    str     x28, [sp, #224]
+    save_rest
     mrs     x10, elr_el2
     mrs     x11, spsr_el2
     mov     x9, sp
@@ -260,6 +264,7 @@ own_fault_common:
     warm = sym warm,
     has_warm = const cfg!(feature = "virtio") as u8,
     warm_bit = const (Answer::Warm as u8).ilog2(),
+    unsaved_bit = const (Answer::Unsaved as u8).ilog2(),
     fault = sym crate::fault::el2_fault,
     elr = const offset_of!(Vcpu<'static>, context) + offset_of!(Context, elr),
     host_sp = const offset_of!(Vcpu<'static>, context) + offset_of!(Context, host_sp),
@@ -284,12 +289,12 @@ unsafe extern "C" fn hot_sync(vcpu: *mut Vcpu<'static>) -> Answer {
 unsafe extern "C" fn hot_uart(vcpu: *mut Vcpu<'static>) -> Answer {
     // SAFETY: as in `hot_sync`.
     let vcpu = unsafe { &mut *vcpu };
-    let hw = &mut ThisCpu;
-    hot::uart(vcpu, hw.esr(), hw)
+    hot::uart_saved(vcpu, &mut ThisCpu)
 }
 
+// Each has a bit of its own.
 const _: () =
-    assert!(Answer::Warm as u8 & Answer::Unsaved as u8 != 0 && Answer::Warm as u8 & 1 == 0);
+    assert!(Answer::Done as u8 == 1 && Answer::Unsaved as u8 == 2 && Answer::Warm as u8 == 4);
 
 /// As [`hot_sync`], once all registers are in the frame, from which they are loaded afterwards, or where the access is through
 /// one of X0 to X15; on the stack that [`enter`] was called on.

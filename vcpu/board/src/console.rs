@@ -66,10 +66,45 @@ impl LineBuffer {
         }
     }
 
+    /// How long the line may become by plain text, as [`push_below`](Self::push_below) wants it: zero, if what came before
+    /// has to be settled first.
+    #[inline]
+    #[must_use]
+    pub const fn open(&self) -> u8 {
+        const OPEN: u8 = u8::MAX;
+        const { assert!(LINE_MAX == OPEN as usize + 1) };
+        if self.partial_length != 0 || self.carriage {
+            0
+        } else {
+            OPEN
+        }
+    }
+
+    /// Takes a byte of plain text if the line is shorter than what [`open`](Self::open) said when that text began, as
+    /// [`push`](Self::push) would; false, and nothing changed, if not.
+    #[inline(always)]
+    pub fn push_below(&mut self, open: u8, byte: u8) -> bool {
+        let length = self.length;
+        if length >= usize::from(open) {
+            return false;
+        }
+        if let Some(place) = self.text.get_mut(length) {
+            *place = byte;
+        }
+        self.length = length + 1;
+        true
+    }
+
+    /// Takes a carriage return, as [`push`](Self::push) would while the line is [`open`](Self::open).
+    #[inline(always)]
+    pub const fn push_carriage(&mut self) {
+        self.carriage = true;
+    }
+
     /// Takes one byte of what most lines are made of: plain text with room left behind it, or a carriage return. False,
     /// and nothing changed, if it is anything else, or what came before it has to be settled.
     #[inline(always)]
-    pub fn push_plain(&mut self, byte: u8) -> bool {
+    fn push_plain(&mut self, byte: u8) -> bool {
         if self.partial_length != 0 {
             return false;
         }

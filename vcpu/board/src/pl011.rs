@@ -265,6 +265,16 @@ impl Pl011 {
         self.raw_interrupts() & self.imsc != 0
     }
 
+    /// `UARTIMSC`, if a write of the same changes no register: with nothing received there is no level to be judged anew.
+    #[must_use]
+    pub const fn settled_mask(&self) -> Option<u16> {
+        if self.fifo.is_empty() {
+            Some(self.imsc)
+        } else {
+            None
+        }
+    }
+
     /// Whether a byte that is written now leaves and changes no register: the transmit interrupt is up already, and
     /// nothing leads back into our own receiver.
     #[inline]

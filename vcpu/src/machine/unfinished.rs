@@ -38,6 +38,12 @@ impl Watch {
         idle: false,
         mark: Mark::START,
     };
+
+    #[cfg(test)]
+    pub(super) const fn set(&mut self, on: bool) {
+        self.on = on;
+        self.idle = on;
+    }
 }
 
 /// When somebody has to look, and how soon after output began.

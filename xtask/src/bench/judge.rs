@@ -202,6 +202,16 @@ pub fn all(figures: &[Figure], baseline: Option<&Baseline>, scope: Scope) -> Vec
     verdicts
 }
 
+/// Judges figures of the EL2 with virtio: by the limits alone, which it has in common with the one without.
+pub fn with_virtio(figures: &[Figure]) -> Vec<Verdict> {
+    let over = figures.iter().filter_map(|figure| {
+        let limit = rows::named(&figure.name)?.limit?;
+        let name = format!("{}, on the EL2 with virtio", figure.name);
+        (figure.value > limit).then_some(Verdict::OverLimit(name, figure.value, limit))
+    });
+    over.collect()
+}
+
 /// Judges what EL2 does in an operation besides executing instructions.
 fn work(figure: &Figure, baseline: &Baseline) -> Vec<Verdict> {
     let Some(before) = baseline.work(&figure.name) else {
@@ -288,6 +298,21 @@ mod tests {
             Some(&Baseline::of(&figures(before), "10.0.2", "cortex-a57")),
             Scope::ALL,
         )
+    }
+
+    #[test]
+    fn the_el2_with_virtio_has_the_same_limits() {
+        let seen = figures(&[("gicr_typer_read", 115), ("sgi_write", 131), ("unknown", 1)]);
+        let verdicts = with_virtio(&seen);
+        assert_eq!(
+            verdicts,
+            [Verdict::OverLimit(
+                "sgi_write, on the EL2 with virtio".to_owned(),
+                131,
+                130
+            )]
+        );
+        assert!(verdicts.iter().all(Verdict::is_failure));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use anyhow::bail;
 
 use super::judge::Figure;
+use super::leaf;
 use super::machines::{self, Rig};
 use super::parse;
 use crate::debian::{Debian, Flavour};
@@ -21,8 +22,13 @@ fn guest(name: &str, role: &str, devices: &str) -> String {
     )
 }
 
-/// The machines, ready to start: a guest with every device, and two guests that talk.
-pub struct Machines([Launch; 2]);
+/// The machines, ready to start.
+pub struct Machines {
+    /// A guest with every device, and two guests that talk.
+    linux: [Launch; 2],
+    /// The guest that measures exits.
+    exits: Launch,
+}
 
 /// Makes the machines, with a hypervisor that has virtio.
 pub fn prepare(rig: &Rig<'_>) -> anyhow::Result<Machines> {
@@ -30,25 +36,39 @@ pub fn prepare(rig: &Rig<'_>) -> anyhow::Result<Machines> {
     let initrd = debian.bench(rig.project)?;
     let initrd = format!("initrd = {:?}\n", initrd.display().to_string());
     let devices = "disks = [\"root\"]\nvsock = 3\nconsole = \"virtio\"\n";
+    leaf::check(&rig.el2.elf)?;
     let alone = [DISK, NETWORK, &guest("bench", "alone", devices), &initrd].concat();
     let (ask, serve) = (guest("bench", "ask", ""), guest("other", "serve", ""));
     let pair = [NETWORK, &ask, &initrd, &serve, &initrd].concat();
-    Ok(Machines([
-        rig.prepare("bench-virtio", &alone, 1)?,
-        rig.prepare("bench-virtio-pair", &pair, 1)?,
-    ]))
+    Ok(Machines {
+        linux: [
+            rig.prepare("bench-virtio", &alone, 1)?,
+            rig.prepare("bench-virtio-pair", &pair, 1)?,
+        ],
+        exits: rig.prepare("bench-virtio-exits", machines::BENCH, 2)?,
+    })
 }
 
-/// Runs them.
+/// Runs the ones with Linux.
 pub fn measure(machines: &Machines) -> anyhow::Result<Vec<Figure>> {
-    let mut figures = Vec::new();
-    for launch in &machines.0 {
-        let seen = machines::run(launch)?;
-        let before = figures.len();
-        figures.extend(seen.lines.iter().filter_map(|line| parse::figure(line)));
-        if figures.len() == before {
-            bail!("the guest printed no figure:\n{}", seen.tail());
-        }
+    let figures = machines.linux.iter().map(figures);
+    Ok(figures.collect::<anyhow::Result<Vec<_>>>()?.concat())
+}
+
+/// What exits cost on the EL2 with virtio, which looks for virtio's registers first.
+pub fn exits(machines: &Machines) -> anyhow::Result<Vec<Figure>> {
+    figures(&machines.exits)
+}
+
+fn figures(launch: &Launch) -> anyhow::Result<Vec<Figure>> {
+    let seen = machines::run(launch)?;
+    let figures: Vec<Figure> = seen
+        .lines
+        .iter()
+        .filter_map(|line| parse::figure(line))
+        .collect();
+    if figures.is_empty() {
+        bail!("the guest printed no figure:\n{}", seen.tail());
     }
     Ok(figures)
 }
