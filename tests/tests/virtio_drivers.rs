@@ -296,3 +296,29 @@ fn devices_do_wrong_on_purpose() -> anyhow::Result<()> {
     transcript.has("guest victim: ended with code 19")?;
     transcript.ended(1)
 }
+
+/// Each fault of a script strikes the request that it names, and no other one, twice the same; the driver goes on.
+#[test]
+fn devices_do_wrong_by_script() -> anyhow::Result<()> {
+    for _ in 0..2 {
+        let transcript = Point::of("max")
+            .machine("tests/configs/virtio-script.toml")
+            .run()?;
+        transcript.no_panic()?;
+        transcript.well("patient")?;
+        let said: Vec<_> = transcript.lines_of("patient").collect();
+        for nth in 1..=16 {
+            let outcome = match nth {
+                3 | 4 | 15 => "failed",
+                6 => "lost",
+                8 => "late",
+                10 => "well, not told",
+                12 => "reset",
+                _ => "well",
+            };
+            let line = format!("request {nth}: {outcome}");
+            ensure!(said.contains(&line.as_str()), "no `{line}`: {said:?}");
+        }
+    }
+    Ok(())
+}

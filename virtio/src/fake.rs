@@ -131,6 +131,25 @@ impl Ram {
         self.poke(at, &value.to_le_bytes());
     }
 
+    /// From now on there is no RAM in this range. Within one region; for a hook as well.
+    pub fn take_away(&self, at: u64, len: u64) {
+        let mut regions = lock(&self.regions);
+        let place = regions.iter().position(|(base, bytes)| {
+            let end = base + bytes.len() as u64;
+            *base <= at && at + len <= end
+        });
+        if let Some(place) = place {
+            let (base, mut bytes) = regions.remove(place);
+            let split = |bytes: &mut Vec<u8>, at: u64| {
+                bytes.split_off(usize::try_from(at).unwrap_or(usize::MAX))
+            };
+            let behind = split(&mut bytes, at + len - base);
+            let _ = split(&mut bytes, at - base);
+            regions.push((base, bytes));
+            regions.push((at + len, behind));
+        }
+    }
+
     fn before(&self, access: Access) {
         if !self.hooked.load(Ordering::Relaxed) {
             return;

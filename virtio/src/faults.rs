@@ -6,9 +6,12 @@
 //! Whether the nth request of a device has a fault is a function of the seed, the kind of fault and n, and of nothing else.
 //! So the same requests have the same faults, however long anything took, and one kind's rate does not change where
 //! another one strikes. Time comes from [`Env`](crate::device::Env) alone.
+//!
+//! What is to go wrong can be said exactly as well: a [`Script`] names the request, and strikes whatever chance says.
 
 mod device;
 mod disk;
+mod script;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +19,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use device::{FaultyDevice, Link};
 pub use disk::{FaultyDisk, MAX_HELD};
+pub use script::{MAX_STRIKES, Script, Strike};
 
 /// How often something goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +63,8 @@ pub struct Faults {
     pub link: Often,
     /// The device needs a reset.
     pub reset: Often,
+    /// What goes wrong besides, and exactly when.
+    pub script: Script,
 }
 
 impl Faults {
@@ -73,6 +79,7 @@ impl Faults {
         interrupt: Often::NEVER,
         link: Often::NEVER,
         reset: Often::NEVER,
+        script: Script::NONE,
     };
 
     /// The same with a seed of its own, for one of a guest's devices.
@@ -83,21 +90,58 @@ impl Faults {
             ..self
         }
     }
+
+    const fn often(&self, kind: Kind) -> Often {
+        match kind {
+            Kind::Delay => self.delay,
+            Kind::Short => self.short,
+            Kind::Error => self.error,
+            Kind::Drop => self.drop,
+            Kind::Reorder => self.reorder,
+            Kind::Interrupt => self.interrupt,
+            Kind::Link => self.link,
+            Kind::Reset => self.reset,
+        }
+    }
+
+    /// Whether there is such a fault at all.
+    fn has(&self, kind: Kind) -> bool {
+        self.often(kind) != Often::NEVER || self.script.has(kind)
+    }
+
+    /// Whether it happens the nth time.
+    fn hit(&self, kind: Kind, nth: u64) -> bool {
+        self.script.hits(kind, nth) || self.dice().hits(self.often(kind), kind, nth)
+    }
+
+    const fn dice(&self) -> Dice {
+        Dice { seed: self.seed }
+    }
 }
 
-/// Kinds of chance: each has numbers of its own.
-#[derive(Clone, Copy)]
-enum Kind {
+/// Kinds of faults. Chance has numbers of its own for each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Something is late.
     Delay = 1,
+    /// A request does half of its work and fails.
     Short,
+    /// A request fails.
     Error,
+    /// A request is never finished, or what is sent is lost.
     Drop,
+    /// A request is finished after a later one.
     Reorder,
+    /// The driver is not told.
     Interrupt,
+    /// The link is down for a while.
     Link,
+    /// The device needs a reset.
     Reset,
-    HowLong,
 }
+
+/// The kind of chance that says how long something takes.
+const HOW_LONG: u64 = 9;
 
 /// Chance, for one device.
 #[derive(Clone, Copy)]
@@ -107,15 +151,15 @@ struct Dice {
 
 impl Dice {
     /// Any number, for the nth time of something.
-    const fn roll(self, kind: Kind, nth: u64) -> u64 {
-        mix(mix(self.seed ^ kind as u64).wrapping_add(nth))
+    const fn roll(self, kind: u64, nth: u64) -> u64 {
+        mix(mix(self.seed ^ kind).wrapping_add(nth))
     }
 
     /// Whether it happens the nth time.
     fn hits(self, often: Often, kind: Kind, nth: u64) -> bool {
         match often {
             Often::Rate(rate) => {
-                let draw = (u128::from(self.roll(kind, nth)) * 1_000_000) >> 64;
+                let draw = (u128::from(self.roll(kind as u64, nth)) * 1_000_000) >> 64;
                 draw < u128::from(rate)
             }
             Often::From { nth: first, every } => match nth.checked_sub(first) {
@@ -129,7 +173,7 @@ impl Dice {
     /// A time up to such a part of a second as there are so many of, in ticks.
     fn time(self, nth: u64, frequency: u64, per_second: u64) -> u64 {
         let most = frequency / per_second;
-        let share = u64::from(self.roll(Kind::HowLong, nth).to_le_bytes()[0]) + 1;
+        let share = u64::from(self.roll(HOW_LONG, nth).to_le_bytes()[0]) + 1;
         (most.saturating_mul(share) / 256).max(1)
     }
 }

@@ -160,6 +160,7 @@ pub(crate) fn build(
         virtio_lint: own.lint,
         is_virtio_traced: false,
         faults: own.faults,
+        script: own.script.clone(),
         offer: own.offer,
     };
     Some(Built {

@@ -9,13 +9,17 @@ use crate::diagnostic::Diagnostic;
 use crate::suggest;
 use aliases::ALIASES;
 use configs_plan::OnCrash;
+pub(crate) use script::RawStrike;
 use values::describe;
-pub(crate) use virtio::{Console, Partition, RawCard, RawDisk, RawDiskUse, RawNetwork, RawVirtio};
+pub(crate) use virtio::{
+    Console, Partition, RawCard, RawDisk, RawDiskUse, RawNetwork, RawVirtio, kind_word,
+};
 
 mod aliases;
 mod lanes;
 mod lint;
 mod offer;
+mod script;
 mod values;
 mod virtio;
 

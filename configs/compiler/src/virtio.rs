@@ -1,7 +1,7 @@
 //! Virtio: the disks and networks of a machine, and each guest's devices in their slots.
 
 use configs_plan::{
-    DiskPlan, Faults, Lint, MAX_VIRTIO, NetworkPlan, Offer, VirtioDevice, VirtioPlan,
+    DiskPlan, Faults, Lint, MAX_VIRTIO, NetworkPlan, Offer, Strike, VirtioDevice, VirtioPlan,
 };
 
 use crate::BundleFile;
@@ -16,6 +16,7 @@ use disks::Disk;
 mod cards;
 mod disks;
 pub(crate) mod mac;
+mod script;
 mod sockets;
 mod users;
 
@@ -43,6 +44,7 @@ pub(crate) struct Devices {
     pub(crate) slots: Vec<VirtioPlan>,
     pub(crate) lint: Lint,
     pub(crate) faults: Option<Faults>,
+    pub(crate) script: Vec<Strike>,
     pub(crate) offer: Offer,
 }
 
@@ -181,10 +183,13 @@ fn slots(
         }
     }
     let plans = (0..).zip(devices);
+    let slots: Vec<_> = plans
+        .map(|(slot, device)| VirtioPlan { slot, device })
+        .collect();
+    let script = script::judge(guest, &slots, found);
     Devices {
-        slots: plans
-            .map(|(slot, device)| VirtioPlan { slot, device })
-            .collect(),
+        slots,
+        script,
         lint: lint.map_or(Lint::Off, |lint| lint.value),
         faults: faults
             .map(|faults| faults.value)

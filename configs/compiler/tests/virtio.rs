@@ -9,7 +9,9 @@
 mod fixtures;
 
 use configs_compiler::{Compiled, RunOptions, compile};
-use configs_plan::{Bundle, DiskKind, Lint, Offer, Part, VirtioDevice, cpio::Archive};
+use configs_plan::{
+    Bundle, DiskKind, FaultKind, Lint, Offer, Part, Strike, VirtioDevice, cpio::Archive,
+};
 use fixtures::Fixtures;
 use proptest::prelude::*;
 
@@ -57,6 +59,18 @@ fn devices_are_in_the_slots_that_the_order_says() {
     assert_eq!(guests[1].offer(), configs_plan::Offer::default());
     let faults = guests[1].faults().expect("some are asked for");
     assert_eq!((faults.seed, faults.error, faults.delay), (42, 10_000, 500));
+    let strike = |kind, count| Strike {
+        slot: 2,
+        kind,
+        first: 6,
+        count,
+    };
+    let script: Vec<_> = guests[1].script().collect();
+    assert_eq!(
+        script,
+        [strike(FaultKind::Drop, 1), strike(FaultKind::Interrupt, 3)]
+    );
+    assert!(guests[1].has_faults() && !guests[0].has_faults());
 }
 
 /// How closely a machine's guests are watched, when the command line asks for so much.

@@ -324,7 +324,9 @@ impl<'a> Plan<'a> {
             #[cfg(feature = "virtio")]
             format::KIND_VIRTIO => length.is_multiple_of(format::VIRTIO),
             #[cfg(feature = "virtio")]
-            format::KIND_TRIALS => length == format::TRIALS,
+            format::KIND_TRIALS => length
+                .checked_sub(format::TRIALS)
+                .is_some_and(|script| script.is_multiple_of(format::STRIKE)),
             #[cfg(feature = "virtio")]
             format::KIND_DISKS => length.is_multiple_of(format::DISK),
             #[cfg(feature = "virtio")]

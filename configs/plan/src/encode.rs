@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::virtio::encode as virtio;
 use crate::{
     DevicePlan, DiskPlan, Faults, LanePlan, Lint, NetworkPlan, Offer, OnCrash, Plan, PlanError,
-    RamPlan, Share, VirtioPlan, Why, format,
+    RamPlan, Share, Strike, VirtioPlan, Why, format,
 };
 
 /// What a plan is made of.
@@ -53,6 +53,8 @@ pub struct GuestSpec {
     pub is_virtio_traced: bool,
     /// What goes wrong on purpose in its virtio devices: some rate is not zero.
     pub faults: Option<Faults>,
+    /// What goes wrong besides, and exactly when.
+    pub script: Vec<Strike>,
     /// What of virtio is kept from its drivers.
     pub offer: Offer,
 }

@@ -127,6 +127,10 @@ reasons! {
     QueueSize = "no queue can have this size: ",
     #[cfg(feature = "virtio")]
     FaultRate = "a fault cannot have so many parts per million: ",
+    #[cfg(feature = "virtio")]
+    FaultCount = "its devices cannot have so many faults by script: ",
+    #[cfg(feature = "virtio")]
+    FaultScript = "no device can have, or not so often, its fault by script ",
 }
 
 /// Why a plan was refused.

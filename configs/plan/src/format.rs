@@ -18,6 +18,7 @@
 //! trials   8 watched u32 (1: lint, 2: trace, 4: strict, with 1)  queue size u32 (the largest, 0: any)  seed u64  rates [8] u32, in parts per
 //!            million: delay, short, error, drop, reorder, interrupt, link, reset
 //!            withheld u64 (virtio's feature bits)
+//!            and for each fault by script: slot u32  kind u32 (0 delay … 7 reset)  first u64 (from 0)  count u64
 //! disks    9 for each: sectors u64 (0: the machine's to say)  length u64 (of the image, 0: none; or unit of the machine)
 //!            more u64 (bytes of a snapshot's own; or first sector, or partition)                      owner: nobody
 //!            kind u32 (1 memory, 2 read only in the bundle, 3 snapshot; of the machine: 4 whole, 5 range,
@@ -58,8 +59,10 @@ pub const SEGMENT: usize = 64;
 pub const DEVICE: usize = 32;
 /// Bytes of one virtio device.
 pub const VIRTIO: usize = 32;
-/// Bytes of a guest's trials.
+/// Bytes of a guest's trials, but for faults by script.
 pub const TRIALS: usize = 56;
+/// Bytes of one fault by script.
+pub const STRIKE: usize = 24;
 /// Bytes of one disk.
 pub const DISK: usize = 112;
 /// Bytes of one network.

@@ -68,9 +68,10 @@ pub use lifecycle::{MAX_WATCHDOG_MS, MIN_WATCHDOG_MS, OnCrash};
 pub use share::{MAX_PERIOD_US, MAX_PRIORITY, MIN_PERIOD_US, Share, fit};
 #[cfg(feature = "virtio")]
 pub use virtio::{
-    DiskKind, DiskPlan, Disks, Faults, IMAGE_ALIGN, Image, Lint, MAX_CID, MAX_DISKS, MAX_NETWORKS,
-    MAX_PARTITION_NAME, MAX_RATE, MAX_SECTORS, MAX_VIRTIO, MAX_VLAN, MIN_CID, NetworkPlan,
-    Networks, Offer, Part, SECTOR, VIRTIO_SLOTS, Virtio, VirtioDevice, VirtioPlan,
+    Counted, DiskKind, DiskPlan, Disks, FaultKind, Faults, IMAGE_ALIGN, Image, Lint, MAX_CID,
+    MAX_DISKS, MAX_NETWORKS, MAX_PARTITION_NAME, MAX_RATE, MAX_SECTORS, MAX_STRIKES, MAX_VIRTIO,
+    MAX_VLAN, MIN_CID, NetworkPlan, Networks, Offer, Part, SECTOR, Script, Strike, VIRTIO_SLOTS,
+    Virtio, VirtioDevice, VirtioPlan,
 };
 
 /// The most guests one machine carries.

@@ -14,10 +14,10 @@ mod offer;
 mod read;
 
 pub(crate) use check::plan;
-pub use faults::{Faults, MAX_RATE};
+pub use faults::{Counted, FaultKind, Faults, MAX_RATE, MAX_STRIKES, Strike};
 pub use lint::Lint;
 pub use offer::Offer;
-pub use read::{Disks, Networks, Virtio};
+pub use read::{Disks, Networks, Script, Virtio};
 
 /// The most disks of one machine.
 pub const MAX_DISKS: usize = 16;

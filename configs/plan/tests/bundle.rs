@@ -44,6 +44,7 @@ fn plan() -> Vec<u8> {
         virtio_lint: Lint::Off,
         is_virtio_traced: false,
         faults: None,
+        script: Vec::new(),
         offer: configs_plan::Offer::default(),
         segments: vec![
             SegmentSpec {

@@ -223,7 +223,7 @@ prop_compose! {
         word in 0u64..0x10_0000,
         devices in prop::collection::vec(any_device(), 0..3),
         virtio in any_virtio::any_devices(),
-        ((virtio_lint, is_virtio_traced), faults, offer) in ((any_virtio::any_lint(), any::<bool>()), any_virtio::any_faults(), any_virtio::any_offer()),
+        ((virtio_lint, is_virtio_traced), faults, script, offer) in ((any_virtio::any_lint(), any::<bool>()), any_virtio::any_faults(), any_virtio::any_script(), any_virtio::any_offer()),
     ) -> GuestSpec {
         let kernel_file = SegmentSpec { file: format!("{name}/kernel"), ipa: RAM_BASE, len: kernel };
         let dtb = RAM_BASE + (granules - 1) * RAM_GRANULE;
@@ -240,6 +240,7 @@ prop_compose! {
             virtio_lint,
             is_virtio_traced,
             faults,
+            script,
             offer,
             name,
         }
@@ -273,11 +274,19 @@ proptest! {
         (disks, networks) in any_virtio::any_machine(),
         devices in prop::collection::vec(any_virtio::any_devices(), 2),
         faults in any_virtio::any_faults(),
+        mut script in any_virtio::any_script(),
         offer in any_virtio::any_offer(),
     ) {
         let mut given = PlanSpec { disks, networks, ..two() };
         for (guest, devices) in given.guests.iter_mut().zip(devices) {
             guest.virtio = devices;
+            // Often of a device that there is.
+            for (strike, device) in script.iter_mut().zip(&guest.virtio) {
+                if strike.first % 4 != 0 {
+                    strike.slot = device.slot;
+                }
+            }
+            guest.script.clone_from(&script);
             guest.faults = faults;
             guest.offer = offer;
         }

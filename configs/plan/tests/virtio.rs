@@ -11,10 +11,10 @@ mod support;
 use configs_plan::cpio::{Archive, Writer};
 use configs_plan::encode::{GuestSpec, PlanSpec, encode, seal};
 use configs_plan::{
-    Bundle, DiskKind, Faults, HOST_LIMIT, IMAGE_ALIGN, MAX_SECTORS, PLAN_FILE, Part, Plan,
-    PlanError, VirtioDevice, Why, format,
+    Bundle, DiskKind, FaultKind, Faults, HOST_LIMIT, IMAGE_ALIGN, MAX_SECTORS, PLAN_FILE, Part,
+    Plan, PlanError, VirtioDevice, Why, format,
 };
-use support::virtio::{at, block, card, disk_of, full, image, net, of_machine};
+use support::virtio::{at, block, card, disk_of, full, image, net, of_machine, strike};
 use support::{count, holds, sections, spec};
 
 #[test]
@@ -224,6 +224,23 @@ fn each_rule_of_trials_is_kept() {
         let change = |g: &mut GuestSpec| g.faults = Some(Faults::new(0, rates));
         assert_eq!(of(&change), (Why::FaultRate, 1_000_001));
     }
+    let strike_of = |slot, kind, first, count| {
+        of(&move |g: &mut GuestSpec| g.script = vec![strike(slot, kind, first, count)])
+    };
+    let wrong = (Why::FaultScript, 0);
+    let disk = full().guests[0].virtio[2].slot;
+    let console = full().guests[0].virtio[0].slot;
+    assert_eq!(strike_of(disk, FaultKind::Link, 0, 1), wrong);
+    assert_eq!(strike_of(console, FaultKind::Drop, 0, 1), wrong);
+    assert_eq!(strike_of(console, FaultKind::Delay, 0, 0), wrong);
+    assert_eq!(strike_of(console, FaultKind::Delay, u64::MAX, 1), wrong);
+    assert_eq!(strike_of(32, FaultKind::Delay, 0, 1), wrong);
+    let many = |g: &mut GuestSpec| g.script = vec![strike(console, FaultKind::Delay, 0, 1); 17];
+    assert_eq!(of(&many), (Why::FaultCount, 16));
+    let most = |g: &mut GuestSpec| g.script = vec![strike(console, FaultKind::Delay, 0, 1); 257];
+    assert_eq!(of(&most), (Why::FaultCount, 257));
+    let kind = damaged(format::KIND_TRIALS, 1, format::TRIALS + 4, &[8]);
+    assert_eq!(kind, Err(PlanError::of(1, Why::FaultScript, 0)));
     for size in [3, 24, 0xFFFF] {
         let change = |g: &mut GuestSpec| g.offer.queue_size = size;
         assert_eq!(of(&change), (Why::QueueSize, u64::from(size)));

@@ -47,7 +47,7 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
     for guest in bundle.plan().guests() {
         bytes += size_of::<Devices>() as u64 + 64;
         for one in guest.virtio() {
-            if guest.faults().is_some() {
+            if guest.has_faults() {
                 bytes += trouble::ARENA_BYTES + size_of::<FaultyDisk<'_, AnyDisk>>() as u64;
             }
             if is_watched(&guest) {
@@ -160,9 +160,9 @@ impl Builder<'_, '_, '_> {
             if matches!(plan.device, VirtioDevice::Console) {
                 console = Some(number);
             }
-            let trouble = match guest.faults() {
+            let trouble = match trouble::of(guest, plan.slot) {
                 Some(faults) => Some(Trouble {
-                    faults: trouble::of(faults, plan.slot),
+                    faults,
                     clock: self.room.arena.alloc(Clock::new())?,
                 }),
                 None => None,
@@ -202,7 +202,7 @@ impl Builder<'_, '_, '_> {
             pending: 0.into(),
             turn: 0.into(),
             resume: 0.into(),
-            is_timed: guest.faults().is_some(),
+            is_timed: guest.has_faults(),
             due: u64::MAX.into(),
             machine,
             fabric: self.common.fabric,

@@ -1,12 +1,17 @@
 //! What goes wrong on purpose in a guest's devices, as the plan has it.
 
+use configs_plan::{FaultKind, GuestPlan};
 use hypervisor_arch::memory::Arena;
-use virtio::faults::{Clock, Faults, FaultyDevice, Link, Often};
+use virtio::faults::{Clock, Faults, FaultyDevice, Kind, Link, Often, Script, Strike};
 
 use super::Any;
 
-/// The faults of one of a guest's devices.
-pub fn of(plan: configs_plan::Faults, slot: u32) -> Faults {
+/// The faults of one of a guest's devices, if it has any.
+pub fn of(guest: &GuestPlan<'_, '_>, slot: u32) -> Option<Faults> {
+    if !guest.has_faults() {
+        return None;
+    }
+    let plan = guest.faults().unwrap_or_default();
     let faults = Faults {
         seed: plan.seed,
         delay: Often::Rate(plan.delay),
@@ -17,8 +22,32 @@ pub fn of(plan: configs_plan::Faults, slot: u32) -> Faults {
         interrupt: Often::Rate(plan.interrupt),
         link: Often::Rate(plan.link),
         reset: Often::Rate(plan.reset),
+        script: script(guest, slot),
     };
-    faults.of(slot.into())
+    Some(faults.of(slot.into()))
+}
+
+/// What is to go wrong exactly when. The plan has no more of it than there is room for.
+fn script(guest: &GuestPlan<'_, '_>, slot: u32) -> Script {
+    let mut script = Script::NONE;
+    for strike in guest.script().filter(|strike| strike.slot == slot) {
+        let kind = match strike.kind {
+            FaultKind::Delay => Kind::Delay,
+            FaultKind::Short => Kind::Short,
+            FaultKind::Error => Kind::Error,
+            FaultKind::Drop => Kind::Drop,
+            FaultKind::Reorder => Kind::Reorder,
+            FaultKind::Interrupt => Kind::Interrupt,
+            FaultKind::Link => Kind::Link,
+            FaultKind::Reset => Kind::Reset,
+        };
+        let _ = script.add(Strike {
+            kind,
+            first: strike.first,
+            count: strike.count,
+        });
+    }
+    script
 }
 
 /// What a device and its disk go by.

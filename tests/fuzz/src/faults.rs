@@ -3,7 +3,7 @@
 use virtio::blk::{Blk, Disk, Facts, Job, Op, Outcome, RamDisk, Request, Shape, Status, Token};
 use virtio::chain::Cursor;
 use virtio::fake::Ram;
-use virtio::faults::{Clock, Faults, FaultyDevice, FaultyDisk, Often};
+use virtio::faults::{Clock, Faults, FaultyDevice, FaultyDisk, Kind, Often, Script, Strike};
 use virtio::net::Net;
 use virtio::rng::Rng;
 use virtio::switch::{Peer, Port, Switch, Vlan};
@@ -24,9 +24,35 @@ fn often(input: &mut Input<'_>) -> Often {
     }
 }
 
+/// Up to three faults by script.
+fn script(shape: u8, input: &mut Input<'_>) -> Script {
+    const KINDS: [Kind; 8] = [
+        Kind::Delay,
+        Kind::Short,
+        Kind::Error,
+        Kind::Drop,
+        Kind::Reorder,
+        Kind::Interrupt,
+        Kind::Link,
+        Kind::Reset,
+    ];
+    let mut script = Script::NONE;
+    for _ in 0..shape % 4 {
+        let strike = Strike {
+            kind: KINDS[usize::from(input.byte()) % KINDS.len()],
+            first: u64::from(input.byte()) % 32,
+            count: u64::from(input.byte()) % 4 + 1,
+        };
+        assert!(script.add(strike));
+    }
+    script
+}
+
 fn faults(input: &mut Input<'_>) -> Faults {
+    let seed = input.byte();
     Faults {
-        seed: u64::from(input.byte()),
+        script: script(seed, input),
+        seed: u64::from(seed),
         delay: often(input),
         short: often(input),
         error: often(input),
@@ -40,7 +66,7 @@ fn faults(input: &mut Input<'_>) -> Faults {
 
 /// What becomes of a good driver's requests: nothing else than a loss keeps one of them for good.
 fn ends(faults: &Faults) -> Ends {
-    if faults.drop == Often::NEVER {
+    if faults.drop == Often::NEVER && !faults.script.has(Kind::Drop) {
         Ends::Answered
     } else {
         Ends::Anyhow

@@ -70,6 +70,23 @@ impl Request {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Token(pub u32);
 
+/// How many bits of a token are the number of its request's place in the device; the others tell its turns apart.
+pub(super) const PLACE_BITS: u32 = 5;
+
+impl Token {
+    /// The number of its request's place in the device.
+    #[must_use]
+    pub const fn place(self) -> u32 {
+        self.0 & ((1 << PLACE_BITS) - 1)
+    }
+
+    /// The same as a bit.
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        1 << self.place()
+    }
+}
+
 /// A request's end (5.2.6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
@@ -109,6 +126,12 @@ pub trait Disk<M: GuestMemory> {
     /// What it is. Asked once.
     fn facts(&self) -> Facts;
 
+    /// The device has taken a request, which comes here [in one piece or more](Self::submit), with tokens of this one's
+    /// place: what comes next with such a token is its first piece.
+    fn begins(&mut self, token: Token) {
+        let _ = token;
+    }
+
     /// Begins a request, and ends it if it can. `data` is where the guest's bytes are: at least as many as the sectors of
     /// a read or write have. It is for this call only: a write that is pending has copied them.
     fn submit(&mut self, request: &Request, data: Cursor<'_>, memory: &M, token: Token) -> Outcome;
@@ -133,6 +156,10 @@ pub trait Disk<M: GuestMemory> {
 impl<M: GuestMemory, D: Disk<M> + ?Sized> Disk<M> for &mut D {
     fn facts(&self) -> Facts {
         (**self).facts()
+    }
+
+    fn begins(&mut self, token: Token) {
+        (**self).begins(token);
     }
 
     fn submit(&mut self, request: &Request, data: Cursor<'_>, memory: &M, token: Token) -> Outcome {

@@ -2,15 +2,12 @@
 
 use stage2_addr::Ipa;
 
-use super::disk::{Disk, Facts, Op, Outcome, Request, SECTOR, Status, Token};
+use super::disk::{Disk, Facts, Op, Outcome, PLACE_BITS, Request, SECTOR, Status, Token};
 use super::job::{self, Job, Manner};
 use super::{Blk, MAX_JOBS};
 use crate::device::{Env, Event, MAX_QUEUES, Served};
 use crate::memory::GuestMemory;
 use crate::queue::{Broken, Queue};
-
-/// How many bits of a token are the job's number; the others tell its turns apart.
-const INDEX_BITS: u32 = 5;
 
 /// About how many bytes are moved in a call: a poll of the transport is two.
 pub(super) const BUDGET: u64 = 128 << 10;
@@ -221,7 +218,7 @@ impl<D> Blk<'_, D> {
     where
         D: Disk<M>,
     {
-        let index = token.0 & ((1 << INDEX_BITS) - 1);
+        let index = token.place();
         let bit = 1 << index;
         let flies = self.flying & bit != 0;
         let job = job(self.jobs, index).filter(|job| flies && job.token == token);
@@ -293,11 +290,13 @@ fn start<M: GuestMemory, D: Disk<M>>(
     if let Some(request) = manner.at_once(header, &job.chain)
         && *budget != 0
     {
+        disk.begins(token);
         return whole(disk, &request, job, token, memory, budget);
     }
     match manner.judge(header, &job.chain, memory) {
         Ok(work) => {
             job.work = work;
+            disk.begins(token);
             advance(disk, manner.facts, job, token, memory, budget)
         }
         Err((status, written)) => Step::Over(status, written),
@@ -424,7 +423,7 @@ fn popped(trace: &mut dyn FnMut(Event), job: &Job) {
 /// A token that no request has had for a long time.
 fn token(tokens: &mut u32, index: u32) -> Token {
     *tokens = tokens.wrapping_add(1);
-    Token(*tokens << INDEX_BITS | index)
+    Token(*tokens << PLACE_BITS | index)
 }
 
 /// What a slice costs.

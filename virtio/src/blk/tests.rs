@@ -9,5 +9,6 @@ mod attacks;
 mod flight;
 mod model;
 mod requests;
+mod revoked;
 pub(crate) mod rig;
 pub(crate) mod slow;

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{Clock, Dice, Faults, Kind};
+use super::{Clock, Faults, Kind};
 use crate::device::{Dependency, Device, Env, Served};
 use crate::memory::GuestMemory;
 use crate::queue::Queue;
@@ -32,8 +32,11 @@ pub struct FaultyDevice<'a, D: ?Sized> {
     told: u64,
     /// Whether it is this device that is late, and not its disk.
     delays: bool,
-    /// Queues that are served later, and when.
+    /// Queues that had more to do: that they are served again is no notification.
+    again: u16,
+    /// Queues that are served later, those of them whose sending is lost, and when.
     late: u16,
+    lost: u16,
     late_until: u64,
     /// The link is down until then.
     down_until: Option<u64>,
@@ -63,7 +66,9 @@ impl<'a, D: ?Sized> FaultyDevice<'a, D> {
             notified: 0,
             told: 0,
             delays: true,
+            again: 0,
             late: 0,
+            lost: 0,
             late_until: 0,
             down_until: None,
         }
@@ -74,21 +79,23 @@ impl<'a, D: ?Sized> FaultyDevice<'a, D> {
         self.device
     }
 
-    const fn dice(&self) -> Dice {
-        Dice {
-            seed: self.faults.seed,
-        }
-    }
-
     /// What the driver gets to know of it.
     fn tell(&mut self, mut served: Served) -> Served {
         if served.used {
             let nth = self.told;
             self.told += 1;
-            let lost = (self.dice()).hits(self.faults.interrupt, Kind::Interrupt, nth);
-            served.used = !lost;
+            served.used = !self.faults.hit(Kind::Interrupt, nth);
         }
         served
+    }
+
+    /// The same of a queue that was served, by the transport's leave.
+    fn noted(&mut self, bit: u16, served: Served) -> Served {
+        self.again &= !bit;
+        if served.more {
+            self.again |= bit;
+        }
+        self.tell(served)
     }
 
     /// Pulls the cable out, or plugs it in again.
@@ -101,8 +108,8 @@ impl<'a, D: ?Sized> FaultyDevice<'a, D> {
                 self.down_until = None;
                 link.set_up(true);
             }
-            (None, Some(nth)) if self.dice().hits(self.faults.link, Kind::Link, nth) => {
-                let time = self.dice().time(nth, frequency, 10);
+            (None, Some(nth)) if self.faults.hit(Kind::Link, nth) => {
+                let time = self.faults.dice().time(nth, frequency, 10);
                 self.down_until = Some(now.saturating_add(time));
                 link.set_up(false);
             }
@@ -110,12 +117,11 @@ impl<'a, D: ?Sized> FaultyDevice<'a, D> {
         }
     }
 
-    /// Serves a queue, of whose notifications it is the nth; what is sent may be lost.
-    fn serve_now<M: GuestMemory>(&mut self, queue: u16, nth: u64, env: &mut Env<'_, M>) -> Served
+    /// Serves a queue; what is sent may be lost.
+    fn serve_now<M: GuestMemory>(&mut self, queue: u16, lost: bool, env: &mut Env<'_, M>) -> Served
     where
         D: Device<M>,
     {
-        let lost = self.dice().hits(self.faults.drop, Kind::Drop, nth);
         match self.link {
             Some(link) if lost && self.down_until.is_none() => {
                 // Nobody looks at the cable meanwhile, but for the switch, which takes nothing from a port without one.
@@ -165,11 +171,14 @@ impl<M: GuestMemory, D: Device<M> + ?Sized> Device<M> for FaultyDevice<'_, D> {
     }
 
     fn close(&mut self, queue: u16) {
-        self.late &= !(1 << (queue & 15));
+        let others = !(1 << (queue & 15));
+        self.again &= others;
+        self.late &= others;
         self.device.close(queue);
     }
 
     fn reset(&mut self) {
+        self.again = 0;
         self.late = 0;
         if self.down_until.take().is_some()
             && let Some(link) = self.link
@@ -185,25 +194,33 @@ impl<M: GuestMemory, D: Device<M> + ?Sized> Device<M> for FaultyDevice<'_, D> {
 
     fn serve(&mut self, queue: u16, env: &mut Env<'_, M>) -> Served {
         self.clock.set(env.now, env.frequency);
+        let bit = 1 << (queue & 15);
+        if self.again & bit != 0 {
+            // It goes on with what it was told of before.
+            let served = self.serve_now(queue, self.lost & bit != 0, env);
+            return self.noted(bit, served);
+        }
         let nth = self.notified;
         self.notified += 1;
-        if self.dice().hits(self.faults.reset, Kind::Reset, nth) {
+        if self.faults.hit(Kind::Reset, nth) {
             return Served {
                 broken: true,
                 ..Served::default()
             };
         }
         self.move_link(Some(nth), env.now, env.frequency);
-        if self.delays && self.dice().hits(self.faults.delay, Kind::Delay, nth) {
+        let lost = self.faults.hit(Kind::Drop, nth);
+        self.lost = self.lost & !bit | if lost { bit } else { 0 };
+        if self.delays && self.faults.hit(Kind::Delay, nth) {
             if self.late == 0 {
-                let time = self.dice().time(nth, env.frequency, 100);
+                let time = self.faults.dice().time(nth, env.frequency, 100);
                 self.late_until = env.now.saturating_add(time);
             }
-            self.late |= 1 << (queue & 15);
+            self.late |= bit;
             return Served::default();
         }
-        let served = self.serve_now(queue, nth, env);
-        self.tell(served)
+        let served = self.serve_now(queue, lost, env);
+        self.noted(bit, served)
     }
 
     fn poll(&mut self, env: &mut Env<'_, M>) -> Served {
@@ -214,8 +231,8 @@ impl<M: GuestMemory, D: Device<M> + ?Sized> Device<M> for FaultyDevice<'_, D> {
             let queue = self.late.trailing_zeros();
             self.late &= self.late - 1;
             if let Ok(queue) = u16::try_from(queue) {
-                let nth = self.notified;
-                served = self.serve_now(queue, nth, env);
+                let lost = self.lost >> queue & 1 != 0;
+                served = self.serve_now(queue, lost, env);
                 if served.more {
                     self.late |= 1 << queue;
                 }

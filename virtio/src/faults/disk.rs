@@ -1,6 +1,6 @@
 //! A disk that fails, is slow, and mixes up the order of things.
 
-use super::{Clock, Dice, Faults, Kind, Often};
+use super::{Clock, Faults, Kind};
 use crate::blk::{Disk, Facts, Outcome, Request, Status, Token};
 use crate::chain::Cursor;
 use crate::memory::GuestMemory;
@@ -17,8 +17,9 @@ pub struct FaultyDisk<'a, D> {
     disk: D,
     faults: Faults,
     clock: &'a Clock,
-    /// How many requests there were.
+    /// How many requests there were, and those of the device's places whose request has not come here yet.
     count: u64,
+    fresh: u32,
     held: [Option<Held>; MAX_HELD],
 }
 
@@ -56,6 +57,7 @@ impl<'a, D> FaultyDisk<'a, D> {
             faults,
             clock,
             count: 0,
+            fresh: 0,
             held: [None; MAX_HELD],
         }
     }
@@ -68,6 +70,12 @@ impl<'a, D> FaultyDisk<'a, D> {
     fn find(&mut self, token: Token) -> Option<&mut Held> {
         let mut held = self.held.iter_mut().flatten();
         held.find(|held| held.token == token)
+    }
+
+    /// A request has come here, and is not new when it comes again.
+    const fn counted(&mut self, token: Token) {
+        self.count += 1;
+        self.fresh &= !token.bit();
     }
 
     /// The nth is finished: those before it that were to be overtaken have been.
@@ -93,15 +101,15 @@ impl<'a, D> FaultyDisk<'a, D> {
 
 impl<D> FaultyDisk<'_, D> {
     /// What is to happen to this request's end: when it may be, and whether it is as soon as a later one is finished.
-    fn lateness(&self, dice: Dice, nth: u64) -> Option<(u64, bool)> {
-        let late = dice.hits(self.faults.delay, Kind::Delay, nth);
-        let overtaken = dice.hits(self.faults.reorder, Kind::Reorder, nth);
+    fn lateness(&self, nth: u64) -> Option<(u64, bool)> {
+        let late = self.faults.hit(Kind::Delay, nth);
+        let overtaken = self.faults.hit(Kind::Reorder, nth);
         if !late && !overtaken {
             return None;
         }
         let frequency = self.clock.frequency();
         let wait = if late {
-            dice.time(nth, frequency, 100)
+            self.faults.dice().time(nth, frequency, 100)
         } else {
             frequency / 100
         };
@@ -114,21 +122,27 @@ impl<M: GuestMemory, D: Disk<M>> Disk<M> for FaultyDisk<'_, D> {
         self.disk.facts()
     }
 
+    fn begins(&mut self, token: Token) {
+        self.fresh |= token.bit();
+        self.disk.begins(token);
+    }
+
     fn submit(&mut self, request: &Request, data: Cursor<'_>, memory: &M, token: Token) -> Outcome {
-        let dice = Dice {
-            seed: self.faults.seed,
-        };
+        if self.fresh & token.bit() == 0 {
+            // The rest of a large request, or the flush behind a write, has the luck of its beginning.
+            return self.disk.submit(request, data, memory, token);
+        }
         let nth = self.count;
-        if dice.hits(self.faults.drop, Kind::Drop, nth) {
-            self.count += 1;
+        if self.faults.hit(Kind::Drop, nth) {
+            self.counted(token);
             return Outcome::Pending;
         }
         let place = self.held.iter().position(Option::is_none);
-        let fails = dice.hits(self.faults.short, Kind::Short, nth);
+        let fails = self.faults.hit(Kind::Short, nth);
         let half = request.sectors / 2;
         let cannot = fails && (half == 0 || place.is_none());
-        if cannot || dice.hits(self.faults.error, Kind::Error, nth) {
-            self.count += 1;
+        if cannot || self.faults.hit(Kind::Error, nth) {
+            self.counted(token);
             return Outcome::Done(Status::IoError);
         }
         let sectors = if fails { half } else { request.sectors };
@@ -141,8 +155,8 @@ impl<M: GuestMemory, D: Disk<M>> Disk<M> for FaultyDisk<'_, D> {
             // It will be asked again, with the same luck.
             return outcome;
         }
-        self.count += 1;
-        let late = self.lateness(dice, nth).filter(|_| place.is_some());
+        self.counted(token);
+        let late = self.lateness(nth).filter(|_| place.is_some());
         let stage = match outcome {
             Outcome::Done(status) => {
                 let status = if fails { Status::IoError } else { status };
@@ -155,7 +169,7 @@ impl<M: GuestMemory, D: Disk<M>> Disk<M> for FaultyDisk<'_, D> {
             }
             Outcome::Pending | Outcome::Busy => Stage::Pending,
         };
-        let reorders = self.faults.reorder != Often::NEVER;
+        let reorders = self.faults.has(Kind::Reorder);
         if late.is_none() && !fails && !reorders {
             return outcome;
         }

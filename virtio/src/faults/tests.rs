@@ -3,12 +3,15 @@
 mod chance;
 mod device;
 mod disk;
+mod script;
 
 use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
-use super::{Clock, Dice, Faults, FaultyDevice, FaultyDisk, Kind, Link, Often};
+use super::{
+    Clock, Dice, Faults, FaultyDevice, FaultyDisk, Kind, Link, MAX_STRIKES, Often, Script, Strike,
+};
 use crate::blk::tests::rig::{Bench, IN, IOERR, OK, OUT, header, store};
 use crate::blk::tests::slow::Slow;
 use crate::blk::{Blk, Disk, RamDisk};

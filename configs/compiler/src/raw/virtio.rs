@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use configs_plan::{Faults, Lint, Offer};
+use configs_plan::{FaultKind, Faults, Lint, Offer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::script::RawStrike;
 use super::values::{describe, wrong_type};
 use super::{Field, Kind, Reader};
 use crate::diagnostic::Diagnostic;
@@ -60,6 +61,8 @@ pub(crate) struct RawVirtio {
     pub(crate) balloon: Option<Field<bool>>,
     pub(crate) lint: Option<Field<Lint>>,
     pub(crate) faults: Option<Field<Faults>>,
+    /// What goes wrong exactly when.
+    pub(crate) script: Vec<RawStrike>,
     pub(crate) offer: Option<Field<Offer>>,
 }
 
@@ -135,11 +138,12 @@ static FAULTS: Kind = Kind {
         "interrupt",
         "link",
         "reset",
+        "script",
     ],
-    help: "`faults` can have `seed`, and how often of `delay`, `short`, `error`, `drop`, `reorder`, `interrupt`, `link` and `reset`",
+    help: "`faults` can have `seed`, how often of `delay`, `short`, `error`, `drop`, `reorder`, `interrupt`, `link` and `reset`, and `script`",
 };
-/// The rates of `faults`, in the order of the plan.
-const RATES: [&str; 8] = [
+/// The kinds of faults, in the order of the plan.
+pub(super) const KINDS: [&str; 8] = [
     "delay",
     "short",
     "error",
@@ -149,6 +153,21 @@ const RATES: [&str; 8] = [
     "link",
     "reset",
 ];
+
+/// What a file calls a kind of fault.
+pub(crate) const fn kind_word(kind: FaultKind) -> &'static str {
+    let [delay, short, error, drop, reorder, interrupt, link, reset] = KINDS;
+    match kind {
+        FaultKind::Delay => delay,
+        FaultKind::Short => short,
+        FaultKind::Error => error,
+        FaultKind::Drop => drop,
+        FaultKind::Reorder => reorder,
+        FaultKind::Interrupt => interrupt,
+        FaultKind::Link => link,
+        FaultKind::Reset => reset,
+    }
+}
 
 impl Reader<'_> {
     /// The tables `[[disk]]`.
@@ -301,6 +320,7 @@ impl Reader<'_> {
                 rate: table.and_then(|table| self.rate(table, "rate")),
             })
             .collect();
+        let (faults, script) = self.faults(guest);
         RawVirtio {
             disks,
             networks,
@@ -310,7 +330,8 @@ impl Reader<'_> {
             vsock_peers: self.peers(guest),
             balloon: self.flag(guest, "balloon"),
             lint: self.lint(guest),
-            faults: self.faults(guest),
+            faults,
+            script,
             offer: self.offer(guest),
         }
     }
@@ -396,18 +417,19 @@ impl Reader<'_> {
         Some((table, value.span()))
     }
 
-    fn faults(&mut self, guest: &DeTable<'_>) -> Option<Field<Faults>> {
-        let (table, span) = self.part(guest, "faults", &FAULTS, "error = \"1%\"")?;
+    fn faults(&mut self, guest: &DeTable<'_>) -> (Option<Field<Faults>>, Vec<RawStrike>) {
+        let part = self.part(guest, "faults", &FAULTS, "error = \"1%\"");
+        let Some((table, span)) = part else {
+            return (None, Vec::new());
+        };
         let seed = self.count(table, "seed", "42");
         let mut rates = [0; 8];
-        for (rate, key) in rates.iter_mut().zip(RATES) {
+        for (rate, key) in rates.iter_mut().zip(KINDS) {
             let odds = self.odds(table, key);
             *rate = odds.map_or(0, |odds| u32::try_from(odds.value).unwrap_or(u32::MAX));
         }
-        Some(Field {
-            value: Faults::new(seed.map_or(0, |seed| seed.value), rates),
-            span,
-        })
+        let value = Faults::new(seed.map_or(0, |seed| seed.value), rates);
+        (Some(Field { value, span }), self.script(table))
     }
 
     /// One of two words.

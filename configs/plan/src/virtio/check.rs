@@ -2,8 +2,8 @@
 
 use super::{
     DiskKind, DiskPlan, Faults, Image, Lint, MAX_CID, MAX_DISKS, MAX_NETWORKS, MAX_PARTITION_NAME,
-    MAX_RATE, MAX_SECTORS, MAX_VIRTIO, MAX_VLAN, MIN_CID, Offer, Part, SECTOR, VIRTIO_SLOTS,
-    VirtioDevice,
+    MAX_RATE, MAX_SECTORS, MAX_STRIKES, MAX_VIRTIO, MAX_VLAN, MIN_CID, Offer, Part, SECTOR,
+    VIRTIO_SLOTS, VirtioDevice,
 };
 use crate::check::{file_name_is_valid, overlap};
 use crate::{GuestPlan, HOST_LIMIT, PAGE, Plan, PlanError, Why, check_name, format};
@@ -259,6 +259,33 @@ fn trials(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
     let rates = guest.faults().unwrap_or_default();
     match Faults::rates(&rates).iter().find(|rate| **rate > MAX_RATE) {
         Some(rate) => Err(guest.wrong(Why::FaultRate, u64::from(*rate))),
-        None => Ok(()),
+        None => script(guest),
     }
+}
+
+/// What goes wrong exactly when: with devices that there are, and as it can with them.
+fn script(guest: &GuestPlan<'_, '_>) -> Result<(), PlanError> {
+    let count = guest.script().0.len() / format::STRIKE;
+    if count > MAX_STRIKES * MAX_VIRTIO {
+        return Err(guest.wrong(Why::FaultCount, count as u64));
+    }
+    let mut known = 0;
+    for strike in guest.script() {
+        let mut devices = guest.virtio();
+        let device = devices.find(|device| device.slot == strike.slot);
+        let happens = device.is_some_and(|found| strike.kind.counted(&found.device).is_some());
+        let ends = strike.first.checked_add(strike.count).is_some();
+        if !happens || !ends || strike.count == 0 {
+            return Err(guest.wrong(Why::FaultScript, known as u64));
+        }
+        let earlier = guest.script().take(known);
+        if earlier.filter(|other| other.slot == strike.slot).count() >= MAX_STRIKES {
+            return Err(guest.wrong(Why::FaultCount, known as u64));
+        }
+        known += 1;
+    }
+    if known != count {
+        return Err(guest.wrong(Why::FaultScript, known as u64));
+    }
+    Ok(())
 }

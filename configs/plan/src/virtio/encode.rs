@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{DiskKind, DiskPlan, Lint, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan};
+use super::{DiskKind, DiskPlan, Lint, NetworkPlan, Offer, Part, Strike, VirtioDevice, VirtioPlan};
 use crate::encode::{GuestSpec, field};
 use crate::{PlanError, Why, format};
 
@@ -94,7 +94,8 @@ pub(crate) fn trials(guest: &GuestSpec) -> Vec<u8> {
     if guest.is_virtio_traced {
         watched |= format::TRACE_VIRTIO;
     }
-    if watched == 0 && guest.faults.is_none() && offer == Offer::default() {
+    let is_sound = guest.faults.is_none() && guest.script.is_empty();
+    if watched == 0 && is_sound && offer == Offer::default() {
         return Vec::new();
     }
     let faults = guest.faults.unwrap_or_default();
@@ -103,5 +104,14 @@ pub(crate) fn trials(guest: &GuestSpec) -> Vec<u8> {
     bytes.extend(faults.seed.to_le_bytes());
     bytes.extend(faults.rates().iter().flat_map(|rate| rate.to_le_bytes()));
     bytes.extend(offer.withheld.to_le_bytes());
+    bytes.extend(guest.script.iter().flat_map(strike));
+    bytes
+}
+
+fn strike(strike: &Strike) -> Vec<u8> {
+    let mut bytes = Vec::from(strike.slot.to_le_bytes());
+    bytes.extend((strike.kind as u32).to_le_bytes());
+    bytes.extend(strike.first.to_le_bytes());
+    bytes.extend(strike.count.to_le_bytes());
     bytes
 }

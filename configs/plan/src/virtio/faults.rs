@@ -1,5 +1,7 @@
 //! What goes wrong on purpose in a guest's virtio devices.
 
+use super::VirtioDevice;
+
 /// The highest rate: always.
 pub const MAX_RATE: u32 = 1_000_000;
 
@@ -58,6 +60,84 @@ impl Faults {
             interrupt,
             link,
             reset,
+        }
+    }
+}
+
+/// The most faults by script of one device.
+pub const MAX_STRIKES: usize = 16;
+
+/// A fault by script: exactly when something goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strike {
+    /// The slot of the device.
+    pub slot: u32,
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// The first time, counted from 0.
+    pub first: u64,
+    /// How many times: not none, and the last one is a number.
+    pub count: u64,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Something is late.
+    Delay,
+    /// Less is read or written than was asked for.
+    Short,
+    /// A request fails.
+    Error,
+    /// Something is lost.
+    Drop,
+    /// A request is finished after a later one.
+    Reorder,
+    /// An interrupt is not raised.
+    Interrupt,
+    /// The link goes down.
+    Link,
+    /// The device needs to be reset.
+    Reset,
+}
+
+/// What of a device is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// The requests of a disk.
+    Requests,
+    /// The times that the driver tells of something.
+    Notifications,
+    /// The times that the driver is to be told.
+    Interrupts,
+}
+
+impl FaultKind {
+    /// All of them, in the order of the plan.
+    pub const ALL: [Self; 8] = [
+        Self::Delay,
+        Self::Short,
+        Self::Error,
+        Self::Drop,
+        Self::Reorder,
+        Self::Interrupt,
+        Self::Link,
+        Self::Reset,
+    ];
+
+    /// What is counted for it of a device; `None` if it does not happen to such a device.
+    #[must_use]
+    pub const fn counted(self, device: &VirtioDevice) -> Option<Counted> {
+        let is_disk = matches!(device, VirtioDevice::Block { .. });
+        let is_card = matches!(device, VirtioDevice::Net { .. });
+        match self {
+            Self::Delay | Self::Short | Self::Error | Self::Drop | Self::Reorder if is_disk => {
+                Some(Counted::Requests)
+            }
+            Self::Delay | Self::Reset => Some(Counted::Notifications),
+            Self::Drop | Self::Link if is_card => Some(Counted::Notifications),
+            Self::Interrupt => Some(Counted::Interrupts),
+            Self::Short | Self::Error | Self::Drop | Self::Reorder | Self::Link => None,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Reading virtio's sections. What the judge has not seen yet reads as an end of the list, or as a name that none has.
 
 use super::{
-    DiskKind, DiskPlan, Faults, Image, Lint, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan,
+    DiskKind, DiskPlan, FaultKind, Faults, Image, Lint, NetworkPlan, Offer, Part, Strike,
+    VirtioDevice, VirtioPlan,
 };
 use crate::decode::{long, short};
 use crate::format::{self, number, text};
@@ -44,7 +45,20 @@ impl<'a> GuestPlan<'_, 'a> {
         self.watched() & format::TRACE_VIRTIO != 0
     }
 
-    /// What goes wrong on purpose in its virtio devices, if anything.
+    /// Whether anything goes wrong on purpose in its virtio devices.
+    #[must_use]
+    pub fn has_faults(&self) -> bool {
+        self.faults().is_some() || !self.script().0.is_empty()
+    }
+
+    /// What goes wrong on purpose in its virtio devices, and exactly when.
+    #[must_use]
+    pub fn script(&self) -> Script<'a> {
+        let section = self.section(format::KIND_TRIALS);
+        Script(section.get(format::TRIALS..).unwrap_or_default())
+    }
+
+    /// What goes wrong on purpose in its virtio devices by chance, if anything.
     #[must_use]
     pub fn faults(&self) -> Option<Faults> {
         let section = self.section(format::KIND_TRIALS);
@@ -148,6 +162,27 @@ impl<'a> Iterator for Networks<'a> {
             name: network.get(8..).and_then(text).unwrap_or(""),
             has_uplink: flags != 0,
             echo: (echo != [0; 4]).then_some(echo),
+        })
+    }
+}
+
+/// The faults by script of a guest's virtio devices.
+#[derive(Clone, Debug)]
+pub struct Script<'a>(pub(super) &'a [u8]);
+
+impl Iterator for Script<'_> {
+    type Item = Strike;
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (strike, rest) = self.0.split_at_checked(format::STRIKE)?;
+        self.0 = rest;
+        let kind = usize::try_from(short(strike, 4)).ok()?;
+        Some(Strike {
+            slot: short(strike, 0),
+            kind: *FaultKind::ALL.get(kind)?,
+            first: long(strike, 8),
+            count: long(strike, 16),
         })
     }
 }

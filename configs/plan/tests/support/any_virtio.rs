@@ -1,7 +1,8 @@
 //! Any disks, networks and devices: mostly such that the rules hold, and each rule broken now and then.
 
 use configs_plan::{
-    DiskKind, DiskPlan, Faults, Lint, NetworkPlan, Offer, Part, VirtioDevice, VirtioPlan,
+    DiskKind, DiskPlan, FaultKind, Faults, Lint, NetworkPlan, Offer, Part, Strike, VirtioDevice,
+    VirtioPlan,
 };
 use proptest::prelude::*;
 
@@ -93,6 +94,21 @@ pub fn any_faults() -> impl Strategy<Value = Option<Faults>> {
         any.then(|| Faults::new(seed, rates))
     };
     prop_oneof![4 => Just(None), 1 => faults.prop_map(some)]
+}
+
+/// What goes wrong exactly when: mostly with devices that may be there.
+pub fn any_script() -> impl Strategy<Value = Vec<Strike>> {
+    let number = || prop_oneof![6 => 0..20u64, 1 => any::<u64>()];
+    let slot = prop_oneof![9 => 0u32..32, 1 => any::<u32>()];
+    let kind = prop::sample::select(FaultKind::ALL.to_vec());
+    let one = (slot, kind, number(), number());
+    let one = one.prop_map(|(slot, kind, first, count)| Strike {
+        slot,
+        kind,
+        first,
+        count,
+    });
+    prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(one, 0..3)]
 }
 
 /// What is kept back.

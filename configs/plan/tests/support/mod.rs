@@ -81,6 +81,7 @@ pub fn guest(name: &str, cpus: &[u32]) -> GuestSpec {
         virtio_lint: Lint::Off,
         is_virtio_traced: false,
         faults: None,
+        script: Vec::new(),
         offer: Offer::default(),
     }
 }
@@ -154,6 +155,7 @@ pub fn spec(plan: &Plan<'_>) -> PlanSpec {
         virtio_lint: g.virtio_lint(),
         is_virtio_traced: g.is_virtio_traced(),
         faults: g.faults(),
+        script: g.script().collect(),
         offer: g.offer(),
     };
     PlanSpec {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use configs_plan::encode::PlanSpec;
+use configs_plan::encode::{GuestSpec, PlanSpec};
 use configs_plan::{
-    DiskKind, DiskPlan, Faults, HOST_LIMIT, Image, Lint, NetworkPlan, Offer, Part, VirtioDevice,
-    VirtioPlan,
+    DiskKind, DiskPlan, FaultKind, Faults, HOST_LIMIT, Image, Lint, NetworkPlan, Offer, Part,
+    Strike, VirtioDevice, VirtioPlan,
 };
 
 /// An image of so many bytes.
@@ -129,7 +129,22 @@ pub fn full() -> PlanSpec {
         at(9, vsock(u32::MAX - 1, 0)),
     ];
     plan.guests[1].faults = Some(Faults::new(42, [1, 2, 3, 4, 5, 6, 7, 1_000_000]));
+    plan.guests[1].script = vec![
+        strike(31, FaultKind::Error, 9, 1),
+        strike(1, FaultKind::Link, 0, u64::MAX),
+        strike(9, FaultKind::Interrupt, u64::MAX - 1, 1),
+    ];
     plan
+}
+
+/// A fault by script.
+pub const fn strike(slot: u32, kind: FaultKind, first: u64, count: u64) -> Strike {
+    Strike {
+        slot,
+        kind,
+        first,
+        count,
+    }
 }
 
 /// What a plan says of a disk, as it would be written.
@@ -284,7 +299,42 @@ pub fn holds(spec: &PlanSpec) -> bool {
                     let rates = faults.rates();
                     rates.iter().all(|rate| *rate <= 1_000_000)
                 })
+                && guest
+                    .script
+                    .iter()
+                    .all(|strike| strike_holds(guest, strike))
         })
+}
+
+fn strike_holds(guest: &GuestSpec, strike: &Strike) -> bool {
+    let slot = strike.slot;
+    let kinds: &[FaultKind] = match guest.virtio.iter().find(|one| one.slot == slot) {
+        None => &[],
+        Some(one) => match one.device.number() {
+            2 => &[
+                FaultKind::Delay,
+                FaultKind::Short,
+                FaultKind::Error,
+                FaultKind::Drop,
+                FaultKind::Reorder,
+                FaultKind::Interrupt,
+                FaultKind::Reset,
+            ],
+            1 => &[
+                FaultKind::Delay,
+                FaultKind::Drop,
+                FaultKind::Interrupt,
+                FaultKind::Link,
+                FaultKind::Reset,
+            ],
+            _ => &[FaultKind::Delay, FaultKind::Interrupt, FaultKind::Reset],
+        },
+    };
+    let same = guest.script.iter().filter(|other| other.slot == slot);
+    kinds.contains(&strike.kind)
+        && strike.count != 0
+        && u128::from(strike.first) + u128::from(strike.count) <= u128::from(u64::MAX)
+        && same.count() <= 16
 }
 
 /// Whether what devices name exists, and is not another one's.
