@@ -21,8 +21,9 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
 const VARIABLE: &str = "XDV_FUZZ_TARGET";
 /// The longest input, in bytes.
 const LONGEST: u32 = 1024;
-/// The longest that one input may take, in seconds.
-const SLOWEST: u32 = 10;
+/// The longest that one input may take, in seconds of the wall: a busy machine may let the fuzzer wait for many, and an input
+/// without an end takes more than any.
+const SLOWEST: u32 = 120;
 
 /// What is kept of a target.
 struct Kept {

@@ -134,7 +134,7 @@ const fn known(value: u64) -> Option<u64> {
 }
 
 /// All rows, in the order they are shown.
-pub const ROWS: [Row; 46] = [
+pub const ROWS: &[Row] = &[
     sync("hvc_psci_version", 80, 60, [8, 54, 160, 478, 1058]),
     sync("smc_psci_version", 85, 65, [8, 59, 134, 508, NONE]),
     sync("hvc_unknown", 95, 70, [8, 58, 160, 1654, 997]),
@@ -207,9 +207,11 @@ pub const ROWS: [Row; 46] = [
     ),
     // What an I/O of Linux costs, all of it: the median of a thousand. Without a hypervisor QEMU's own devices are free of
     // charge; 2 000 may be added to that for 4 KiB, and to a datagram's way to the hypervisor's own echo, 16 000 for 64 KiB.
+    extra("blk_read_512", Needs::Virtio),
     io("blk_read_4k", 17_800, [15_800, 16_600, 44_900, 59_300]),
     io("blk_write_4k", 22_200, [20_200, 19_800, 48_700, 63_000]),
     io("blk_read_64k", 41_000, [25_000, 37_200, 81_900, 96_100]),
+    extra("blk_read_256k", Needs::Virtio),
     io("udp_rtt_64", 15_300, [13_300, 13_700, 51_500, 78_000]),
     io("udp_rtt_64_guests", 33_000, [NONE, NONE, 80_000, 105_000]),
     io("tcp_insn_per_kib", 2000, [NONE, NONE, 3600, 5300]),
@@ -237,6 +239,16 @@ pub const OWED: [(&str, &str); 2] = [
         "tcp_insn_per_kib",
         "the last tenth is to be found: Linux's two stacks, a buffer at a time for the receiver, and EL2's copies",
     ),
+];
+
+/// What an operation carries, in bytes, of those whose cost grows with that.
+pub const CARRIES: &[(&str, u32)] = &[
+    ("blk_read_512", 512),
+    ("blk_read_4k", 4 << 10),
+    ("blk_read_64k", 64 << 10),
+    ("blk_read_256k", 256 << 10),
+    ("switch_frame_64", 64),
+    ("switch_frame_1514", 1514),
 ];
 
 /// Why a row may be over its limit today.

@@ -2,7 +2,7 @@
 
 use super::baseline::Baseline;
 use super::judge::Figure;
-use super::rows::{self, ROWS, Row};
+use super::rows::{self, CARRIES, ROWS, Row};
 use crate::say;
 
 /// XDV beside its limits and its peers, and what was not measured.
@@ -36,7 +36,23 @@ pub fn render(figures: &[Figure], baseline: Option<&Baseline>) -> String {
     let mut text = say::table(&lines);
     text.push_str("Instructions (ratios to bare EL1 for Linux, bytes for the last row), loop overhead included; no speculation mitigations, as this CPU asks for none.\n");
     text.push_str("sysreg, barrier, tlb: accesses to system registers, barriers, operations on TLBs and caches that EL2 executes in one operation.\n");
+    text.push_str(&carried(figures));
     text
+}
+
+/// How many bytes an instruction carries, at each size that was measured.
+fn carried(figures: &[Figure]) -> String {
+    let shares = CARRIES.iter().filter_map(|(name, bytes)| {
+        let figure = figures.iter().find(|figure| figure.name == *name)?;
+        let count = u32::try_from(figure.value).ok()?;
+        let share = f64::from(*bytes) / f64::from(count.max(1));
+        Some(format!("{name} {share:.2}"))
+    });
+    let shares: Vec<_> = shares.collect();
+    if shares.is_empty() {
+        return String::new();
+    }
+    format!("Bytes per instruction: {}.\n", shares.join(", "))
 }
 
 fn line(row: &Row, figure: Option<&Figure>, baseline: Option<&Baseline>) -> Vec<String> {
@@ -66,6 +82,21 @@ fn line(row: &Row, figure: Option<&Figure>, baseline: Option<&Baseline>) -> Vec<
 mod tests {
     use super::*;
     use crate::bench::trace::Work;
+
+    #[test]
+    fn bytes_per_instruction_are_shown_of_what_was_measured() {
+        let text = render(&[Figure::new("blk_read_4k", 16_384)], None);
+        assert!(
+            text.ends_with("Bytes per instruction: blk_read_4k 0.25.\n"),
+            "{text}"
+        );
+        assert!(!render(&[], None).contains("Bytes per"));
+    }
+
+    #[test]
+    fn every_operation_that_carries_bytes_is_a_row() {
+        assert!(CARRIES.iter().all(|(name, _)| rows::named(name).is_some()));
+    }
 
     #[test]
     fn what_is_over_its_limit_is_marked_and_what_is_missing_is_a_dash() {

@@ -40,9 +40,11 @@ pub fn disk(path: &str) -> anyhow::Result<()> {
     let file = direct::open(Path::new(path), false)?;
     let size = (&file).seek(SeekFrom::End(0))?;
     for (name, bytes, writes) in [
+        ("blk_read_512", 512, false),
         ("blk_read_4k", 4096, false),
         ("blk_write_4k", 4096, true),
         ("blk_read_64k", 65536, false),
+        ("blk_read_256k", 256 << 10, false),
     ] {
         let mut buffer = Buffer::new(bytes);
         let mut random = Random::new(1);
