@@ -30,6 +30,29 @@ pub struct Access {
 /// What is called before each access of a device, with the memory to change.
 pub type Hook = Box<dyn FnMut(&Ram, Access) + Send>;
 
+/// A leaked RAM, whose bytes go when this does: a property has thousands of cases, and megabytes for each.
+pub struct Loan(&'static Ram);
+
+impl Loan {
+    /// So many bytes from [`BASE`] on, all zero.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(Ram::leaked(bytes))
+    }
+
+    /// The RAM.
+    #[must_use]
+    pub const fn ram(&self) -> &'static Ram {
+        self.0
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        *lock(&self.0.regions) = Vec::new();
+    }
+}
+
 /// RAM of a guest. Each access is one step: threads that race on it tear nothing that is read or written at once.
 pub struct Ram {
     /// Where each region begins, and its bytes.

@@ -16,7 +16,7 @@ use crate::blk::tests::rig::{Bench, IN, IOERR, OK, OUT, header, store};
 use crate::blk::tests::slow::Slow;
 use crate::blk::{Blk, Disk, RamDisk};
 use crate::device::{Device, Env, Served};
-use crate::fake::Ram;
+use crate::fake::{Loan, Ram};
 use crate::mmio::Transport;
 use crate::rig::Driver;
 
@@ -25,6 +25,7 @@ const HZ: u64 = 1_000_000;
 /// A device over a faulty disk, at the level of registers, and its time.
 struct Rig<D: 'static> {
     ram: &'static Ram,
+    _loan: Loan,
     transport: Transport,
     device: FaultyDevice<'static, Blk<'static, FaultyDisk<'static, D>>>,
     driver: Driver<'static>,
@@ -47,9 +48,11 @@ impl<D: Disk<&'static Ram>> Rig<D> {
             transport,
             blk,
             mut drivers,
+            loan,
         } = bench;
         Self {
             ram,
+            _loan: loan,
             transport,
             device: FaultyDevice::over_disk(Box::leak(Box::new(blk)), faults, clock),
             driver: drivers.remove(0),

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use crate::blk::{Blk, Disk, ID_BYTES, Job, Shape};
 use crate::device::{Env, Served};
-use crate::fake::{BASE, Ram};
+use crate::fake::{BASE, Loan, Ram};
 use crate::features::Features;
 use crate::mmio::{Offer, Transport};
 use crate::rig::{Done, Driver};
@@ -58,6 +58,7 @@ pub fn jobs(count: usize) -> &'static mut [Job] {
 
 pub struct Bench<D> {
     pub ram: &'static Ram,
+    pub loan: Loan,
     pub transport: Transport,
     pub blk: Blk<'static, D>,
     pub drivers: Vec<Driver<'static>>,
@@ -72,8 +73,10 @@ impl<D: Disk<&'static Ram>> Bench<D> {
             queues,
             queue_max: 16,
         };
+        let loan = Loan::new(bytes as usize);
         Self {
-            ram: Ram::leaked(bytes as usize),
+            ram: loan.ram(),
+            loan,
             transport: Transport::new(Offer::ALL),
             blk: Blk::new(disk, shape, jobs(places)),
             drivers: Vec::new(),

@@ -5,7 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::device::{Device, Env, Served};
-use crate::fake::{BASE, Ram};
+use crate::fake::{BASE, Loan, Ram};
 use crate::features::Features;
 use crate::net::{HEADER, Net, NetFeatures};
 use crate::queue::Queue;
@@ -71,6 +71,7 @@ pub struct Received {
 pub struct Card {
     pub net: Net<'static, Memory>,
     pub ram: Memory,
+    _loan: Loan,
     pub receive: Vec<Driver<'static>>,
     pub transmit: Vec<Driver<'static>>,
     pub control: Driver<'static>,
@@ -108,7 +109,8 @@ impl Card {
         pairs: usize,
     ) -> Self {
         let queues = 2 * pairs as u64 + 1;
-        let ram = Ram::leaked((AREA * queues) as usize);
+        let loan = Loan::new((AREA * queues) as usize);
+        let ram = loan.ram();
         let mut net = Net::new(lan, port, ram, pairs as u8).expect("a guest's port");
         let ring = ring | Features::VERSION_1;
         let mut at = BASE;
@@ -130,6 +132,7 @@ impl Card {
         Self {
             net,
             ram,
+            _loan: loan,
             receive,
             transmit,
             control,

@@ -4,7 +4,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use crate::device::{Device, Env, Served};
-use crate::fake::{BASE, Ram};
+use crate::fake::{BASE, Loan, Ram};
 use crate::features::Features;
 use crate::queue::Queue;
 use crate::rig::Driver;
@@ -131,6 +131,7 @@ pub fn with_peers(peers: &[u64]) -> Sockets {
 pub struct Guest {
     pub device: Vsock<'static, Memory>,
     pub ram: Memory,
+    _loan: Loan,
     pub receive: Driver<'static>,
     pub transmit: Driver<'static>,
     pub events: Driver<'static>,
@@ -140,7 +141,8 @@ pub struct Guest {
 impl Guest {
     /// With a driver that understands messages, and has posted nothing.
     pub fn idle(sockets: Sockets, station: usize, rings: Features, features: u64) -> Self {
-        let ram = Ram::leaked((3 * AREA) as usize);
+        let loan = Loan::new((3 * AREA) as usize);
+        let ram = loan.ram();
         let mut device = Vsock::new(sockets, station, ram).expect("a station");
         let rings = rings | Features::VERSION_1;
         let mut at = BASE;
@@ -156,6 +158,7 @@ impl Guest {
         Self {
             device,
             ram,
+            _loan: loan,
             receive,
             transmit,
             events,
