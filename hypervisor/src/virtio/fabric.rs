@@ -16,6 +16,9 @@ use super::uplink::{self, Card};
 /// A machine's devices, once they are made.
 type Owner = Once<&'static Devices>;
 
+/// What the ports are made of, and whose each is.
+type Plugs = arrayvec::ArrayVec<(Place, (u8, Vlan, Peer<'static>)), MAX_PORTS>;
+
 /// The switch and the owners of its ports.
 pub struct Fabric {
     pub switch: Switch<'static, Reach>,
@@ -70,6 +73,32 @@ pub fn arena_bytes(bundle: &Bundle<'_>) -> u64 {
         + 256
 }
 
+/// Adds the guests' cards.
+fn plug_guests(bundle: &Bundle<'static>, ports: &mut Plugs) -> Option<()> {
+    for plan in bundle.plan().guests() {
+        for one in plan.virtio() {
+            let VirtioDevice::Net {
+                network,
+                mac,
+                vlan,
+                rate,
+            } = one.device
+            else {
+                continue;
+            };
+            let peer = Peer::Guest {
+                mac,
+                is_open: false,
+                rate,
+            };
+            let port = (u8::try_from(network).ok()?, Vlan::Access(vlan), peer);
+            let place = Place::new(plan.index(), one.slot);
+            ports.try_push((place, port)).ok()?;
+        }
+    }
+    Some(())
+}
+
 impl Fabric {
     /// Plugs all cards of a plan in, and the machine's own. `None` when the arena is too small.
     pub fn prepare(
@@ -78,35 +107,8 @@ impl Fabric {
         card: Option<&'static Card>,
     ) -> Option<&'static Self> {
         // What makes them, because they are large themselves: they are made where they stay.
-        let mut ports = arrayvec::ArrayVec::<(Place, (u8, Vlan, Peer<'static>)), MAX_PORTS>::new();
-        for plan in bundle.plan().guests() {
-            for one in plan.virtio() {
-                let VirtioDevice::Net {
-                    network,
-                    mac,
-                    vlan,
-                    rate,
-                } = one.device
-                else {
-                    continue;
-                };
-                let peer = Peer::Guest {
-                    mac,
-                    is_open: false,
-                    rate,
-                };
-                let port = (u8::try_from(network).ok()?, Vlan::Access(vlan), peer);
-                ports
-                    .try_push((
-                        Place {
-                            guest: plan.index(),
-                            slot: one.slot,
-                        },
-                        port,
-                    ))
-                    .ok()?;
-            }
-        }
+        let mut ports = Plugs::new();
+        plug_guests(bundle, &mut ports)?;
         // Behind the guests': nobody has these places.
         for (number, network) in (0u8..).zip(bundle.plan().networks()) {
             if let Some(ip) = network.echo {
