@@ -144,6 +144,8 @@ __vectors:
     cold_vector 2
     cold_vector 3
     .balign 128
+    // Refused by the assembler if a slot has become longer than 128 bytes, which would shift the vectors after it.
+    .org    __vectors + 16 * 128
     .popsection
 
     .pushsection .text.asm, "ax"
