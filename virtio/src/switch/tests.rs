@@ -7,6 +7,7 @@
 
 mod attacks;
 mod commands;
+mod express;
 mod lan;
 mod naive;
 mod offloads;
