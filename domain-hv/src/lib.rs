@@ -25,4 +25,4 @@ pub use lifecycle::{Lifecycle, MachineState, OnCrash};
 pub use owner::Owner;
 pub use placement::{NoPlace, Placed, Placement, PlacementError, Share};
 pub use roster::Roster;
-pub use sched::{AdmissionError, Decision, Scheduler, Server, Slot};
+pub use sched::{AdmissionError, Decision, Dialogue, Scheduler, Server, Slot};

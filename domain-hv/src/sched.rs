@@ -19,12 +19,14 @@
 mod account;
 pub mod admission;
 mod budget;
+mod dialogue;
 mod spare;
 mod switch;
 #[cfg(test)]
 mod tests;
 
 pub use admission::{AdmissionError, MAX_PERIOD, MIN_PERIOD};
+pub use dialogue::Dialogue;
 
 use account::Account;
 use spare::Turn;

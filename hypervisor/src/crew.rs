@@ -7,6 +7,7 @@
 //! The world of the lane that ran last stays in the CPU until another lane needs the place. A lane that waits while
 //! nobody else wants to run is therefore woken by its own timer and its own kicks, without a switch.
 
+mod answer;
 mod follow;
 mod member;
 mod place;
@@ -43,6 +44,9 @@ pub type Members = ArrayVec<Member, MAX_SLOTS>;
 pub struct Crew {
     members: &'static mut Members,
     scheduler: Scheduler,
+    /// Who has called whom.
+    #[cfg(feature = "virtio")]
+    dialogue: domain_hv::Dialogue,
     /// Whose world is in the CPU.
     loaded: Option<usize>,
     /// Who was put into the CPU last, and may have left since.
@@ -89,6 +93,8 @@ impl Crew {
         Self {
             members,
             scheduler: Scheduler::new(),
+            #[cfg(feature = "virtio")]
+            dialogue: domain_hv::Dialogue::new(),
             loaded: None,
             latest: None,
             last: [None; MAX_GUESTS],
@@ -222,23 +228,11 @@ impl Crew {
         self.call();
     }
 
-    /// Lanes that wait away from the CPU and have mail want to run.
-    #[inline(always)]
-    fn answer_calls(&mut self, now: u64) {
-        for slot in Slot::each(self.waiting) {
-            let member = self.members.get_mut(slot.index());
-            if member.is_some_and(Member::is_called) {
-                self.waiting &= !slot.bit();
-                self.wake(slot, now);
-            }
-        }
-    }
-
     /// Decides, and puts the lane whose turn it is into the CPU. None when something came for the lane that had to leave:
     /// who is next is open again.
     #[inline(always)]
     fn turn(&mut self, now: u64) -> Option<Turn> {
-        let decision = self.scheduler.decide(now);
+        let decision = self.decide(now);
         let mut until = decision.until.unwrap_or(NEVER);
         let Some(slot) = decision.run else {
             self.latest = None;
@@ -366,6 +360,8 @@ impl Crew {
 
     #[inline(always)]
     fn wake(&mut self, slot: Slot, now: u64) {
+        #[cfg(feature = "virtio")]
+        self.dialogue.back(slot);
         if self.latest.is_some_and(|latest| latest != slot) {
             // The interrupt that ended another lane's run came for this one.
             let came = now.saturating_sub(self.latency);

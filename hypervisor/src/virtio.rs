@@ -46,6 +46,9 @@ const USED: u32 = 1;
 /// `InterruptStatus`: the configuration has changed.
 const CONFIG: u32 = 2;
 
+/// [`Devices::expects`]: the call was made.
+const CALLED: u64 = u64::MAX;
+
 /// A device of any kind.
 type Any = dyn Device<Reach> + Send;
 
@@ -92,6 +95,9 @@ pub struct Devices {
     turn: AtomicU32,
     /// When the work on them goes on.
     resume: AtomicU64,
+    /// Whom to call, as a value of `ICC_SGI1R_EL1`, when another machine's device has used buffers of one of these: a lane
+    /// that waits for an answer. 0 for nobody, [`CALLED`] once it is called.
+    expects: AtomicU64,
     /// Devices have faults, and want to be polled at certain times.
     is_timed: bool,
     /// The first of these times, at most.
@@ -206,6 +212,28 @@ impl Devices {
     /// Something has happened to a slot's device: the crew of a lane that is woken now looks at it.
     pub fn call(&self, slot: usize) {
         self.pending.fetch_or(1 << (slot % SLOTS), Ordering::AcqRel);
+    }
+
+    /// Has a CPU called, once, when something comes from another machine; 0 takes that back.
+    pub fn expect(&self, call: u64) {
+        self.expects.store(call, Ordering::Relaxed);
+    }
+
+    /// Whether it was called.
+    pub fn has_called(&self) -> bool {
+        self.expects.load(Ordering::Relaxed) == CALLED
+    }
+
+    /// Something has come from another machine. Whom to call, or 0.
+    #[inline(always)]
+    fn answered(&self) -> u64 {
+        let call = self.expects.load(Ordering::Relaxed);
+        let is_first = !matches!(call, 0 | CALLED)
+            && self
+                .expects
+                .compare_exchange(call, CALLED, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if is_first { call } else { 0 }
     }
 
     /// Has the crew of this CPU look at its timer, if something is due sooner than it knows.

@@ -2,6 +2,7 @@
 
 mod admission;
 mod calls;
+mod dialogue;
 mod jobs;
 mod promises;
 mod reference;

@@ -1,5 +1,7 @@
 //! Whose world is in the CPU, and how one takes the place of another.
 
+#[cfg(feature = "virtio")]
+use domain_hv::Slot;
 use hypervisor_arch::hardware::ThisCpu;
 use hypervisor_arch::{cpu, timer, world};
 use vcpu::vgic::Away;
@@ -22,6 +24,10 @@ impl Crew {
     /// True when the one that leaves waits no more: nobody's is in the CPU then.
     #[inline(never)]
     pub(super) fn exchange(&mut self, to: Option<usize>) -> bool {
+        #[cfg(feature = "virtio")]
+        let asker = to
+            .and_then(Slot::new)
+            .and_then(|to| self.dialogue.asker(to));
         let members = self.members.as_mut_slice();
         if let Some(member) = self.loaded.take().and_then(|from| members.get_mut(from)) {
             let (lane, vgic) = (&mut *member.lane, &member.vm.machine.vgic);
@@ -35,10 +41,20 @@ impl Crew {
                 Stand::Waiting(_) => {
                     // An interrupt may have come since anybody has looked, and leaves with the lane.
                     is_awake = lane.gic.would_wake(&mut ThisCpu);
+                    // What made one that stands aside do so can wait with it.
+                    #[cfg(feature = "virtio")]
+                    {
+                        is_awake &= !self.dialogue.is_aside(member.slot);
+                    }
                     member.seat.call
                 }
                 Stand::Ready | Stand::Off | Stand::Gone | Stand::Building(_) => 0,
             };
+            // One that waits for the answer of the lane that comes is called when that is there.
+            #[cfg(feature = "virtio")]
+            if away == Away::On && asker == Some(member.slot) {
+                member.vm.virtio.expect(member.seat.call);
+            }
             vgic.set_kick(lane.index(), kick);
             lane.gic.depart(away, vgic, &mut ThisCpu);
             world::save(lane);
@@ -65,6 +81,8 @@ impl Crew {
         if last.and_then(|last| last.replace(index)) != Some(index) {
             world::forget_sibling();
         }
+        #[cfg(feature = "virtio")]
+        member.vm.virtio.expect(0);
         // The kick first, the mail then: see `Vgic::set_kick`.
         let vgic = &member.vm.machine.vgic;
         vgic.set_kick(lane.index(), member.seat.kick);

@@ -7,6 +7,7 @@ use hypervisor_arch::memory::Arena;
 use hypervisor_arch::reach::Reach;
 use spin::Once;
 use vcpu::machine::Machine;
+use vcpu::vgic::VirtGic;
 use virtio::switch::{MAX_PORTS, Peer, Port, Switch, Vlan};
 
 use super::Devices;
@@ -214,6 +215,11 @@ impl Devices {
         if let Some(machine) = self.machine.get() {
             let machine: &Machine = machine;
             machine.post_virtio(slot, super::USED, &mut ThisCpu);
+            // Even if its interrupt was pending: who has lost the CPU to whom it has called has not taken that yet.
+            let call = self.answered();
+            if call != 0 {
+                ThisCpu.send_sgi(call);
+            }
         }
     }
 
