@@ -53,7 +53,8 @@ struct Packet {
 #[derive(Clone, Debug)]
 enum Step {
     Send(usize, Vec<Packet>),
-    Refill(usize),
+    /// Posts so many buffers.
+    Refill(usize, usize),
     /// Something to read where the device is to write.
     Wrong(usize),
     /// Asks for an interrupt after so many buffers, or for none.
@@ -138,7 +139,7 @@ fn step() -> impl Strategy<Value = Step> {
     });
     prop_oneof![
         24 => send.prop_map(|(by, packets)| Step::Send(by, packets)),
-        6 => (0..GUESTS).prop_map(Step::Refill),
+        6 => (0..GUESTS, 1..12_usize).prop_map(|(who, count)| Step::Refill(who, count)),
         3 => (0..GUESTS, 0..4_u16).prop_map(|(who, after)| Step::Sleep(who, after)),
         1 => (0..GUESTS, prop::bool::weighted(0.7)).prop_map(|(who, up)| Step::Up(who, up)),
         2 => (0..GUESTS, any::<bool>()).prop_map(|(who, own)| Step::Mac(who, if own { who } else { OTHER })),
@@ -171,6 +172,15 @@ impl Packet {
             frame(to, from, self.ethertype, &carried)
         };
         [&self.header[..], &whole].concat()
+    }
+}
+
+/// Posts so many buffers, if there is room for them.
+fn post(card: &mut Card, count: usize) {
+    for queue in &mut card.receive {
+        for _ in 0..count {
+            let _ = queue.send(&[], &[card.room]);
+        }
     }
 }
 
@@ -217,7 +227,7 @@ impl World {
             if plug.pairs == 2 {
                 assert!(card.command(4, 0, &2_u16.to_le_bytes()));
             }
-            card.refill();
+            post(&mut card, 12);
             card
         });
         Self {
@@ -269,7 +279,7 @@ impl World {
                     }
                 }
             }
-            Step::Refill(who) => self.cards[*who].refill(),
+            Step::Refill(who, count) => post(&mut self.cards[*who], *count),
             Step::Wrong(who) => _ = self.cards[*who].receive[0].send(&[&[0; 1600]], &[]),
             Step::Sleep(who, after) => {
                 let driver = &mut self.cards[*who].receive[0];
