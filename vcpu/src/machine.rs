@@ -114,13 +114,9 @@ impl Machine {
         *self.firmware.get_mut() = Firmware::new(variables);
     }
 
-    /// The same machine, whose clock says that the physical counter was zero `epoch` seconds after 1970.
-    #[must_use]
-    pub fn with_epoch(self, epoch: u64) -> Self {
-        Self {
-            rtc: Mutex::new(Pl031::new(epoch)),
-            ..self
-        }
+    /// From now on its clock says that the physical counter was zero `epoch` seconds after 1970.
+    pub fn set_epoch(&mut self, epoch: u64) {
+        *self.rtc.get_mut() = Pl031::new(epoch);
     }
 
     /// Bytes from the operator's keyboard. Any CPU may call this; then the CPU of one of the machine's lanes has

@@ -38,8 +38,8 @@ impl Common {
     ) -> Vm {
         let size = guest.ram().size;
         let (ids, workarounds) = (self.ids.clone(), self.workarounds);
-        let machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
-        let mut machine = machine.with_epoch(self.epoch);
+        let mut machine = Machine::new(seats.len(), size, ids, self.features, workarounds);
+        machine.set_epoch(self.epoch);
         if !variables.is_empty() {
             machine.add_firmware(variables);
         }

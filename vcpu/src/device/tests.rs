@@ -284,7 +284,8 @@ fn at(world: &World<'_>, count: u64) {
 
 #[test]
 fn the_clock_tells_the_time_and_wakes_the_guest_at_its_alarm() {
-    let machine = machine(1).with_epoch(1_000_000);
+    let mut machine = machine(1);
+    machine.set_epoch(1_000_000);
     let world = listening(&machine);
     at(&world, 5 * FREQUENCY + 1);
     assert_eq!(load(&world, PL031_BASE + pl031::DR), 1_000_005);
@@ -359,7 +360,8 @@ fn s2_15_the_clock_and_the_slots_answer_every_offset_width_and_pattern() {
 
 #[test]
 fn reset_devices_are_new_devices() {
-    let machine = machine(1).with_epoch(77);
+    let mut machine = machine(1);
+    machine.set_epoch(77);
     let world = listening(&machine);
     store(&world, PL011_BASE + LCR_H, FEN);
     store(&world, PL011_BASE + IMSC, RX);
