@@ -25,7 +25,8 @@ probe echo ADDRESS:PORT MIB            the same with a service that sends back w
 probe bye ADDRESS:PORT                 a server's file /run/bye says that its client is through
 probe udp ADDRESS:PORT COUNT           round trips of datagrams
 probe bench disk DEVICE                what one operation costs, as `bench NAME MEDIAN`
-probe bench line|udp|stream|throughput NAME DEVICE|ADDRESS";
+probe bench line|udp|stream|throughput NAME DEVICE|ADDRESS
+probe bench answer PORT                sends datagrams back to the first who sends one";
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
@@ -63,6 +64,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["udp", place, count] => talk::udp(place, number(count)?),
         ["bench", "disk", device] => bench::disk(device),
         ["bench", "line", name, device] => bench::line(name, device),
+        ["bench", "answer", port] => bench::answer(port),
         ["bench", "udp", name, place] => bench::udp(name, place),
         ["bench", "stream", name, place] => bench::stream(name, place),
         ["bench", "throughput", name, place] => bench::throughput(name, place),

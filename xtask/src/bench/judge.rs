@@ -98,10 +98,6 @@ impl Scope {
 pub enum Verdict {
     /// Over the limit: name, figure, limit.
     OverLimit(String, u64, u64),
-    /// Over the limit, as is known: name, figure, limit, why.
-    Owed(String, u64, u64, &'static str),
-    /// Within its limit, and still among those that are not.
-    Paid(String),
     /// Grown over the baseline: name, figure, baseline.
     Grown(String, u64, u64),
     /// In the baseline but not measured.
@@ -113,7 +109,7 @@ pub enum Verdict {
 impl Verdict {
     /// Whether it fails the bench.
     pub fn is_failure(&self) -> bool {
-        !matches!(self, Self::Better(_) | Self::Owed(..))
+        !matches!(self, Self::Better(_))
     }
 }
 
@@ -124,17 +120,6 @@ impl fmt::Display for Verdict {
                 let [value, limit] = [value, limit].map(|one| rows::shown(name, *one));
                 write!(f, "{name}: {value} is over its limit of {limit}")
             }
-            Self::Owed(name, value, limit, why) => {
-                let [value, limit] = [value, limit].map(|one| rows::shown(name, *one));
-                write!(
-                    f,
-                    "{name}: {value} is over its limit of {limit}, which is known: {why}"
-                )
-            }
-            Self::Paid(name) => write!(
-                f,
-                "{name}: within its limit again; take it off the list of those that are not"
-            ),
             Self::Grown(name, value, before) => {
                 let growth = growth(name);
                 let [value, before] = [value, before].map(|one| rows::shown(name, *one));
@@ -170,11 +155,8 @@ pub fn all(figures: &[Figure], baseline: Option<&Baseline>, scope: Scope) -> Vec
     for figure in figures {
         let limit = rows::named(&figure.name).and_then(|row| row.limit);
         let (name, value) = (figure.name.clone(), figure.value);
-        match (limit.filter(|limit| value > *limit), rows::owed(&name)) {
-            (Some(limit), None) => verdicts.push(Verdict::OverLimit(name, value, limit)),
-            (Some(limit), Some(why)) => verdicts.push(Verdict::Owed(name, value, limit, why)),
-            (None, Some(_)) if limit.is_some() => verdicts.push(Verdict::Paid(name)),
-            (None, _) => {}
+        if let Some(limit) = limit.filter(|limit| value > *limit) {
+            verdicts.push(Verdict::OverLimit(name, value, limit));
         }
         let Some(before) = baseline.and_then(|baseline| baseline.value(&figure.name)) else {
             continue;
@@ -341,24 +323,6 @@ mod tests {
             all(&figures(&[("hvc_psci_version", 81)]), None, Scope::ALL),
             [Verdict::OverLimit("hvc_psci_version".to_owned(), 81, 80)]
         );
-    }
-
-    #[test]
-    fn a_row_that_is_owed_is_said_and_does_not_fail_until_it_grows_or_is_paid() {
-        for (name, owed) in rows::OWED {
-            let limit = rows::named(name).unwrap().limit.unwrap();
-            let before = limit * 2;
-            let verdicts = judged(&[(name, before)], &[(name, before)]);
-            let known = Verdict::Owed(name.to_owned(), before, limit, owed);
-            assert_eq!(verdicts, [known]);
-            assert!(!verdicts.iter().any(Verdict::is_failure));
-            let after = before + before / 10;
-            let grown = judged(&[(name, after)], &[(name, before)]);
-            assert!(grown.contains(&Verdict::Grown(name.to_owned(), after, before)));
-            let paid = judged(&[(name, limit)], &[(name, limit)]);
-            assert_eq!(paid, [Verdict::Paid(name.to_owned())]);
-            assert!(paid.iter().any(Verdict::is_failure));
-        }
     }
 
     #[test]

@@ -228,19 +228,6 @@ pub const ROWS: &[Row] = &[
     extra(SIZE_VIRTIO, Needs::Interrupts),
 ];
 
-/// Rows that are over their limits today, and what they cost. The bench says so every time, and lets them grow no further;
-/// a row leaves this list when it is paid.
-pub const OWED: [(&str, &str); 2] = [
-    (
-        "udp_rtt_64_guests",
-        "Linux's two sends and two receives are 28 k of it, and EL2's two switches with a datagram each the rest",
-    ),
-    (
-        "tcp_insn_per_kib",
-        "the last tenth is to be found: Linux's two stacks, a buffer at a time for the receiver, and EL2's copies",
-    ),
-];
-
 /// What an operation carries, in bytes, of those whose cost grows with that.
 pub const CARRIES: &[(&str, u32)] = &[
     ("blk_read_512", 512),
@@ -250,12 +237,6 @@ pub const CARRIES: &[(&str, u32)] = &[
     ("switch_frame_64", 64),
     ("switch_frame_1514", 1514),
 ];
-
-/// Why a row may be over its limit today.
-pub fn owed(name: &str) -> Option<&'static str> {
-    let row = OWED.iter().find(|(owed, _)| *owed == name);
-    row.map(|(_, why)| *why)
-}
 
 /// A figure of a row for a person to read.
 pub fn shown(name: &str, value: u64) -> String {

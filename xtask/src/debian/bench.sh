@@ -25,13 +25,14 @@ case $asked in
     serve)
         up 10.0.2.16
         probe serve 9000 >/dev/null &
+        probe bench answer 9001 &
         while [ ! -e /run/bye ]; do sleep 1; done
         ;;
     ask)
         up 10.0.2.15
         ping -c 2 10.0.2.16 >/dev/null
         probe bench throughput tcp_insn_per_kib 10.0.2.16:9000
-        probe bench udp udp_rtt_64_guests 10.0.2.16:9000
+        probe bench udp udp_rtt_64_guests 10.0.2.16:9001
         probe bye 10.0.2.16:9000
         ;;
 esac

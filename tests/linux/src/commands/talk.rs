@@ -21,6 +21,8 @@ use super::latency::spread;
 use super::random::Random;
 
 const CHUNK: usize = 64 << 10;
+/// What is written and read at once where only the pace counts: as much as iperf3 does unless told otherwise.
+const BLOCK: usize = 128 << 10;
 const SMALL: usize = 64;
 const TRIPS: u64 = 1000;
 /// `VMADDR_CID_ANY` (linux/vm_sockets.h).
@@ -172,13 +174,13 @@ fn rate(bytes: u64, time: Duration) -> u128 {
 /// Sends so many bytes to a server that looks at none of them, and waits until it has them all. How long that took.
 pub fn send(place: &str, bytes: u64) -> anyhow::Result<Duration> {
     let mut stream = dial(place)?;
-    let chunk = vec![0x5a; CHUNK];
+    let block = vec![0x5a; BLOCK];
     timed(|| {
         wish(&mut stream, b'*', bytes)?;
         let mut left = bytes;
         while left > 0 {
-            let length = left.min(u64::try_from(CHUNK)?);
-            let part = chunk.get(..usize::try_from(length)?).unwrap_or_default();
+            let length = left.min(u64::try_from(BLOCK)?);
+            let part = block.get(..usize::try_from(length)?).unwrap_or_default();
             stream.write_all(part).context("sending")?;
             left -= length;
         }
@@ -188,11 +190,11 @@ pub fn send(place: &str, bytes: u64) -> anyhow::Result<Duration> {
 
 /// Takes so many bytes.
 fn swallow(stream: &mut impl Read, bytes: u64) -> anyhow::Result<()> {
-    let mut chunk = vec![0; CHUNK];
+    let mut block = vec![0; BLOCK];
     let mut left = bytes;
     while left > 0 {
-        let most = usize::try_from(left.min(u64::try_from(CHUNK)?))?;
-        let got = stream.read(chunk.get_mut(..most).unwrap_or_default())?;
+        let most = usize::try_from(left.min(u64::try_from(BLOCK)?))?;
+        let got = stream.read(block.get_mut(..most).unwrap_or_default())?;
         ensure!(got != 0, "the stream ended {left} bytes too soon");
         left -= u64::try_from(got)?;
     }
