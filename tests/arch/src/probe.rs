@@ -1,9 +1,11 @@
 //! One instruction at a time, with every register in view, and what became of it.
 //!
-//! The instruction is patched into a slot of this image; one lane at a time may use it.
+//! The instruction is patched into a slot of this image. One lane at a time may use the slots: a second one is told so
+//! by a panic, rather than run the other's instruction.
 
 use core::arch::{asm, global_asm};
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::call::caught;
 use crate::lane::{self, Fault};
@@ -96,6 +98,9 @@ unsafe extern "C" {
     static tests_el0_words: [u32; SLOTS];
 }
 
+/// Whether a lane is in a slot.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
 /// Writes an instruction into a slot and makes the instruction stream see it (DDI 0487 B2.4.4).
 fn patch(slot: *const u32, index: usize, word: u32) {
     let address = slot.wrapping_add(index).cast_mut();
@@ -105,6 +110,18 @@ fn patch(slot: *const u32, index: usize, word: u32) {
     unsafe {
         asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", "dsb ish", "isb", in(reg) address, options(nostack, preserves_flags));
     }
+}
+
+/// Patches these words into a slot and runs `body`, which goes through it.
+fn with<R>(slot: *const u32, words: &[u32], body: impl FnOnce() -> R) -> R {
+    let busy = BUSY.swap(true, Ordering::Acquire);
+    assert!(!busy, "two lanes probe at once");
+    for (index, word) in words.iter().enumerate() {
+        patch(slot, index, *word);
+    }
+    let result = body();
+    BUSY.store(false, Ordering::Release);
+    result
 }
 
 /// Runs one instruction at EL1 with `x` in x0..x30, which then holds what it left.
@@ -121,12 +138,9 @@ pub fn run(word: u32, x: &mut [u64; 31]) -> Result<(), Fault> {
 /// The last fault.
 pub fn run_words(words: [u32; SLOTS], x: &mut [u64; 31]) -> Result<(), Fault> {
     let slot = (&raw const tests_run_slot).cast::<u32>();
-    for (index, word) in words.into_iter().enumerate() {
-        patch(slot, index, word);
-    }
     // SAFETY: `tests_run` keeps AAPCS64 whatever the instruction leaves in the registers; the callers choose instructions that
     // leave this image's memory and SP alone, which is all that Rust relies on.
-    caught(|| unsafe { tests_run(x) })
+    with(slot, &words, || caught(|| unsafe { tests_run(x) }))
 }
 
 /// Runs one instruction at EL0 with `x0`; the exception that ended it (SVC #0x77 when it was none of its own) and its x0. MMU off only.
@@ -150,9 +164,9 @@ pub fn el0_slot() -> u64 {
 #[must_use]
 pub fn run_el0_in(word: u32, x0: u64, pstate: u64) -> (Fault, u64) {
     let slot = &raw const tests_el0_slot;
-    patch(slot, 0, word);
+    let entry = memory::address_of(slot);
     // SAFETY: as for `run_words`; EL0 comes back by SVC or by its own exception, to the saved frame.
-    let value = unsafe { tests_el0(memory::address_of(slot), x0, pstate) };
+    let value = with(slot, &[word], || unsafe { tests_el0(entry, x0, pstate) });
     (lane::current().last_fault(), value)
 }
 
@@ -166,12 +180,9 @@ pub const T32: u64 = A32 | 1 << 5;
 #[must_use]
 pub fn run_el0_words(words: [u32; SLOTS], r0: u64, pstate: u64) -> (Fault, u64, u64) {
     let slot = (&raw const tests_el0_words).cast::<u32>();
-    for (index, word) in words.into_iter().enumerate() {
-        patch(slot, index, word);
-    }
     let entry = memory::address_of(slot);
     // SAFETY: as for `run_el0`.
-    let value = unsafe { tests_el0(entry, r0, pstate) };
+    let value = with(slot, &words, || unsafe { tests_el0(entry, r0, pstate) });
     let fault = lane::current().last_fault();
     (fault, fault.elr.wrapping_sub(entry), value)
 }
