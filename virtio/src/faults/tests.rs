@@ -32,6 +32,46 @@ struct Rig<D: 'static> {
     now: u64,
 }
 
+/// Writes down which queues are served, and has more to do so many times.
+struct Probe {
+    served: Vec<u16>,
+    more: u32,
+}
+
+impl Probe {
+    const fn new(more: u32) -> Self {
+        let served = Vec::new();
+        Self { served, more }
+    }
+}
+
+impl Device<&'static Ram> for Probe {
+    fn id(&self) -> u32 {
+        1
+    }
+    fn features(&self) -> u64 {
+        0
+    }
+    fn queue_max(&self, _: u16) -> u16 {
+        8
+    }
+    fn read_config(&self, _: u64, _: &mut [u8]) {}
+    fn start(&mut self, _: u64) {}
+    fn open(&mut self, _: u16, _: crate::queue::Queue) {}
+    fn close(&mut self, _: u16) {}
+    fn reset(&mut self) {}
+    fn serve(&mut self, queue: u16, _: &mut Env<'_, &'static Ram>) -> Served {
+        self.served.push(queue);
+        let more = self.more != 0;
+        self.more = self.more.saturating_sub(1);
+        Served {
+            used: true,
+            more,
+            ..Served::default()
+        }
+    }
+}
+
 fn clock() -> &'static Clock {
     Box::leak(Box::new(Clock::new()))
 }

@@ -54,33 +54,6 @@ impl Link for Cable {
     }
 }
 
-/// Writes down when it is served, which takes a cable or does not.
-struct Probe(Vec<u16>);
-
-impl Device<&'static Ram> for Probe {
-    fn id(&self) -> u32 {
-        1
-    }
-    fn features(&self) -> u64 {
-        0
-    }
-    fn queue_max(&self, _: u16) -> u16 {
-        8
-    }
-    fn read_config(&self, _: u64, _: &mut [u8]) {}
-    fn start(&mut self, _: u64) {}
-    fn open(&mut self, _: u16, _: crate::queue::Queue) {}
-    fn close(&mut self, _: u16) {}
-    fn reset(&mut self) {}
-    fn serve(&mut self, queue: u16, _: &mut Env<'_, &'static Ram>) -> Served {
-        self.0.push(queue);
-        Served {
-            used: true,
-            ..Served::default()
-        }
-    }
-}
-
 #[test]
 fn a_link_goes_down_and_up() {
     let faults = always(|faults| {
@@ -88,7 +61,7 @@ fn a_link_goes_down_and_up() {
         faults.drop = Often::From { nth: 2, every: 0 };
     });
     let cable: &'static Cable = Box::leak(Box::default());
-    let mut probe = Probe(vec![]);
+    let mut probe = Probe::new(0);
     let clock = Clock::new();
     let mut device = FaultyDevice::new(&mut probe, faults, &clock, Some(cable));
     let mut env = Env {
@@ -113,13 +86,13 @@ fn a_link_goes_down_and_up() {
     assert_eq!(moves(), [false, true]);
     let _ = device.serve(1, &mut env);
     assert_eq!(moves(), []);
-    assert_eq!(probe.0, [1, 1, 1, 1]);
+    assert_eq!(probe.served, [1, 1, 1, 1]);
 }
 
 #[test]
 fn a_notification_is_served_late() {
     let faults = always(|faults| faults.delay = Often::From { nth: 0, every: 0 });
-    let mut probe = Probe(vec![]);
+    let mut probe = Probe::new(0);
     let clock = Clock::new();
     let mut device = FaultyDevice::new(&mut probe, faults, &clock, None);
     let mut env = Env {
@@ -136,5 +109,5 @@ fn a_notification_is_served_late() {
     env.now = due;
     assert!(device.poll(&mut env).used);
     assert_eq!(device.poll(&mut env), Served::default());
-    assert_eq!(probe.0, [1, 2]);
+    assert_eq!(probe.served, [1, 2]);
 }

@@ -110,40 +110,11 @@ fn exactly_those_interrupts_and_notifications_do() {
     assert!(rig.notify().broken);
 }
 
-/// Has more to do as often as it says.
-struct Slowly(u32, Vec<u16>);
-
-impl Device<&'static Ram> for Slowly {
-    fn id(&self) -> u32 {
-        4
-    }
-    fn features(&self) -> u64 {
-        0
-    }
-    fn queue_max(&self, _: u16) -> u16 {
-        8
-    }
-    fn read_config(&self, _: u64, _: &mut [u8]) {}
-    fn start(&mut self, _: u64) {}
-    fn open(&mut self, _: u16, _: crate::queue::Queue) {}
-    fn close(&mut self, _: u16) {}
-    fn reset(&mut self) {}
-    fn serve(&mut self, queue: u16, _: &mut Env<'_, &'static Ram>) -> Served {
-        self.1.push(queue);
-        let more = self.0 != 0;
-        self.0 = self.0.saturating_sub(1);
-        Served {
-            more,
-            ..Served::default()
-        }
-    }
-}
-
 /// That a queue is served again because there was more to do is no notification.
 #[test]
 fn going_on_is_no_notification() {
     let faults = script(&[(Kind::Reset, 2, 1)]);
-    let mut inner = Slowly(3, vec![]);
+    let mut inner = Probe::new(3);
     let clock = Clock::new();
     let mut device = FaultyDevice::new(&mut inner, faults, &clock, None);
     let mut env = Env {
@@ -159,7 +130,7 @@ fn going_on_is_no_notification() {
     assert!(!device.serve(0, &mut env).broken);
     assert!(device.serve(0, &mut env).broken);
     assert!(!device.serve(0, &mut env).broken);
-    assert_eq!(inner.1, [1, 1, 1, 1, 0, 0]);
+    assert_eq!(inner.served, [1, 1, 1, 1, 0, 0]);
 }
 
 proptest! {
