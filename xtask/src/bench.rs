@@ -25,6 +25,7 @@ use self::machines::{
 use self::trace::Traced;
 use crate::build::El2;
 use crate::cli::BenchArgs;
+use crate::debian::{Debian, Flavour};
 use crate::project::Project;
 use crate::qemu::Qemu;
 use crate::run::launch::Launch;
@@ -112,18 +113,21 @@ impl Machines {
         exits.push(with_virtio.prepare("bench-slots", VIRTIO, 1)?);
         exits.push(with_virtio.prepare("bench-switch", SWITCH, 1)?);
         sizes.push(Figure::new(rows::SIZE_VIRTIO, with_virtio.el2.text_rodata));
-        let linux = linux::prepare(rig).inspect_err(|error| {
-            say::note(&format!("{} is left out: {error:#}", rows::LINUX));
+        // Only what cannot be fetched is left out: what does not build is an error like any other.
+        let debian = Debian::ensure(rig.project, Flavour::Cloud).inspect_err(|error| {
+            say::note(&format!("the rows of Linux are left out: {error:#}"));
         });
-        let virtio = virtio::prepare(&with_virtio).inspect_err(|error| {
-            say::note(&format!("the rows of virtio are left out: {error:#}"));
-        });
+        let linux = debian.as_ref().ok().map(|_| linux::prepare(rig));
+        let virtio = debian
+            .as_ref()
+            .ok()
+            .map(|one| virtio::prepare(&with_virtio, one));
         Ok(Self {
             sizes,
             exits,
             boot,
-            linux: linux.ok(),
-            virtio: virtio.ok(),
+            linux: linux.transpose()?,
+            virtio: virtio.transpose()?,
             traced: trace::prepare(rig)?,
         })
     }

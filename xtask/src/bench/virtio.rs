@@ -9,7 +9,7 @@ use super::judge::Figure;
 use super::leaf;
 use super::machines::{self, Rig};
 use super::parse;
-use crate::debian::{Debian, Flavour};
+use crate::debian::Debian;
 use crate::run::launch::Launch;
 
 const DISK: &str = "[[disk]]\nname = \"root\"\nsize = \"64M\"\n";
@@ -31,8 +31,7 @@ pub struct Machines {
 }
 
 /// Makes the machines, with a hypervisor that has virtio.
-pub fn prepare(rig: &Rig<'_>) -> anyhow::Result<Machines> {
-    let debian = Debian::ensure(rig.project, Flavour::Cloud)?;
+pub fn prepare(rig: &Rig<'_>, debian: &Debian) -> anyhow::Result<Machines> {
     let initrd = debian.bench(rig.project)?;
     let initrd = format!("initrd = {:?}\n", initrd.display().to_string());
     let devices = "disks = [\"root\"]\nvsock = 3\nconsole = \"virtio\"\n";
