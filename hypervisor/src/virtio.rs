@@ -46,7 +46,7 @@ const USED: u32 = 1;
 /// `InterruptStatus`: the configuration has changed.
 const CONFIG: u32 = 2;
 
-/// [`Devices::watcher`]: the call was made.
+/// [`Devices::awaited_by`]: the call was made.
 const CALLED: u64 = u64::MAX;
 
 /// A device of any kind.
@@ -97,7 +97,7 @@ pub struct Devices {
     resume: AtomicU64,
     /// Whom to call, as a value of `ICC_SGI1R_EL1`, when another machine's device has used buffers of one of these: a lane
     /// that waits for an answer. 0 for nobody, [`CALLED`] once it is called.
-    watcher: AtomicU64,
+    awaited_by: AtomicU64,
     /// Devices have faults, and want to be polled at certain times.
     is_timed: bool,
     /// The first of these times, at most.
@@ -215,22 +215,22 @@ impl Devices {
     }
 
     /// Has a CPU called, once, when something comes from another machine; 0 takes that back.
-    pub fn watch(&self, call: u64) {
-        self.watcher.store(call, Ordering::Relaxed);
+    pub fn await_answer(&self, call: u64) {
+        self.awaited_by.store(call, Ordering::Relaxed);
     }
 
     /// Whether it was called.
     pub fn has_called(&self) -> bool {
-        self.watcher.load(Ordering::Relaxed) == CALLED
+        self.awaited_by.load(Ordering::Relaxed) == CALLED
     }
 
     /// Something has come from another machine. Whom to call, or 0.
     #[inline(always)]
     fn answered(&self) -> u64 {
-        let call = self.watcher.load(Ordering::Relaxed);
+        let call = self.awaited_by.load(Ordering::Relaxed);
         let is_first = !matches!(call, 0 | CALLED)
             && self
-                .watcher
+                .awaited_by
                 .compare_exchange(call, CALLED, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if is_first { call } else { 0 }

@@ -53,7 +53,7 @@ impl Crew {
             // One that waits for the answer of the lane that comes is called when that is there.
             #[cfg(feature = "virtio")]
             if away == Away::On && asker == Some(member.slot) {
-                member.vm.virtio.watch(member.seat.call);
+                member.vm.virtio.await_answer(member.seat.call);
             }
             vgic.set_kick(lane.index(), kick);
             lane.gic.depart(away, vgic, &mut ThisCpu);
@@ -82,7 +82,7 @@ impl Crew {
             world::forget_sibling();
         }
         #[cfg(feature = "virtio")]
-        member.vm.virtio.watch(0);
+        member.vm.virtio.await_answer(0);
         // The kick first, the mail then: see `Vgic::set_kick`.
         let vgic = &member.vm.machine.vgic;
         vgic.set_kick(lane.index(), member.seat.kick);

@@ -202,7 +202,7 @@ impl Builder<'_, '_, '_> {
             pending: 0.into(),
             turn: 0.into(),
             resume: 0.into(),
-            watcher: 0.into(),
+            awaited_by: 0.into(),
             is_timed: guest.has_faults(),
             due: u64::MAX.into(),
             machine,
