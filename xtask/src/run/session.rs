@@ -22,6 +22,35 @@ const TICK: Duration = Duration::from_millis(100);
 /// For how long a line must stand still to count as one that waits, such as a prompt.
 const STILL: Duration = Duration::from_millis(8);
 
+/// Time as this program sees it go by. When it looks after longer than this, the host stood still, or had no time for us or
+/// the machine: nobody was silent for that long, and nobody is late.
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
+
+/// A clock that counts only the time that is watched.
+#[derive(Debug)]
+struct Clock {
+    looked: Instant,
+    now: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let now = Instant::now();
+        Self { looked: now, now }
+    }
+
+    fn look(&mut self) -> Instant {
+        self.look_at(Instant::now())
+    }
+
+    fn look_at(&mut self, real: Instant) -> Instant {
+        let passed = real.duration_since(self.looked).min(LONGEST_LOOK);
+        self.looked = real;
+        self.now = self.now.checked_add(passed).unwrap_or(self.now);
+        self.now
+    }
+}
+
 /// Set by Ctrl-C where no terminal hands it on as a key, and by SIGTERM and SIGHUP.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -49,6 +78,7 @@ pub struct Session<'v> {
     lines: Lines,
     keys: Keys,
     desk: Desk,
+    clock: Clock,
     /// When the console last said something, and whether its unfinished line was shown since.
     heard: Instant,
     settled: bool,
@@ -78,6 +108,7 @@ impl<'v> Session<'v> {
             let asked = sender.clone();
             socket.serve(move |one| asked.send(Event::Asked(one)).is_ok())?;
         }
+        let clock = Clock::start();
         Ok(Self {
             viewer,
             events,
@@ -85,7 +116,8 @@ impl<'v> Session<'v> {
             lines: Lines::default(),
             keys: Keys::from(input),
             desk: Desk::default(),
-            heard: Instant::now(),
+            heard: clock.now,
+            clock,
             settled: true,
             over: None,
         })
@@ -93,7 +125,7 @@ impl<'v> Session<'v> {
 
     /// Follows the run to its end.
     pub fn follow(mut self, child: &mut Child, limit: Option<Duration>) -> anyhow::Result<Ending> {
-        let started = Instant::now();
+        let started = self.clock.look();
         loop {
             let wait = if self.settled { TICK } else { STILL };
             match self.events.recv_timeout(wait) {
@@ -112,17 +144,21 @@ impl<'v> Session<'v> {
             if INTERRUPTED.load(Ordering::Relaxed) {
                 return Ok(Ending::Interrupted);
             }
-            if self.over.is_some_and(|since| since.elapsed() > LAST_WORD) {
+            let now = self.clock.look();
+            if self
+                .over
+                .is_some_and(|since| now.duration_since(since) > LAST_WORD)
+            {
                 return Ok(Ending::AfterTheEnd);
             }
-            if limit.is_some_and(|limit| started.elapsed() > limit) {
+            if limit.is_some_and(|limit| now.duration_since(started) > limit) {
                 return Ok(Ending::TimedOut);
             }
         }
     }
 
     fn console(&mut self, bytes: &[u8]) {
-        self.heard = Instant::now();
+        self.heard = self.clock.look();
         self.settled = false;
         let (viewer, desk, keys) = (&mut self.viewer, &mut self.desk, &mut self.keys);
         let (over, now) = (&mut self.over, self.heard);
@@ -136,7 +172,8 @@ impl<'v> Session<'v> {
     }
 
     fn look_at_the_clock(&mut self) {
-        let quiet = self.heard.elapsed();
+        let now = self.clock.look();
+        let quiet = now.duration_since(self.heard);
         let unfinished = self.lines.unfinished();
         if !self.settled && quiet >= STILL {
             self.settled = true;
@@ -146,10 +183,10 @@ impl<'v> Session<'v> {
         }
         if let Some(line) = self.keys.due(quiet, unfinished.is_some()) {
             // One line at a time: the next waits for what this one brings about.
-            self.heard = Instant::now();
+            self.heard = now;
             self.type_in(line);
         }
-        if let Some(command) = self.desk.due(Instant::now()) {
+        if let Some(command) = self.desk.due(now) {
             self.type_in(command);
         }
     }
@@ -203,4 +240,22 @@ fn speak(mut serial: ChildStdin) -> Sender<Vec<u8>> {
         }
     });
     sender
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_stands_still_makes_nobody_late() {
+        let mut clock = Clock::start();
+        let begun = clock.now;
+        let mut real = clock.looked;
+        for step in [100, 10_000, 8, 100] {
+            real += Duration::from_millis(step);
+            clock.look_at(real);
+        }
+        let seen = clock.now.duration_since(begun);
+        assert_eq!(seen, LONGEST_LOOK + Duration::from_millis(208));
+    }
 }
