@@ -247,7 +247,7 @@ fn play_timer(shared: &Shared, lane: usize) -> Result<(), Failure> {
         return Ok(());
     };
     let port = Port { shared, lane };
-    let (frequency, limit) = (timer::frequency(), shared.options.late_us);
+    let (frequency, limit) = (timer::frequency(), shared.options.late);
     tick::play(&port, &own.ticks, ticks(shared), frequency, limit)
         .map_err(|how| Failure::Timer { lane, how })
 }

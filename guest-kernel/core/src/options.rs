@@ -3,6 +3,7 @@
 //! The endings other than a clean exit exist so that tests can watch XDV deal with a guest that
 //! goes wrong while another runs on.
 
+use crate::tick::Limit;
 use crate::virtio::Kinds;
 use core::fmt;
 
@@ -57,9 +58,9 @@ pub struct Options<'a> {
     /// `delay_ms=N`: how long memory rests between writing the last pattern and reading it back,
     /// so that others have time to disturb it; without a self-check, how long before the ending.
     pub delay_ms: u32,
-    /// `late_us=N`: how late a timer interrupt may be. The default is generous, for an emulator on
+    /// `late_us=N`: how late a timer interrupt may be, each of them. The default is generous, for an emulator on
     /// a busy machine; under icount a few microseconds are enough.
-    pub late_us: u32,
+    pub late: Limit,
     /// `virtio=blk,net,console,rng,vsock`: the virtio devices that are checked, after the self-check. Every disk's first
     /// and last sectors are overwritten.
     pub virtio: Kinds,
@@ -83,7 +84,10 @@ impl Default for Options<'_> {
             level: Level::Full,
             ending: Ending::Exit(0),
             delay_ms: 0,
-            late_us: 2_000_000,
+            late: Limit {
+                late_us: 2_000_000,
+                tries: 4,
+            },
             virtio: Kinds::default(),
             rounds: 500,
             peer: None,
@@ -140,7 +144,10 @@ impl<'a> Options<'a> {
             ("fault", _) => self.ending = Ending::Fault(fault(value).ok_or(bad(FAULTS))?),
             ("exit", _) => self.ending = Ending::Exit(number("exit=CODE")?),
             ("delay_ms", _) => self.delay_ms = number("delay_ms=MILLISECONDS")?,
-            ("late_us", _) => self.late_us = number("late_us=MICROSECONDS")?,
+            ("late_us", _) => {
+                let late_us = number("late_us=MICROSECONDS")?;
+                self.late = Limit { late_us, tries: 1 };
+            }
             ("virtio", _) => self.virtio = Kinds::parse(value).ok_or(bad(VIRTIO))?,
             ("rounds", _) => self.rounds = number("rounds=NUMBER")?,
             ("peer", _) => self.peer = Some(number("peer=CID")?),
@@ -205,8 +212,15 @@ mod tests {
             let line = format!("selfcheck={word} delay_ms=30 late_us=4");
             let options = Options::parse(&line).unwrap();
             assert_eq!(
-                (options.level, options.delay_ms, options.late_us),
-                (level, 30, 4)
+                (options.level, options.delay_ms, options.late),
+                (
+                    level,
+                    30,
+                    Limit {
+                        late_us: 4,
+                        tries: 1
+                    }
+                )
             );
         }
     }
