@@ -17,9 +17,9 @@ use crate::matrix::Point;
 use crate::transcript::Transcript;
 
 /// The run's own end in seconds, if nothing else ends it.
-const DEADLINE: u32 = 120;
+const DEADLINE: u32 = 600;
 /// How long to wait for anything: it may have to build first.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Emulated machines at once: one.
 static TURN: Mutex<()> = Mutex::new(());
@@ -116,15 +116,19 @@ impl Run {
     /// They were not said in time.
     pub fn wait_for(&mut self, line: &str, times: usize) -> anyhow::Result<()> {
         let end = Instant::now() + PATIENCE;
-        while self.times(line)? < times {
+        loop {
+            // Looked at before what was said is read: a run that has ended has said all.
+            let has_ended = self.child.try_wait()?.is_some();
+            if self.times(line)? >= times {
+                return Ok(());
+            }
             ensure!(
-                Instant::now() < end && self.child.try_wait()?.is_none(),
+                Instant::now() < end && !has_ended,
                 "`{line}` was not said {times} times:\n{}",
                 self.said()?
             );
             thread::sleep(Duration::from_millis(50));
         }
-        Ok(())
     }
 
     /// A command, whether it was carried out, and its answer.
@@ -149,17 +153,31 @@ impl Run {
     /// # Errors
     /// It was not said in time.
     pub fn wait_for_words(&mut self, words: &str, times: usize) -> anyhow::Result<String> {
+        self.wait_for_lines(|line| line.contains(words), times)
+            .with_context(|| format!("`{words}` was not said {times} times"))
+    }
+
+    /// Waits until so many lines are such, and returns the last of them. Each of them is whole.
+    ///
+    /// # Errors
+    /// They were not said in time.
+    pub fn wait_for_lines(
+        &mut self,
+        is_one: impl Fn(&str) -> bool,
+        times: usize,
+    ) -> anyhow::Result<String> {
         let end = Instant::now() + PATIENCE;
         loop {
+            // Looked at before what was said is read: a run that has ended has said all.
+            let has_ended = self.child.try_wait()?.is_some();
             let said = self.said()?;
-            let mut lines = said.lines().filter(|line| line.contains(words));
+            // The last one may still go on.
+            let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            let mut lines = whole.lines().filter(|line| is_one(line));
             if let Some(line) = times.checked_sub(1).and_then(|before| lines.nth(before)) {
                 return Ok(line.to_owned());
             }
-            ensure!(
-                Instant::now() < end && self.child.try_wait()?.is_none(),
-                "`{words}` was not said {times} times:\n{said}"
-            );
+            ensure!(Instant::now() < end && !has_ended, "it only said:\n{said}");
             thread::sleep(Duration::from_millis(50));
         }
     }

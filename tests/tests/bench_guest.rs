@@ -1,11 +1,10 @@
 //! The bench guest, which judges others, is judged here: bare at EL1 it must count what the yardstick's own bench counted.
 
 use std::process::Command;
-use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context, ensure};
-use tests::machine::{Machine, run, scratch, xtask};
+use tests::machine::{GRACE, Machine, run, scratch, xtask};
 use tests::{archive, machine};
 
 /// The bare column of the yardstick.
@@ -38,7 +37,7 @@ const BARE: [(&str, u64); 21] = [
 fn bare_it_is_its_own_calibration() -> anyhow::Result<()> {
     let mut build = xtask();
     build.args(["build", "tests/configs/bench.toml"]);
-    let (status, text) = run(&mut build, "bench-build", Duration::from_secs(240))?;
+    let (status, text) = run(&mut build, "bench-build", GRACE)?;
     ensure!(status == Some(0), "building failed:\n{text}");
     let bundle =
         fs::read(machine::target().join("xdv/bench/bundle.cpio")).context("no bundle was left")?;
@@ -70,7 +69,7 @@ fn bare_it_is_its_own_calibration() -> anyhow::Result<()> {
         "-kernel",
     ])
     .arg(&image);
-    let (status, text) = run(&mut qemu, "bench-bare", Duration::from_secs(60))?;
+    let (status, text) = run(&mut qemu, "bench-bare", GRACE)?;
     ensure!(status == Some(0), "the bare bench did not end:\n{text}");
     let seen: Vec<(&str, u64)> = text
         .lines()

@@ -5,11 +5,10 @@ use tests::matrix::{self, Point};
 use tests::transcript::Transcript;
 
 fn run(point: &Point, what: &str, cpus: u32) -> anyhow::Result<Transcript> {
-    let seconds = if point.debug { 120 } else { 60 };
     let transcript = point
         .machine(&format!("tests/configs/{what}.toml"))
         .smp(cpus)
-        .seconds(seconds)
+        .seconds(600)
         .run()?;
     transcript.no_panic()?;
     Ok(transcript)

@@ -2,10 +2,9 @@
 //! reset.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tests::machine::{Machine, run, scratch, target, xtask};
+use tests::machine::{GRACE, Machine, run, scratch, target, xtask};
 use tests::transcript::Transcript;
 use tests::{archive, matrix};
 
@@ -19,7 +18,7 @@ fn typed(guest: &str, cpu: &str, qemu: Option<&str>, lines: &[&str]) -> anyhow::
         .cpu(cpu)
         .qemu(qemu)
         .typed(&lines.concat())
-        .seconds(90)
+        .seconds(600)
         .run()?;
     transcript.no_panic()?;
     let reset = format!("xdv | guest {guest}: restarting: it asked for a reset");
@@ -112,7 +111,7 @@ fn debian() -> anyhow::Result<[Vec<u8>; 2]> {
     fs::write(&config, text)?;
     let mut build = xtask();
     build.arg("build").arg(&config);
-    let (status, text) = run(&mut build, "u-boot-build", Duration::from_secs(400))?;
+    let (status, text) = run(&mut build, "u-boot-build", GRACE)?;
     ensure!(status == Some(0), "building failed:\n{text}");
     let bundle = fs::read(target().join("xdv/u-boot-debian/bundle.cpio"))?;
     let part = |name| {
@@ -162,7 +161,7 @@ fn u_boot_drives_virtio_and_boots_from_a_disk() -> anyhow::Result<()> {
     let transcript = machine
         .cpu("max")
         .typed(&typed.concat())
-        .seconds(120)
+        .seconds(600)
         .run()?;
     transcript.no_panic()?;
     transcript.well("u-boot")?;
@@ -209,7 +208,7 @@ fn edk2_drives_virtio() -> anyhow::Result<()> {
     let transcript = Machine::of(&config.display().to_string())
         .cpu("max")
         .typed(&typed)
-        .seconds(120)
+        .seconds(600)
         .run()?;
     transcript.no_panic()?;
     transcript.well("edk2")?;

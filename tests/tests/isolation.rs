@@ -39,7 +39,7 @@ fn what_is_not_its_own_cannot_be_reached() -> anyhow::Result<()> {
     let (name, seconds) = if matrix::full() {
         ("sweep", 900)
     } else {
-        ("sweep-quick", 240)
+        ("sweep-quick", 900)
     };
     for point in matrix::points(&[Point::of("cortex-a57")]) {
         pair(&point.machine(&config(name)).seconds(seconds), 6)?;
@@ -52,7 +52,7 @@ fn a_device_answers_every_kind_of_access() -> anyhow::Result<()> {
     let (name, seconds) = if matrix::full() {
         ("mmio-full", 600)
     } else {
-        ("mmio", 120)
+        ("mmio", 600)
     };
     for point in matrix::points(&[Point::of("cortex-a57"), Point::of("max")]) {
         pair(&point.machine(&config(name)).seconds(seconds), 17)?;
@@ -63,7 +63,7 @@ fn a_device_answers_every_kind_of_access() -> anyhow::Result<()> {
 #[test]
 fn every_system_register_is_offered_or_undefined() -> anyhow::Result<()> {
     for point in matrix::points(&[Point::of("cortex-a57"), Point::of("max")]) {
-        let transcript = pair(&point.machine(&config("sysregs")).seconds(180), 10)?;
+        let transcript = pair(&point.machine(&config("sysregs")).seconds(600), 10)?;
         let table: Vec<&str> = transcript
             .lines_of("attacker")
             .filter(|line| line.starts_with("reg "))
@@ -95,7 +95,7 @@ fn stage_1_may_be_anything() -> anyhow::Result<()> {
     for point in matrix::points(&[Point::of("cortex-a57"), Point::of("max")]) {
         // Three cases for each granule that the CPU has: cortex-a57 is without the one of 16 KiB.
         let cases = if point.cpu == "max" { 9 } else { 6 };
-        pair(&point.machine(&config("regimes")).seconds(120), cases)?;
+        pair(&point.machine(&config("regimes")).seconds(600), cases)?;
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ fn stage_1_may_be_anything() -> anyhow::Result<()> {
 #[test]
 fn calls_are_refused_or_answered_and_nothing_else_changes() -> anyhow::Result<()> {
     for point in matrix::points(&[Point::of("cortex-a57")]) {
-        pair(&point.machine(&config("calls")).seconds(180), 12)?;
+        pair(&point.machine(&config("calls")).seconds(600), 12)?;
     }
     Ok(())
 }
@@ -111,9 +111,9 @@ fn calls_are_refused_or_answered_and_nothing_else_changes() -> anyhow::Result<()
 #[test]
 fn the_interrupt_controller_survives_abuse() -> anyhow::Result<()> {
     for point in matrix::points(&[Point::of("cortex-a57"), Point::of("max")]) {
-        pair(&point.machine(&config("gic")).seconds(120), 16)?;
+        pair(&point.machine(&config("gic")).seconds(600), 16)?;
         // A deadline that would wrap beyond 2^64 with a counter's offset: emulators before 8.2 stand still for good.
-        pair(&point.machine(&config("gic-wrap")).seconds(120), 16)?;
+        pair(&point.machine(&config("gic-wrap")).seconds(600), 16)?;
     }
     Ok(())
 }

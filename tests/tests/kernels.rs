@@ -4,12 +4,11 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use ruzstd::encoding::{CompressionLevel, compress};
-use tests::machine::{self, Machine, run, scratch, xtask};
+use tests::machine::{self, GRACE, Machine, run, scratch, xtask};
 use tests::{archive, elf};
 
 /// Where the ELF file is linked, and where a raw kernel lies unless it is told otherwise.
@@ -99,7 +98,7 @@ fn overlay() -> anyhow::Result<Vec<u8>> {
 fn debian() -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let mut command = xtask();
     command.args(["build", "configs/linux-hello.toml"]);
-    let (status, text) = run(&mut command, "kernels-build", Duration::from_secs(400))?;
+    let (status, text) = run(&mut command, "kernels-build", GRACE)?;
     ensure!(status == Some(0), "building failed:\n{text}");
     let bundle = fs::read(machine::target().join("xdv/linux-hello/bundle.cpio"))?;
     let entry = |name: &str| {
@@ -175,7 +174,7 @@ fn every_format_boots() -> anyhow::Result<()> {
 
     let transcript = Machine::of(&file.display().to_string())
         .smp(2)
-        .seconds(120)
+        .seconds(600)
         .run()?;
     transcript.no_panic()?;
     for guest in ["gzip", "zstd", "ours", "elf", "raw", "flash"] {

@@ -50,7 +50,7 @@ fn report(name: &str, transcript: &Transcript) {
 }
 
 fn machine(config: &str, cpu: &str, qemu: Option<&str>) -> Machine {
-    Machine::of(config).cpu(cpu).qemu(qemu).seconds(180)
+    Machine::of(config).cpu(cpu).qemu(qemu).seconds(600)
 }
 
 /// The shortest proof that a kernel nobody here wrote runs: it says who it is and how many CPUs it has, and powers off.
@@ -98,7 +98,10 @@ fn linux_tests_itself_on_four_lanes() -> anyhow::Result<()> {
 #[test]
 fn a_shell_takes_what_is_typed_and_linux_reboots_in_place() -> anyhow::Result<()> {
     let typed = "echo six times seven is $((6 * 7))\nreboot -f\nnproc; hostname\npoweroff\n";
-    let transcript = machine(MIXED, "max", None).typed(typed).seconds(90).run()?;
+    let transcript = machine(MIXED, "max", None)
+        .typed(typed)
+        .seconds(600)
+        .run()?;
     good(&transcript, &[], &["linux", "kernel"])?;
     let count = |words: &str| {
         let lines = transcript.lines_of("linux");

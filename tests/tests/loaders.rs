@@ -5,10 +5,9 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::ensure;
-use tests::machine::{self, run, scratch, xtask};
+use tests::machine::{self, GRACE, run, scratch, xtask};
 
 /// Where the header of an arm64 `Image` keeps text_offset.
 const TEXT_OFFSET: std::ops::Range<usize> = 8..16;
@@ -22,7 +21,7 @@ struct Files {
 fn build() -> anyhow::Result<Files> {
     let mut command = xtask();
     command.args(["build", "configs/one-guest.toml"]);
-    let (status, text) = run(&mut command, "loader-build", Duration::from_secs(400))?;
+    let (status, text) = run(&mut command, "loader-build", GRACE)?;
     ensure!(status == Some(0), "building failed:\n{text}");
     let folder = machine::target().join("xdv/one-guest");
     Ok(Files {
@@ -67,7 +66,7 @@ fn boot(name: &str, image: &Path, bundle: Option<&Path>) -> anyhow::Result<Strin
     if let Some(bundle) = bundle {
         qemu.arg("-initrd").arg(bundle);
     }
-    let (status, text) = run(&mut qemu, name, Duration::from_secs(60))?;
+    let (status, text) = run(&mut qemu, name, GRACE)?;
     ensure!(
         status == Some(0),
         "the machine did not switch itself off:\n{text}"

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tests::machine::{Machine, run, target};
+use tests::machine::{GRACE, Machine, run, target};
 use tests::matrix::{self, Point};
 use tests::transcript::Transcript;
 
@@ -114,7 +114,7 @@ fn flood(cables: &[Cable; 2], stop: &AtomicBool) -> u64 {
 
 fn machine(point: &Point, name: &str, cable: &Cable) -> anyhow::Result<Machine> {
     let machine = point.machine(&format!("tests/configs/uplink-{name}.toml"));
-    Ok(machine.net(&cable.netdev()?).smp(2).seconds(120))
+    Ok(machine.net(&cable.netdev()?).smp(2).seconds(600))
 }
 
 /// Two machines, each with a guest that plays with the other's; with a flood from outside or without.
@@ -191,14 +191,14 @@ impl Drop for Server {
 fn linux_reaches_a_server_outside() -> anyhow::Result<()> {
     let mut build = Command::new("cargo");
     build.args(["build", "--quiet", "--package", "tests-linux"]);
-    let (status, text) = run(&mut build, "probe-build", Duration::from_secs(240))?;
+    let (status, text) = run(&mut build, "probe-build", GRACE)?;
     ensure!(status == Some(0), "building failed:\n{text}");
     let mut serve = Command::new(target().join("debug/probe"));
     serve.args(["serve", "7011"]).stdin(Stdio::null());
     let _server = Server(serve.spawn()?);
     let transcript = Machine::of("tests/configs/uplink-linux.toml")
         .smp(2)
-        .seconds(180)
+        .seconds(600)
         .run()?;
     transcript.no_panic()?;
     transcript.has("4 MiB out at")?;

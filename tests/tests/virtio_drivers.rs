@@ -1,10 +1,9 @@
 //! Our own kernel as somebody else's driver: the crate virtio-drivers against every device that a guest can have.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tests::machine::{Machine, run, scratch, xtask};
+use tests::machine::{GRACE, Machine, run, scratch, xtask};
 use tests::matrix::{Point, points};
 use tests::transcript::Transcript;
 
@@ -116,7 +115,7 @@ fn images_and_disks_of_the_machine_are_driven() -> anyhow::Result<()> {
     let mut command = xtask();
     command.arg("run").arg(&config).arg("--disk").arg(&machine);
     command.args(["--headless", "--timeout", "60"]);
-    let (status, text) = run(&mut command, "virtio-disks", Duration::from_secs(400))?;
+    let (status, text) = run(&mut command, "virtio-disks", GRACE)?;
     let transcript = Transcript::new(status.context("it did not end")?, text);
     for guest in ["one", "two"] {
         transcript.well(guest)?;
@@ -182,7 +181,7 @@ fn matrix(size: &str) -> anyhow::Result<(i32, Vec<serde_json::Value>)> {
     ]);
     command.args(["--json", "--queue-sizes", size]);
     command.args(["selfcheck=none", "virtio=rng,blk", "rounds=20"]);
-    let (status, text) = run(&mut command, "virtio-matrix", Duration::from_secs(400))?;
+    let (status, text) = run(&mut command, "virtio-matrix", GRACE)?;
     let json = text.lines().filter(|line| !line.starts_with("xtask:"));
     let json = json.collect::<Vec<_>>().join("\n");
     let rows = serde_json::from_str(&json).with_context(|| text.clone())?;
@@ -228,7 +227,7 @@ fn every_operation_on_a_queue_can_be_read() -> anyhow::Result<()> {
     ]);
     command.arg(&file).args(["--headless", "--timeout", "60"]);
     command.args(["selfcheck=none", "virtio=blk", "rounds=4", "beyond"]);
-    let (status, text) = run(&mut command, "virtio-trace", Duration::from_secs(400))?;
+    let (status, text) = run(&mut command, "virtio-trace", GRACE)?;
     ensure!(status == Some(0), "{text}");
     let transcript = Transcript::new(0, text);
     let traced = transcript.lines_of("xdv").filter_map(|line| {

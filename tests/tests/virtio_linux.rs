@@ -5,10 +5,10 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, ensure};
-use tests::machine::{Machine, root, run, scratch, target, xtask};
+use tests::machine::{GRACE, Machine, root, run, scratch, target, xtask};
 use tests::transcript::Transcript;
 use tests::{archive, matrix};
 
@@ -20,6 +20,9 @@ const FAULTS: &str = "tests/configs/virtio-linux-faults.toml";
 const VERIFY: &str = "tests/configs/virtio-linux-verify.toml";
 const FAULTY: &str = "tests/configs/virtio-linux-faulty-disks.toml";
 
+/// Machine files so far, for their names.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
 /// A machine file with other tests on its guests' command lines.
 fn with_tests(config: &str, tests: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
     let mut text = fs::read_to_string(root().join(config))?;
@@ -28,7 +31,7 @@ fn with_tests(config: &str, tests: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
         text = text.replace(old, new);
     }
     let stem = Path::new(config).file_stem().context("no name")?;
-    let number = text.len();
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{}-{number}.toml", stem.display(), std::process::id());
     let path = scratch()?.join(name);
     fs::write(&path, text)?;
@@ -37,7 +40,7 @@ fn with_tests(config: &str, tests: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
 
 fn machine(path: &Path) -> anyhow::Result<Machine> {
     let path = path.to_str().context("a path that is no text")?;
-    Ok(Machine::of(path).seconds(240))
+    Ok(Machine::of(path).seconds(600))
 }
 
 /// Each guest passed its tests. The figures are for a person to read.
@@ -134,7 +137,7 @@ impl Server {
         build
             .current_dir(root())
             .args(["build", "-q", "-p", "tests-linux"]);
-        let (status, text) = run(&mut build, "probe-build", Duration::from_secs(240))?;
+        let (status, text) = run(&mut build, "probe-build", GRACE)?;
         ensure!(status == Some(0), "building failed:\n{text}");
         let mut child = Command::new(target().join("debug/probe"))
             .args(["serve", "0"])
@@ -307,7 +310,7 @@ fn qemu_s_own_devices_pass_the_tests() -> anyhow::Result<()> {
     let tests = "devices:block:net:rng:console:balloon+disk+entropy+verify:5+fsx:5+latency";
     let mut build = xtask();
     build.arg("build").arg(root().join(DISK));
-    let (status, text) = run(&mut build, "virtio-build", Duration::from_secs(240))?;
+    let (status, text) = run(&mut build, "virtio-build", GRACE)?;
     ensure!(status == Some(0), "building failed:\n{text}");
     let bundle = fs::read(target().join("xdv/virtio-linux-disk/bundle.cpio"))?;
     let mut files = Vec::new();
@@ -332,7 +335,7 @@ fn qemu_s_own_devices_pass_the_tests() -> anyhow::Result<()> {
     }
     qemu.arg("-append")
         .arg(format!("console=hvc0 quiet xdv.selftest xdv.io={tests}"));
-    let (_, text) = run(&mut qemu, "virtio-bare", Duration::from_secs(180))?;
+    let (_, text) = run(&mut qemu, "virtio-bare", GRACE)?;
     println!("{text}");
     ensure!(text.lines().any(|line| line == "selftest: ok"), "{text}");
     Ok(())

@@ -14,6 +14,9 @@ const LEDGER: &str = "tests/configs/virtio-linux-ledger.toml";
 const FAULTS: &str = "tests/configs/virtio-linux-ledger-faults.toml";
 const GUESTS: [&str; 2] = ["ledger", "journal"];
 
+/// How a line ends that a guest has said to its end: it may have been ended in the middle of one.
+const WHOLE: &str = " errors";
+
 /// What a guest said with these words in it.
 fn lines<'a>(
     said: &'a str,
@@ -50,19 +53,22 @@ fn end_once(
     sum: &mut Sum,
 ) -> anyhow::Result<()> {
     const FLUSHED: &str = "ledger: flushed ";
-    let before = lines(&run.said()?, guest, FLUSHED).count();
-    run.wait_for_words(&format!("{guest} | {FLUSHED}"), before + 1)?;
+    let head = format!("{guest} | {FLUSHED}");
+    let is_flushed = |line: &str| line.starts_with(&head) && line.ends_with(WHOLE);
+    let before = run.said()?.lines().filter(|line| is_flushed(line)).count();
+    run.wait_for_lines(is_flushed, before + 1)?;
     // Anywhere in a batch: the host's clock is as good as dice.
     thread::sleep(Duration::from_micros(u64::from(nanos) % 400_000));
     run.does(&["restart", guest])?;
     let said = run.said()?;
-    let last = lines(&said, guest, FLUSHED)
-        .next_back()
-        .context("no line")?;
+    let mut whole = lines(&said, guest, FLUSHED).filter(|line| line.ends_with(WHOLE));
+    let last = whole.next_back().context("no line")?;
     let [flushed, requests, errors] = numbers(last, FLUSHED)[..] else {
         bail!("no numbers: {last}");
     };
-    let line = run.wait_for_words(&format!("{guest} | ledger: life {},", life + 1), 1)?;
+    let looked = format!("{guest} | ledger: life {},", life + 1);
+    let is_looked = |line: &str| line.starts_with(&looked) && line.ends_with(" found and right");
+    let line = run.wait_for_lines(is_looked, 1).context(looked.clone())?;
     let [_, found] = numbers(&line, "ledger: life ")[..] else {
         bail!("no numbers: {line}");
     };

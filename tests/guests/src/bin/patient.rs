@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use tests_arch::probe::{self, Width};
-use tests_arch::{println, sys, timer};
+use tests_arch::{println, timer};
 
 tests_arch::entry!(main);
 
@@ -33,7 +33,7 @@ const SIZE: u64 = 64;
 const REQUESTS: u64 = 16;
 /// What the status byte is before the device writes it, and how long it may take to, in milliseconds.
 const UNSAID: u64 = 0xaa;
-const PATIENCE_MS: u64 = 100;
+const PATIENCE_MS: u64 = 500;
 
 fn store(register: u64, value: u64) {
     let _ = probe::write(SLOT + register, Width::Word, value);
@@ -106,8 +106,7 @@ fn outcome(nth: u64) -> &'static str {
         return "reset";
     }
     let at_once = peek(status, Width::Byte) != UNSAID;
-    let until = sys::cntvct() + timer::ticks(PATIENCE_MS);
-    while peek(status, Width::Byte) == UNSAID && sys::cntvct() < until {}
+    timer::within(PATIENCE_MS, || peek(status, Width::Byte) != UNSAID);
     let told = load(INTERRUPT_STATUS) & 1 != 0;
     store(INTERRUPT_ACK, 1);
     match (peek(status, Width::Byte), at_once, told) {

@@ -49,9 +49,8 @@ pub fn serve(place: &str) -> anyhow::Result<()> {
         }
     }
     let port: u16 = place.parse().context("a port is a number")?;
-    let listener = TcpListener::bind(("0.0.0.0", port))?;
+    let (listener, datagrams) = both("0.0.0.0", port)?;
     let port = listener.local_addr()?.port();
-    let datagrams = UdpSocket::bind(("0.0.0.0", port))?;
     thread::spawn(move || report(send_back(&datagrams)));
     println!("serve: TCP and UDP {port}");
     for stream in listener.incoming() {
@@ -60,6 +59,19 @@ pub fn serve(place: &str) -> anyhow::Result<()> {
         thread::spawn(move || report(serve_one(stream)));
     }
     Ok(())
+}
+
+/// One port for streams and datagrams. Where any will do, one that is free for the former may be taken for the latter.
+fn both(host: &str, port: u16) -> anyhow::Result<(TcpListener, UdpSocket)> {
+    let mut tries = if port == 0 { 100 } else { 1 };
+    loop {
+        let listener = TcpListener::bind((host, port))?;
+        tries -= 1;
+        match UdpSocket::bind((host, listener.local_addr()?.port())) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tries > 0 => {}
+            datagrams => return Ok((listener, datagrams?)),
+        }
+    }
 }
 
 fn report(outcome: anyhow::Result<()>) {
@@ -343,9 +355,8 @@ mod tests {
     use super::*;
 
     fn served() -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (listener, datagrams) = both("127.0.0.1", 0).unwrap();
         let address = listener.local_addr().unwrap();
-        let datagrams = UdpSocket::bind(address).unwrap();
         thread::spawn(move || send_back(&datagrams));
         thread::spawn(move || {
             for stream in listener.incoming() {
