@@ -80,7 +80,7 @@ impl Apt {
             folder: folder.to_path_buf(),
             suite: source.suite,
         };
-        process::under_step(
+        process::fetching(
             "fetching Debian's package lists",
             apt.tool("apt-get").args(["-q", "update", "--error-on=any"]),
         )?;
@@ -114,7 +114,7 @@ impl Apt {
 
     /// Fetches packages (signatures verified by apt) and returns the `.deb` files.
     pub fn download(&self, what: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
-        process::under_step(
+        process::fetching(
             &format!("fetching {}", what.join(" and ")),
             self.tool("apt-get").args(["-q", "download"]).args(what),
         )?;
@@ -137,7 +137,7 @@ impl Apt {
         let title = format!("fetching {} with their libraries", packages.join(" and "));
         let mut command = self.tool("apt-get");
         command.args(["-q", "download"]).args(wanted);
-        process::under_step(&title, &mut command)?;
+        process::fetching(&title, &mut command)?;
         debs_in(&self.folder.join("deb"))
     }
 
@@ -161,7 +161,7 @@ impl Apt {
         ]);
         command.args(packages);
         let title = format!("fetching {} of {release}", packages.join(" and "));
-        process::under_step(&title, &mut command)?;
+        process::fetching(&title, &mut command)?;
         debs_in(&self.folder.join("cache/archives"))
     }
 }

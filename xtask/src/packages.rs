@@ -117,7 +117,7 @@ pub fn install(project: &Project, package: Package, why: &str) -> anyhow::Result
         );
     }
     if !apt_knows(name) {
-        process::under_step(
+        process::fetching(
             "fetching the package lists",
             &mut apt_get(root, &["update", "-q"]),
         )?;
@@ -131,11 +131,11 @@ pub fn install(project: &Project, package: Package, why: &str) -> anyhow::Result
         return Ok(());
     }
     // Lists that are there may still be old: packages they name are gone from the mirror.
-    process::under_step(
+    process::fetching(
         "fetching the package lists",
         &mut apt_get(root, &["update", "-q"]),
     )?;
-    process::under_step(
+    process::fetching(
         &format!("installing {name}"),
         &mut apt_get(root, &arguments),
     )

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
@@ -40,6 +41,25 @@ pub fn under_step(title: &str, command: &mut Command) -> anyhow::Result<()> {
         Err(_) => step.failed(),
     }
     outcome.map(|_| ())
+}
+
+/// How long to wait before what did not come over the network is asked for again.
+const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
+
+/// Runs a command that fetches something. Where nobody waits for it (`CI`), a network that fails for a moment fails nothing.
+pub fn fetching(title: &str, command: &mut Command) -> anyhow::Result<()> {
+    let alone = std::env::var_os("CI").is_some();
+    again(title, command, if alone { &AGAIN } else { &[] })
+}
+
+fn again(title: &str, command: &mut Command, waits: &[Duration]) -> anyhow::Result<()> {
+    for wait in waits {
+        if under_step(title, command).is_ok() {
+            return Ok(());
+        }
+        thread::sleep(*wait);
+    }
+    under_step(title, command)
 }
 
 /// Runs a command, showing each line to `watch`; returns all it said.
@@ -138,4 +158,23 @@ pub fn ask(question: &str) -> bool {
         answer.trim().to_ascii_lowercase().as_str(),
         "" | "y" | "yes"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_to_come_is_asked_for_again() {
+        let file = std::env::temp_dir().join(format!("xdv-again-{}", std::process::id()));
+        let mut third = Command::new("sh");
+        third.args(["-c", "echo x >>\"$0\"; [ $(wc -l <\"$0\") -ge 3 ]"]);
+        third.arg(&file);
+        let _ = std::fs::remove_file(&file);
+        assert!(again("a fetch", &mut third, &[Duration::ZERO]).is_err());
+        assert!(again("a fetch", &mut third, &[Duration::ZERO]).is_ok());
+        let said = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(said.lines().count(), 3, "who has it asks no more");
+        std::fs::remove_file(file).unwrap();
+    }
 }

@@ -99,7 +99,7 @@ pub fn ensure(target: &str) -> anyhow::Result<()> {
              Install Rust with rustup (https://rustup.rs), or install your distribution's package of that target's standard library"
         );
     }
-    process::under_step(
+    process::fetching(
         &format!("adding the Rust target {target}"),
         tool("RUSTUP", "rustup").args(["target", "add", target]),
     )?;
@@ -122,7 +122,7 @@ pub fn ensure_component(subcommand: &str, component: &str) -> anyhow::Result<()>
             "`cargo {subcommand}` is missing and there is no rustup to add it; install your distribution's {component}"
         );
     }
-    process::under_step(
+    process::fetching(
         &format!("adding {component}"),
         tool("RUSTUP", "rustup").args(["component", "add", component]),
     )
