@@ -49,14 +49,36 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        *lock(&self.0.regions) = Vec::new();
+        *lock(&self.0.regions) = Regions::default();
+    }
+}
+
+/// What there is.
+#[derive(Default)]
+struct Regions {
+    /// Where each begins, and its bytes.
+    all: Vec<(u64, Vec<u8>)>,
+    /// What was taken away of them: from where to where.
+    gone: Vec<(u64, u64)>,
+}
+
+impl Regions {
+    /// All of a range, if it lies in one of them.
+    fn slice(&mut self, at: u64, len: usize) -> Option<&mut [u8]> {
+        let end = at.checked_add(len as u64)?;
+        if self.gone.iter().any(|&(from, to)| at < to && from < end) {
+            return None;
+        }
+        self.all.iter_mut().find_map(|(base, bytes)| {
+            let start = usize::try_from(at.checked_sub(*base)?).ok()?;
+            bytes.get_mut(start..start.checked_add(len)?)
+        })
     }
 }
 
 /// RAM of a guest. Each access is one step: threads that race on it tear nothing that is read or written at once.
 pub struct Ram {
-    /// Where each region begins, and its bytes.
-    regions: Mutex<Vec<(u64, Vec<u8>)>>,
+    regions: Mutex<Regions>,
     hook: Mutex<Option<Hook>>,
     hooked: AtomicBool,
 }
@@ -80,7 +102,10 @@ impl Ram {
     pub fn with(regions: &[(u64, usize)]) -> Self {
         let made = regions.iter().map(|&(at, bytes)| (at, vec![0; bytes]));
         Self {
-            regions: Mutex::new(made.collect()),
+            regions: Mutex::new(Regions {
+                all: made.collect(),
+                gone: Vec::new(),
+            }),
             hook: Mutex::new(None),
             hooked: AtomicBool::new(false),
         }
@@ -154,23 +179,9 @@ impl Ram {
         self.poke(at, &value.to_le_bytes());
     }
 
-    /// From now on there is no RAM in this range. Within one region; for a hook as well.
+    /// From now on there is no RAM in this range. For a hook as well.
     pub fn take_away(&self, at: u64, len: u64) {
-        let mut regions = lock(&self.regions);
-        let place = regions.iter().position(|(base, bytes)| {
-            let end = base + bytes.len() as u64;
-            *base <= at && at + len <= end
-        });
-        if let Some(place) = place {
-            let (base, mut bytes) = regions.remove(place);
-            let split = |bytes: &mut Vec<u8>, at: u64| {
-                bytes.split_off(usize::try_from(at).unwrap_or(usize::MAX))
-            };
-            let behind = split(&mut bytes, at + len - base);
-            let _ = split(&mut bytes, at - base);
-            regions.push((base, bytes));
-            regions.push((at + len, behind));
-        }
+        lock(&self.regions).gone.push((at, at.saturating_add(len)));
     }
 
     fn before(&self, access: Access) {
@@ -187,13 +198,13 @@ impl Ram {
 
     fn get(&self, at: u64, into: &mut [u8]) -> Option<()> {
         let mut regions = lock(&self.regions);
-        into.copy_from_slice(slice(&mut regions, at, into.len())?);
+        into.copy_from_slice(regions.slice(at, into.len())?);
         Some(())
     }
 
     fn put(&self, at: u64, bytes: &[u8]) -> Option<()> {
         let mut regions = lock(&self.regions);
-        slice(&mut regions, at, bytes.len())?.copy_from_slice(bytes);
+        regions.slice(at, bytes.len())?.copy_from_slice(bytes);
         Some(())
     }
 
@@ -209,20 +220,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// All of a range, if it lies in one region.
-fn slice(regions: &mut [(u64, Vec<u8>)], at: u64, len: usize) -> Option<&mut [u8]> {
-    regions.iter_mut().find_map(|(base, bytes)| {
-        let start = usize::try_from(at.checked_sub(*base)?).ok()?;
-        bytes.get_mut(start..start.checked_add(len)?)
-    })
-}
-
 impl GuestMemory for &Ram {
     fn contains(&self, at: Ipa, len: u64) -> bool {
         let Ok(len) = usize::try_from(len) else {
             return false;
         };
-        slice(&mut lock(&self.regions), at.raw(), len).is_some()
+        lock(&self.regions).slice(at.raw(), len).is_some()
     }
 
     fn read(&self, at: Ipa, into: &mut [u8]) -> Option<()> {

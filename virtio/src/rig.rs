@@ -11,7 +11,11 @@
     reason = "for tests: whatever is unexpected ends them"
 )]
 
+#[cfg(test)]
+pub(crate) mod away;
 mod packed;
+#[cfg(test)]
+pub(crate) mod slot;
 mod split;
 
 use std::collections::VecDeque;
@@ -42,6 +46,7 @@ pub struct Done {
 #[derive(Clone, Debug)]
 struct Sent {
     token: u16,
+    readable: Vec<Buffer>,
     writable: Vec<Buffer>,
 }
 
@@ -132,6 +137,41 @@ impl<'a> Driver<'a> {
         self.room as usize
     }
 
+    /// The areas: descriptors, the driver's and the device's; where each is, and its bytes.
+    #[must_use]
+    pub fn areas(&self) -> [(u64, u64); 3] {
+        let entries = u64::from(self.config.size);
+        let (driver, device) = match self.ring {
+            Ring::Split(_) => (6 + 2 * entries, 6 + 8 * entries),
+            Ring::Packed(_) => (4, 4),
+        };
+        [
+            (self.config.descriptors, 16 * entries),
+            (self.config.driver, driver),
+            (self.config.device, device),
+        ]
+    }
+
+    /// The buffers that the device has, those to be read among them or not.
+    pub fn buffers(&self, also_readable: bool) -> impl Iterator<Item = (u64, u64)> {
+        let each = move |sent: &'_ Sent| {
+            let readable = sent.readable.iter().filter(|_| also_readable);
+            let all = readable.chain(&sent.writable).copied();
+            all.collect::<Vec<Buffer>>()
+        };
+        let all = self.sent.iter().flat_map(each);
+        all.map(|(at, len)| (at, u64::from(len)))
+    }
+
+    /// Where the device may write: its part of the ring, and the buffers that it has for that.
+    #[must_use]
+    pub fn writable(&self) -> Vec<(u64, u64)> {
+        let [descriptors, _, device] = self.areas();
+        let ring = matches!(self.ring, Ring::Packed(_)).then_some(descriptors);
+        let areas = ring.into_iter().chain([device]);
+        areas.chain(self.buffers(false)).collect()
+    }
+
     /// How many chains the device has.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -191,6 +231,7 @@ impl<'a> Driver<'a> {
         }
         self.sent.push_back(Sent {
             token,
+            readable: readable.to_vec(),
             writable: writable.to_vec(),
         });
         Some(token)

@@ -80,13 +80,13 @@ impl<D: Disk<&'static Ram>> Rig<D> {
     fn new(disk: D, places: usize, faults: Faults) -> Self {
         let clock = clock();
         clock.set(0, HZ);
-        let mut bench = Bench::new(FaultyDisk::new(disk, faults, clock), 1, places);
+        let mut bench = Bench::disk(FaultyDisk::new(disk, faults, clock), 1, places);
         // With a write cache: a write is one request of the disk.
         bench.start(1 << 9);
         let Bench {
             ram,
             transport,
-            blk,
+            device: blk,
             mut drivers,
             loan,
         } = bench;

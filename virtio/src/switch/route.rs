@@ -115,28 +115,23 @@ impl<M: GuestMemory> Switch<'_, M> {
     }
 
     /// Notes where a frame goes, if the next one like it goes there too: neither has anything to be learned, and the
-    /// receiver is no uplink and has the address for its own.
+    /// receiver is no uplink and has the address for its own, so that it is the only one.
     pub(super) fn remember(
         &self,
         origin: &mut Origin,
         port: &Port<'_, M>,
-        targets: u64,
+        mut targets: u64,
         frame: &Frame<'_, M>,
         changes: u64,
     ) {
-        let mut rest = targets;
-        let Some(to) = next(&mut rest) else {
+        let Some(to) = next(&mut targets) else {
             return;
         };
         let is_plain = self.ports.get(to).is_some_and(|receiver| {
             !matches!(receiver.peer, Peer::Uplink(_))
                 && receiver.goes_out(frame.vlan, None) == Some(None)
         });
-        if rest == 0
-            && is_plain
-            && !port.is_open()
-            && frame.link.tag.is_none()
-            && self.mac(to) == frame.link.to
+        if is_plain && !port.is_open() && frame.link.tag.is_none() && self.mac(to) == frame.link.to
         {
             origin.flow = Flow {
                 to: frame.link.to,

@@ -6,6 +6,7 @@
 )]
 
 mod attacks;
+mod away;
 mod commands;
 mod express;
 mod lan;

@@ -104,6 +104,16 @@ impl<'a, M: GuestMemory> Exchange<'a, M> {
         wants
     }
 
+    /// Whether the one that is called so in sets of ports has posted nonsense to receive into: it has to be
+    /// [polled](crate::Device::poll) to tell its driver.
+    #[must_use]
+    #[inline(never)]
+    pub fn is_broken(&self, port: usize) -> bool {
+        let station = port.checked_sub(self.first);
+        let station = station.and_then(|at| self.stations.get(at));
+        station.is_some_and(|station| station.receive.lock().is_broken)
+    }
+
     /// What a station is called in sets of ports.
     pub(super) fn name(&self, station: usize) -> u64 {
         bit(station + self.first)

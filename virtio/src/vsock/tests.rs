@@ -6,6 +6,7 @@
 )]
 
 mod attacks;
+mod away;
 mod guests;
 mod host;
 mod streams;

@@ -9,14 +9,14 @@ use crate::fake::Ram;
 use crate::features::Features;
 
 fn slow(room: usize, places: usize, features: u64) -> Bench<Slow> {
-    let mut bench = Bench::new(Slow::new(store(256), 256, room), 1, places);
+    let mut bench = Bench::disk(Slow::new(store(256), 256, room), 1, places);
     bench.start(features);
     bench
 }
 
 /// Has the disk finish something, and the device look.
 fn step(bench: &mut Bench<Slow>) -> bool {
-    let finished = bench.blk.disk().finish_one();
+    let finished = bench.device.disk().finish_one();
     let _ = bench.poll();
     finished
 }
@@ -36,7 +36,7 @@ fn many_are_in_flight_and_none_is_lost() {
                 let _ = bench.notify(0);
             }
         }
-        assert_eq!(bench.blk.disk().in_flight(), room.min(places).min(12));
+        assert_eq!(bench.device.disk().in_flight(), room.min(places).min(12));
         let mut answers = 0;
         while step(&mut bench) {
             while let Some(done) = bench.drivers[0].receive() {
@@ -82,8 +82,8 @@ fn what_fails_says_how_far_it_came() {
         .expect("room");
     let _ = bench.notify(0);
     assert!(step(&mut bench));
-    assert!(bench.blk.disk().finish_one());
-    bench.blk.disk().fails = true;
+    assert!(bench.device.disk().finish_one());
+    bench.device.disk().fails = true;
     let _ = bench.poll();
     let done = bench.drivers[0].receive().expect("an answer");
     assert_eq!(done.written, 16 * 512);
@@ -113,8 +113,8 @@ fn vio_19_reset_with_requests_in_flight() {
                 .expect("room");
         }
         let _ = bench.notify(0);
-        assert!(bench.blk.disk().finish_one());
-        assert!(bench.blk.disk().finish_one());
+        assert!(bench.device.disk().finish_one());
+        assert!(bench.device.disk().finish_one());
         let _ = bench.write(0x30, 0);
         let served = match way {
             0 => bench.write(0x70, 0),
@@ -147,13 +147,13 @@ fn vio_19_old_answers_that_come_after_new_requests() {
     }
     let _ = bench.notify(0);
     bench.start(0);
-    assert_eq!(bench.blk.disk().in_flight(), 4);
+    assert_eq!(bench.device.disk().in_flight(), 4);
     for sector in 10..14 {
         let raw = header(IN, sector);
         bench.drivers[0].send(&[&raw], &[512, 1]).expect("room");
     }
     let _ = bench.notify(0);
-    assert_eq!(bench.blk.disk().in_flight(), 8);
+    assert_eq!(bench.device.disk().in_flight(), 8);
     let mut seen = vec![];
     while step(&mut bench) {
         while let Some(done) = bench.drivers[0].receive() {

@@ -218,7 +218,7 @@ fn run<D: Disk<&'static Ram>>(
             if sent.is_empty() {
                 break;
             }
-            advance(bench.blk.disk());
+            advance(bench.device.disk());
             assert!(!bench.poll().broken);
         }
         assert!(sent.is_empty(), "answers are missing");
@@ -233,7 +233,7 @@ proptest! {
     #[test]
     fn memory_is_a_disk(features in 0..32_u8, places in 1..4_usize, rounds in rounds()) {
         let disk = RamDisk::new(store(SECTORS as usize), SECTORS).expect("fits");
-        run(Bench::new(disk, 1, places), features, &rounds, |_| {});
+        run(Bench::disk(disk, 1, places), features, &rounds, |_| {});
     }
 
     #[test]
@@ -253,7 +253,7 @@ proptest! {
             blocks as u32,
             Vec::leak(vec![1; blocks]),
         );
-        run(Bench::new(disk.expect("fits"), 1, 1), features, &rounds, |_| {});
+        run(Bench::disk(disk.expect("fits"), 1, 1), features, &rounds, |_| {});
     }
 
     #[test]
@@ -267,7 +267,7 @@ proptest! {
         let mut disk = Slow::new(store(SECTORS as usize), SECTORS, room);
         disk.seed = seed;
         let mut count = seed;
-        run(Bench::new(disk, 1, places), features, &rounds, |disk| {
+        run(Bench::disk(disk, 1, places), features, &rounds, |disk| {
             // Now none is over, now several.
             count = count.wrapping_mul(25_214_903_917).wrapping_add(11);
             for _ in 0..(count >> 40) % 3 {

@@ -112,9 +112,9 @@ fn a_disk_that_nobody_writes() {
 
 #[test]
 fn features_and_configuration() {
-    let mut bench = Bench::new(ram_disk(24), 3, 1);
+    let mut bench = Bench::disk(ram_disk(24), 3, 1);
     let all = |device: &Blk<'_, RamDisk<&'static Ram>>| Device::<&'static Ram>::features(device);
-    let offered = all(&bench.blk);
+    let offered = all(&bench.device);
     assert_eq!(
         offered,
         1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14
@@ -147,7 +147,7 @@ fn features_and_configuration() {
         let _ = bench.write(0x30, queue);
         assert_eq!(bench.read(0x34), 16);
     }
-    assert_eq!(all(&Bench::new(ram_disk(24), 1, 1).blk) & config::MQ, 0);
+    assert_eq!(all(&Bench::disk(ram_disk(24), 1, 1).device) & config::MQ, 0);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn the_write_cache_is_as_agreed() {
         (WCE, None, true, 0),
         (WCE, Some(1), false, 1),
     ] {
-        let mut bench = Bench::new(Slow::new(store(64), 64, 8), 1, 2);
+        let mut bench = Bench::disk(Slow::new(store(64), 64, 8), 1, 2);
         bench.start(features);
         if let Some(value) = set {
             let _ = bench.write(0x120, value);
@@ -176,12 +176,12 @@ fn the_write_cache_is_as_agreed() {
             .expect("room");
         let _ = bench.notify(0);
         while bench.drivers[0].in_flight() != 0 {
-            assert!(bench.blk.disk().finish_one());
+            assert!(bench.device.disk().finish_one());
             let _ = bench.poll();
             bench.drivers[0].receive();
         }
         assert_eq!(
-            bench.blk.disk().flushes,
+            bench.device.disk().flushes,
             u32::from(flushed),
             "{features:#x} {set:?}"
         );
@@ -233,7 +233,7 @@ fn a_snapshot_forgets_and_fills_up() {
         [[0; 512], [5; 512], [0; 512]].concat()
     );
     let _ = bench.write(0x70, 0);
-    bench.blk.disk().forget();
+    bench.device.disk().forget();
     bench.start(0);
     for sector in 0..64 {
         assert_eq!(bench.request(IN, sector, &[], 512).1, [9; 512]);
@@ -248,7 +248,7 @@ fn a_snapshot_forgets_and_fills_up() {
 #[test]
 fn no_queue_is_forgotten() {
     for places in [1, 4] {
-        let mut bench = Bench::new(ram_disk(64), 3, places);
+        let mut bench = Bench::disk(ram_disk(64), 3, places);
         bench.start(config::MQ);
         let raw = header(IN, 5);
         for queue in [2, 0, 1] {

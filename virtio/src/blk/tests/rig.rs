@@ -1,14 +1,13 @@
-//! A guest with one block device, down to the registers.
+//! A guest with one block device, and its requests.
 
 use std::boxed::Box;
 use std::vec::Vec;
 
 use crate::blk::{Blk, Disk, ID_BYTES, Job, Shape};
-use crate::device::{Env, Served};
-use crate::fake::{BASE, Loan, Ram};
-use crate::features::Features;
-use crate::mmio::{Offer, Transport};
-use crate::rig::{Done, Driver};
+use crate::fake::Ram;
+use crate::rig::Done;
+pub use crate::rig::slot::PER_QUEUE;
+use crate::rig::slot::Slot;
 
 pub const ID: [u8; ID_BYTES] = *b"a disk\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
@@ -22,9 +21,6 @@ pub const WRITE_ZEROES: u32 = 13;
 pub const OK: u8 = 0;
 pub const IOERR: u8 = 1;
 pub const UNSUPP: u8 = 2;
-
-/// Memory of each queue.
-pub const PER_QUEUE: u64 = 2 << 20;
 
 pub fn header(kind: u32, sector: u64) -> [u8; 16] {
     let mut raw = [0xee; 16];
@@ -56,113 +52,24 @@ pub fn jobs(count: usize) -> &'static mut [Job] {
     Vec::leak(jobs)
 }
 
-pub struct Bench<D> {
-    pub ram: &'static Ram,
-    pub loan: Loan,
-    pub transport: Transport,
-    pub blk: Blk<'static, D>,
-    pub drivers: Vec<Driver<'static>>,
-}
+/// A guest with one block device.
+pub type Bench<D> = Slot<Blk<'static, D>>;
 
 impl<D: Disk<&'static Ram>> Bench<D> {
-    /// A device with so many queues of 16, and memory for them.
-    pub fn new(disk: D, queues: u16, places: usize) -> Self {
-        let bytes = PER_QUEUE * u64::from(queues) + (5 << 20);
+    /// A device with so many queues, and places for requests.
+    pub fn disk(disk: D, queues: u16, places: usize) -> Self {
         let shape = Shape {
             id: ID,
             queues,
             queue_max: 16,
         };
-        let loan = Loan::new(bytes as usize);
-        Self {
-            ram: loan.ram(),
-            loan,
-            transport: Transport::new(Offer::ALL),
-            blk: Blk::new(disk, shape, jobs(places)),
-            drivers: Vec::new(),
-        }
+        Self::new(queues, |_| Blk::new(disk, shape, jobs(places)))
     }
 
     pub fn boot(disk: D, features: u64) -> Self {
-        let mut bench = Self::new(disk, 1, 4);
+        let mut bench = Self::disk(disk, 1, 4);
         bench.start(features);
         bench
-    }
-
-    pub fn env(&self) -> Env<'static, &'static Ram> {
-        Env {
-            memory: self.ram,
-            now: 0,
-            frequency: 1,
-            trace: None,
-        }
-    }
-
-    pub fn read(&self, offset: u64) -> u32 {
-        self.transport.read::<&'static Ram>(&self.blk, offset, 4) as u32
-    }
-
-    pub fn write(&mut self, offset: u64, value: u32) -> Served {
-        let mut env = self.env();
-        self.transport
-            .write(&mut self.blk, offset, 4, value.into(), &mut env)
-    }
-
-    /// Memory that no queue has.
-    pub fn spare(&self) -> u64 {
-        BASE + PER_QUEUE * self.drivers.len() as u64
-    }
-
-    /// All of initialisation (3.1.1).
-    pub fn start(&mut self, features: u64) {
-        let features = features | Features::VERSION_1.bits();
-        for status in [0, 1, 3] {
-            let _ = self.write(0x70, status);
-        }
-        for half in [0, 1] {
-            let _ = self.write(0x24, half);
-            let _ = self.write(0x20, (features >> (32 * half)) as u32);
-        }
-        let _ = self.write(0x70, 11);
-        assert_eq!(self.read(0x70), 11, "{features:#x}");
-        self.drivers.clear();
-        for queue in 0.. {
-            let _ = self.write(0x30, queue);
-            if self.read(0x34) == 0 {
-                break;
-            }
-            self.set_up(queue, features);
-        }
-        let _ = self.write(0x70, 15);
-    }
-
-    /// Makes the selected queue ready.
-    fn set_up(&mut self, queue: u32, features: u64) {
-        let at = BASE + PER_QUEUE * u64::from(queue);
-        let features = Features::from_bits_retain(features);
-        let driver = Driver::new(self.ram, at, PER_QUEUE, 16, features);
-        let config = driver.config();
-        let _ = self.write(0x38, config.size.into());
-        for (low, address) in [
-            (0x80, config.descriptors),
-            (0x90, config.driver),
-            (0xa0, config.device),
-        ] {
-            let _ = self.write(low, address as u32);
-            let _ = self.write(low + 4, (address >> 32) as u32);
-        }
-        let _ = self.write(0x44, 1);
-        assert_eq!(self.read(0x44), 1);
-        self.drivers.push(driver);
-    }
-
-    pub fn notify(&mut self, queue: u32) -> Served {
-        self.write(0x50, queue)
-    }
-
-    pub fn poll(&mut self) -> Served {
-        let mut env = self.env();
-        self.transport.poll(&mut self.blk, &mut env)
     }
 
     /// One request, from notification to answer.
@@ -198,9 +105,5 @@ impl<D: Disk<&'static Ram>> Bench<D> {
         let mut done = self.ask(&readable, &writable);
         let status = done.data.pop().expect("a status");
         (status, done.data, done.written)
-    }
-
-    pub fn is_broken(&self) -> bool {
-        self.read(0x70) & 64 != 0
     }
 }

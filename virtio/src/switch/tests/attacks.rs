@@ -16,6 +16,7 @@ use crate::switch::{Peer, Port, Reason, Vlan};
 #[test]
 fn vio_26_frames_too_short_or_too_long() {
     let (switch, mut cards) = lan(2);
+    cards[0] = Card::new(switch, 0, OFFLOADS);
     let sent = || switch.ports()[0].sent();
     let whole = frame(mac(1), mac(0), 0x88b5, &pattern(1501, 0));
     // Less than virtio's own header; that alone; less than Ethernet's.

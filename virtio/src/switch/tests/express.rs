@@ -8,10 +8,11 @@ use proptest::prelude::*;
 
 use super::lan::{self, Card, Lan, OFFLOADS, PLAIN, SECOND, frame, mac, pattern, tagged};
 use crate::device::{Device, Env, Event, Served};
+use crate::fake::Ram;
 use crate::features::Features;
 use crate::net::{HEADER, NetFeatures};
-use crate::rig::Done;
-use crate::switch::{Mac, Passed, Peer, Port, Vlan};
+use crate::rig::{Done, Driver};
+use crate::switch::{Mac, Passed, Peer, Port, Reason, Vlan};
 
 /// Guests; the hypervisor's station is behind them, and behind that an address that a guest may take.
 const GUESTS: usize = 3;
@@ -117,7 +118,7 @@ fn packet(by: usize) -> impl Strategy<Value = Packet> {
     let len = prop_oneof![4 => 0..80_usize, 2 => 1400..1520_usize];
     let other = prop_oneof![4 => Just(None), 1 => (0..40_usize).prop_map(Some)];
     let cut = prop_oneof![6 => Just(None), 1 => (1..40_usize).prop_map(Some)];
-    let wrong = prop::bool::weighted(0.01);
+    let wrong = prop::bool::weighted(0.03);
     (to, from, header, ethertype, len, other, cut, wrong).prop_map(
         |(to, from, header, ethertype, len, other, cut, is_wrong)| Packet {
             to,
@@ -173,6 +174,14 @@ impl Packet {
         };
         [&self.header[..], &whole].concat()
     }
+}
+
+/// Makes bytes available in a buffer that the device is to write.
+fn writable(driver: &mut Driver<'_>, ram: &Ram, bytes: &[u8]) -> Option<(u16, bool)> {
+    let token = driver.prepare(&[], &[bytes.len()])?;
+    let (at, _) = driver.buffers(false).last()?;
+    ram.poke(at, bytes);
+    Some((token, driver.expose()))
 }
 
 /// Posts so many buffers, if there is room for them.
@@ -243,7 +252,7 @@ impl World {
             let bytes = packet.bytes(by);
             let driver = &mut card.transmit[0];
             let sent = match packet.cut {
-                _ if packet.is_wrong => driver.send(&[], &[bytes.len()]),
+                _ if packet.is_wrong => writable(driver, card.ram, &bytes),
                 Some(at) => {
                     let (one, two) = bytes.split_at(at.min(bytes.len() - 1));
                     driver.send(&[one, two], &[])
@@ -330,5 +339,59 @@ proptest! {
         for step in &steps {
             prop_assert_eq!(short.act(step), long.act(step), "{:?}", step);
         }
+    }
+}
+
+/// Guests on one network; some may send from any address.
+fn guests(open: [bool; GUESTS]) -> (Lan, Vec<Card>) {
+    let ports = (0..GUESTS).zip(open).map(|(at, is_open)| {
+        let guest = Peer::Guest {
+            mac: mac(at),
+            is_open,
+            rate: 0,
+        };
+        Port::new(0, Vlan::Access(0), guest)
+    });
+    let lan = lan::switch(ports.collect());
+    let cards = (0..GUESTS).map(|at| Card::new(lan, at, PLAIN));
+    (lan, cards.collect())
+}
+
+/// A packet in one buffer.
+fn packet_of(to: usize, from: usize) -> Vec<u8> {
+    let carried = pattern(60, from);
+    [
+        &[0; HEADER][..],
+        &frame(mac(to), mac(from), 0x88b5, &carried),
+    ]
+    .concat()
+}
+
+#[test]
+fn vio_09_what_the_device_is_to_write_is_not_sent() {
+    let (lan, mut cards) = guests([false; GUESTS]);
+    let packet = packet_of(1, 0);
+    // The second of them goes the short way.
+    for _ in 0..2 {
+        assert_eq!(cards[0].packet(&[&packet]).ports, 2);
+        assert_eq!(cards[1].frames().len(), 1);
+    }
+    let ram = cards[0].ram;
+    assert!(writable(&mut cards[0].transmit[0], ram, &packet).is_some());
+    assert_eq!(cards[0].kick(0).ports, 0);
+    assert!(cards[1].frames().is_empty());
+    assert_eq!(lan.ports()[0].sent().dropped(Reason::Malformed), 1);
+    assert_eq!(lan.ports()[0].sent().frames, 2);
+}
+
+/// Each frame of who may send from any address says where that address is now.
+#[test]
+fn what_lies_behind_an_open_port_is_learned_from_each_frame() {
+    let (_, mut cards) = guests([true, true, false]);
+    let beyond = GUESTS + 3;
+    for from in [0, 0, 1, 1, 0, 1, 0] {
+        assert_eq!(cards[from].packet(&[&packet_of(2, beyond)]).ports, 4);
+        assert_eq!(cards[2].packet(&[&packet_of(beyond, 2)]).ports, 1 << from);
+        assert_eq!(cards[from].frames().len(), 1);
     }
 }

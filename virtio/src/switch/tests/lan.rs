@@ -72,6 +72,8 @@ pub struct Card {
     pub net: Net<'static, Memory>,
     pub ram: Memory,
     _loan: Loan,
+    /// Memory that no queue has.
+    pub spare: u64,
     pub receive: Vec<Driver<'static>>,
     pub transmit: Vec<Driver<'static>>,
     pub control: Driver<'static>,
@@ -80,8 +82,9 @@ pub struct Card {
     pub now: u64,
 }
 
-/// Bytes of RAM for a queue and its buffers.
-const AREA: u64 = 0x60_0000;
+/// Bytes of RAM for a queue and its buffers: 8 KiB for each, or what is left of 64.
+const AREA: u64 = 0x8_0000;
+const LARGE_AREA: u64 = 0x60_0000;
 const SIZE: u16 = 64;
 
 impl Card {
@@ -109,14 +112,16 @@ impl Card {
         pairs: usize,
     ) -> Self {
         let queues = 2 * pairs as u64 + 1;
-        let loan = Loan::new((AREA * queues) as usize);
+        let is_large = features.intersects(OFFLOADS.difference(PLAIN));
+        let area = if is_large { LARGE_AREA } else { AREA };
+        let loan = Loan::new((area * queues + 0x1000) as usize);
         let ram = loan.ram();
         let mut net = Net::new(lan, port, ram, pairs as u8).expect("a guest's port");
         let ring = ring | Features::VERSION_1;
         let mut at = BASE;
         let mut queue = |number: u16, net: &mut Net<'static, Memory>| {
-            let driver = Driver::new(ram, at, AREA, SIZE, ring);
-            at += AREA;
+            let driver = Driver::new(ram, at, area, SIZE, ring);
+            at += area;
             let made = Queue::new(&driver.config(), net_max(net, number), ring, &ram);
             net.open(number, made.expect("a queue"));
             driver
@@ -133,6 +138,7 @@ impl Card {
             net,
             ram,
             _loan: loan,
+            spare: BASE + area * queues,
             receive,
             transmit,
             control,

@@ -132,6 +132,8 @@ pub struct Guest {
     pub device: Vsock<'static, Memory>,
     pub ram: Memory,
     _loan: Loan,
+    /// Memory that no queue has.
+    pub spare: u64,
     pub receive: Driver<'static>,
     pub transmit: Driver<'static>,
     pub events: Driver<'static>,
@@ -141,14 +143,25 @@ pub struct Guest {
 impl Guest {
     /// With a driver that understands messages, and has posted nothing.
     pub fn idle(sockets: Sockets, station: usize, rings: Features, features: u64) -> Self {
-        let loan = Loan::new((3 * AREA) as usize);
+        Self::with_area(AREA, sockets, station, rings, features)
+    }
+
+    /// The same, with so many bytes for a queue and its buffers.
+    pub fn with_area(
+        area: u64,
+        sockets: Sockets,
+        station: usize,
+        rings: Features,
+        features: u64,
+    ) -> Self {
+        let loan = Loan::new((3 * area + 0x1000) as usize);
         let ram = loan.ram();
         let mut device = Vsock::new(sockets, station, ram).expect("a station");
         let rings = rings | Features::VERSION_1;
         let mut at = BASE;
         let mut queue = |number: u16| {
-            let driver = Driver::new(ram, at, AREA, SIZE, rings);
-            at += AREA;
+            let driver = Driver::new(ram, at, area, SIZE, rings);
+            at += area;
             let made = Queue::new(&driver.config(), device.queue_max(number), rings, &ram);
             device.open(number, made.expect("a queue"));
             driver
@@ -159,6 +172,7 @@ impl Guest {
             device,
             ram,
             _loan: loan,
+            spare: at,
             receive,
             transmit,
             events,
