@@ -179,7 +179,10 @@ impl Fabric {
     /// Whether the driver behind a port has posted nonsense.
     #[inline(always)]
     fn is_broken(&self, port: usize) -> bool {
-        self.switch.port(port).is_some_and(Port::is_broken)
+        match self.switch.port(port) {
+            Some(port) => port.is_broken(),
+            None => self.sockets.exchange.is_broken(port),
+        }
     }
 
     /// Tells the drivers behind these ports that buffers were used. Any CPU may call this, with no slot locked.
