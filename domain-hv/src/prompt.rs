@@ -4,6 +4,9 @@
 //! end of its line; scripts send the same bytes. The chord always begins a command anew, so that a script's is never
 //! taken for the rest of what a person has left standing. Every byte has an answer in every state.
 
+#[cfg(feature = "balloon")]
+mod balloon;
+
 use core::fmt;
 use core::str::SplitAsciiWhitespace;
 
@@ -190,10 +193,13 @@ pub enum Request<'a> {
     Life(Command, &'a str),
     /// What the lanes of this guest, or of all, have been doing.
     Stats(Option<&'a str>),
+    /// So many bytes are asked of this guest's balloon, or how it is.
+    #[cfg(feature = "balloon")]
+    Balloon(&'a str, Option<u64>),
 }
 
 /// What [`Request::Help`] says, a line each.
-pub const HELP: [&str; 10] = [
+pub const HELP: &[&str] = &[
     "list                 every guest: its state, lanes, memory, restarts",
     "attach NAME          what is typed goes to this guest",
     "stop NAME            switch it off",
@@ -202,6 +208,8 @@ pub const HELP: [&str; 10] = [
     "pause NAME           no further for now",
     "resume NAME          go on after a pause",
     "stats [NAME]         exits by reason and time by lane",
+    #[cfg(feature = "balloon")]
+    "balloon NAME [SIZE]  ask it for memory (64M, 1G; 0: none), or show what it has given, and what it says of the rest",
     "help                 this",
     "A word may be cut short. Ctrl-C leaves the prompt; Ctrl-] Ctrl-] Enter types Ctrl-] at the guest.",
 ];
@@ -213,11 +221,23 @@ enum Verb {
     List,
     Attach,
     Stats,
+    #[cfg(feature = "balloon")]
+    Balloon,
     Life(Command),
 }
 
-const VERBS: [&str; 9] = [
-    "list", "attach", "stop", "start", "restart", "pause", "resume", "stats", "help",
+const VERBS: &[&str] = &[
+    "list",
+    "attach",
+    "stop",
+    "start",
+    "restart",
+    "pause",
+    "resume",
+    "stats",
+    #[cfg(feature = "balloon")]
+    "balloon",
+    "help",
 ];
 
 /// What they stand for, in the same order.
@@ -230,6 +250,8 @@ const MEANINGS: [Verb; VERBS.len()] = [
     Verb::Life(Command::Pause),
     Verb::Life(Command::Resume),
     Verb::Stats,
+    #[cfg(feature = "balloon")]
+    Verb::Balloon,
     Verb::Help,
 ];
 
@@ -246,6 +268,9 @@ pub enum Complaint<'a> {
     WhichGuest(&'static str),
     /// There is more than it takes.
     TooMuch(&'static str, &'a str),
+    /// This is no size.
+    #[cfg(feature = "balloon")]
+    NoSize(&'a str),
 }
 
 /// What a command says.
@@ -263,11 +288,17 @@ pub fn parse(text: &str) -> Result<Request<'_>, Complaint<'_>> {
         (Verb::Stats, guest) => Request::Stats(guest),
         (Verb::Attach, Some(guest)) => Request::Attach(guest),
         (Verb::Life(command), Some(guest)) => Request::Life(command, guest),
+        #[cfg(feature = "balloon")]
+        (Verb::Balloon, Some(guest)) => Request::Balloon(guest, balloon::size(next(&mut words))?),
+        #[cfg(feature = "balloon")]
+        (Verb::Balloon, None) => return Err(Complaint::WhichGuest(name)),
         (Verb::Attach | Verb::Life(_), None) => return Err(Complaint::WhichGuest(name)),
     };
     let rest = match request {
         Request::Help | Request::List => guest,
         Request::Attach(_) | Request::Life(..) | Request::Stats(_) => next(&mut words),
+        #[cfg(feature = "balloon")]
+        Request::Balloon(..) => next(&mut words),
     };
     rest.map_or(Ok(request), |rest| Err(Complaint::TooMuch(name, rest)))
 }
@@ -302,14 +333,19 @@ impl fmt::Display for Complaint<'_> {
             Self::Empty => f.write_str("there is no command (help says which there are)"),
             Self::NoCommand(word) => {
                 write!(f, "no command `{word}`; there are: ")?;
-                list(f, &VERBS, "")
+                list(f, VERBS, "")
             }
             Self::Ambiguous(word) => {
                 write!(f, "`{word}` could be: ")?;
-                list(f, &VERBS, word)
+                list(f, VERBS, word)
             }
             Self::WhichGuest(verb) => write!(f, "{verb}: which guest?"),
             Self::TooMuch(verb, rest) => write!(f, "{verb}: `{rest}` is too much"),
+            #[cfg(feature = "balloon")]
+            Self::NoSize(word) => write!(
+                f,
+                "balloon: `{word}` is no size; write it as 64M, 1G or 512K, in whole pages of 4K, or 0"
+            ),
         }
     }
 }

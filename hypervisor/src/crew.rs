@@ -344,7 +344,7 @@ impl Crew {
         let due = self.members.iter().map(Member::due);
         self.due = due.fold(self.deadline, u64::min);
         #[cfg(feature = "virtio")]
-        self.look_outside(now);
+        self.look_outside(house, now);
     }
 
     /// A lane wants the CPU.

@@ -2,8 +2,11 @@
 //!
 //! The UART interrupts one CPU, the one that booted. It takes what was typed; `domain-hv` tells commands from the
 //! guest's bytes. A guest's bytes go to its machine, and lane 0's CPU moves them into its UART when it looks around.
-//! Every command is answered at once, by lines that a script can read as well (docs/console.md).
+//! Every command is answered at once, by lines that a script can read as well (docs/console.md); but for one that asks a
+//! guest for something, which is answered when that has come, or after a while.
 
+#[cfg(feature = "virtio")]
+mod balloon;
 mod stats;
 
 use core::fmt;
@@ -39,8 +42,16 @@ pub struct Operator {
 /// What the operator is at.
 struct Desk {
     prompt: Prompt,
+    at: At,
+}
+
+/// Where the operator stands between two commands.
+struct At {
     /// The machine whose keyboard it is.
     attached: usize,
+    /// What the last command still waits for.
+    #[cfg(feature = "virtio")]
+    wanted: Option<balloon::Wanted>,
 }
 
 impl Operator {
@@ -50,7 +61,11 @@ impl Operator {
             intid,
             desk: Mutex::new(Desk {
                 prompt: Prompt::new(),
-                attached: 0,
+                at: At {
+                    attached: 0,
+                    #[cfg(feature = "virtio")]
+                    wanted: None,
+                },
             }),
         }
     }
@@ -107,7 +122,7 @@ fn hear(house: &'static House, crew: &mut Crew) {
             break;
         }
     }
-    deliver(house, desk.attached);
+    deliver(house, desk.at.attached);
 }
 
 /// Has a machine look at what was typed for it.
@@ -121,10 +136,10 @@ fn deliver(house: &'static House, index: usize) {
 }
 
 fn take(house: &'static House, crew: &mut Crew, desk: &mut Desk, byte: u8) {
-    let Desk { prompt, attached } = desk;
+    let Desk { prompt, at } = desk;
     match prompt.hear(byte) {
         Heard::Guest(byte) => {
-            if let Some(vm) = house.vms.get(*attached) {
+            if let Some(vm) = house.vms.get(at.attached) {
                 // What has no room is lost, as on any serial line, and counted.
                 vm.machine.input(&[byte]);
             }
@@ -134,14 +149,18 @@ fn take(house: &'static House, crew: &mut Crew, desk: &mut Desk, byte: u8) {
         Heard::Closed => console::end_line(),
         Heard::Command(text) => {
             console::end_line();
-            answer(house, crew, attached, text);
+            answer(house, crew, at, text);
         }
         Heard::Nothing => {}
     }
 }
 
 /// Carries out a command and says what came of it.
-fn answer(house: &'static House, crew: &mut Crew, attached: &mut usize, text: &str) {
+fn answer(house: &'static House, crew: &mut Crew, at: &mut At, text: &str) {
+    #[cfg(feature = "virtio")]
+    if let Some(wanted) = at.wanted.take() {
+        let _ = balloon::look(wanted, timer::now(), true);
+    }
     let request = match prompt::parse(text) {
         Ok(request) => request,
         Err(complaint) => return refuse(&complaint),
@@ -152,9 +171,9 @@ fn answer(house: &'static House, crew: &mut Crew, attached: &mut usize, text: &s
                 say!("ctl: {line}");
             }
         }
-        Request::List => list(house, *attached),
+        Request::List => list(house, at.attached),
         Request::Attach(name) => match find(house, name) {
-            Some((index, vm)) => attach(house, core::mem::replace(attached, index), vm),
+            Some((index, vm)) => attach(house, core::mem::replace(&mut at.attached, index), vm),
             None => return,
         },
         Request::Life(command, name) => match find(house, name) {
@@ -166,8 +185,26 @@ fn answer(house: &'static House, crew: &mut Crew, attached: &mut usize, text: &s
             Some((_, vm)) => stats::show(house, crew, core::slice::from_ref(vm)),
             None => return,
         },
+        #[cfg(feature = "virtio")]
+        Request::Balloon(name, size) => match find(house, name) {
+            Some((_, vm)) => return balloon::answer(crew, &mut at.wanted, vm, size),
+            None => return,
+        },
     }
     say!("ctl: ok");
+}
+
+/// Says what a command has waited for, if it has come, or will not; when to look again.
+#[cfg(feature = "virtio")]
+pub fn look(house: &'static House, now: u64) -> u64 {
+    let at = &mut house.operator.desk.lock().at;
+    let later = at
+        .wanted
+        .and_then(|wanted| balloon::look(wanted, now, false));
+    if later.is_none() {
+        at.wanted = None;
+    }
+    later.unwrap_or(u64::MAX)
 }
 
 /// What is typed goes to this machine, and its unfinished lines are shown.

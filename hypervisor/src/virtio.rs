@@ -4,6 +4,7 @@
 //! Nobody waits for another slot's lock, or for a lane, while holding one. A device with much to do stops after a piece
 //! of it; whether it goes on at once depends on who else wants the CPU.
 
+mod balloons;
 mod build;
 mod disks;
 mod drives;
@@ -89,6 +90,8 @@ pub struct Devices {
     index: [u8; SLOTS],
     /// The slot of its console, if it has one.
     console: Option<usize>,
+    /// The slot of its balloon, if it has one.
+    balloon: Option<usize>,
     /// Slots with more to do than anybody had time for.
     pending: AtomicU32,
     /// The slot whose turn it is among them.
@@ -181,6 +184,17 @@ impl Devices {
             raised |= self.tell(machine, served.ports);
         }
         (served, raised)
+    }
+
+    /// The same where nobody is in a hurry.
+    #[cold]
+    #[inline(never)]
+    fn with_leave(
+        &self,
+        slot: &Slot,
+        act: &mut dyn FnMut(&mut Transport, &mut Any, &mut Env<'_, Reach>) -> Served,
+    ) -> (Served, u32) {
+        self.with(slot, None, act)
     }
 
     /// Goes on with a device that has more to do, until it has not, or somebody else wants the CPU.
@@ -340,7 +354,7 @@ impl Devices {
     /// The machine has left: nothing that comes from outside is for its memory any more, which is about to be filled anew.
     pub fn silence(&self) {
         for slot in self.slots {
-            let _ = self.with(slot, None, |transport, device, _| {
+            let _ = self.with_leave(slot, &mut |transport, device, _| {
                 transport.reset::<Reach>(device)
             });
             self.redirect(slot);
@@ -350,7 +364,7 @@ impl Devices {
     /// All devices as after power-on. None of the machine's lanes runs.
     pub fn reset(&self) {
         for slot in self.slots {
-            let _ = self.with(slot, None, |transport, device, _| {
+            let _ = self.with_leave(slot, &mut |transport, device, _| {
                 let served = transport.reset::<Reach>(device);
                 device.renew();
                 served

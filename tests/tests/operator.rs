@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use tests::matrix::{self, Point};
 use tests::operated::Run;
 
@@ -141,4 +141,173 @@ fn a_guest_that_hangs_is_stopped_and_restarted_by_its_operator() -> anyhow::Resu
         transcript.has("xdv | all guests ended")?;
     }
     Ok(())
+}
+
+/// Asks how a guest's balloon is until it is so.
+fn wait_for_balloon(run: &Run, guest: &str, words: &str) -> anyhow::Result<String> {
+    let mut said = String::new();
+    for _ in 0..600 {
+        said = run.ask(&format!("balloon {guest}"))?.1;
+        if said.contains(words) {
+            return Ok(said);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    bail!("`{words}` is not said: {said}\n{}", run.said()?)
+}
+
+/// How many MiB a Linux has free, as it says itself: asked for the nth time.
+fn free(run: &mut Run, nth: usize) -> anyhow::Result<u64> {
+    run.type_line("grep MemFree: /proc/meminfo")?;
+    let line = run.wait_for_words("web | MemFree:", nth)?;
+    let number = line.split_whitespace().nth(3).context("no number")?;
+    Ok(number.parse::<u64>()? >> 10)
+}
+
+fn refused(run: &Run, command: &str, why: &str) -> anyhow::Result<()> {
+    let (done, said) = run.ask(command)?;
+    ensure!(!done && said.contains(why), "{command}: {said}");
+    Ok(())
+}
+
+/// Its lane sleeps on another CPU than the operator's. What it was asked for, its next life is asked for again.
+#[test]
+fn a_linux_gives_its_balloon_what_its_operator_asks_for() -> anyhow::Result<()> {
+    let mut run = Run::start("tests/configs/balloon.toml")?;
+    run.wait_for_words("xdv | boot: ", 1)?;
+    run.does(&["attach", "web"])?;
+    wait_for_balloon(&run, "web", "web balloon: asked for 0 MiB, given 0 MiB")?;
+    let before = free(&mut run, 1)?;
+    let asked = run.does(&["balloon", "web", "32M"])?;
+    ensure!(asked.contains("asked for 32 MiB, given "), "{asked}");
+    let given = "web balloon: asked for 32 MiB, given 32 MiB of 256 MiB";
+    let said = wait_for_balloon(&run, "web", given)?;
+    for words in [
+        "web memory: total 2",
+        ", free 1",
+        ", available ",
+        "web paging: ",
+    ] {
+        ensure!(said.contains(words), "{words}: {said}");
+    }
+    ensure!(said.contains(" minor faults"), "{said}");
+    let full = free(&mut run, 2)?;
+    let taken = before.saturating_sub(full);
+    ensure!((24..=40).contains(&taken), "{before} MiB, then {full} MiB");
+
+    run.does(&["restart", "web"])?;
+    wait_for_balloon(&run, "web", given)?;
+    run.does(&["balloon", "web", "0"])?;
+    wait_for_balloon(&run, "web", "asked for 0 MiB, given 0 MiB")?;
+    let after = free(&mut run, 3)?;
+    ensure!(
+        after.abs_diff(before) <= 8,
+        "{before} MiB, then {after} MiB"
+    );
+    refused(
+        &run,
+        "balloon web 257M",
+        "257 MiB is more than it has, which is 256 MiB",
+    )?;
+    run.type_line("poweroff")?;
+    run.wait_for("xdv | guest web: ended well", 1)?;
+    run.does(&["stop", "liar"])?;
+    let _ = run.ctl(&["stop", "plain"])?;
+    let transcript = run.end()?;
+    ensure!(
+        !transcript.text().contains(": lint "),
+        "{}",
+        transcript.text()
+    );
+    transcript.no_panic()?;
+    transcript.has("xdv | all guests ended")
+}
+
+/// A guest is told though it sleeps on the operator's CPU. What it says is shown as what it says, and who says nothing
+/// keeps nobody waiting.
+#[test]
+fn a_guest_that_lies_about_its_balloon_deceives_nobody_else() -> anyhow::Result<()> {
+    let mut run = Run::start("tests/configs/balloon.toml")?;
+    run.wait_for("liar | liar: ready, asked for 0 pages", 1)?;
+    run.does(&["balloon", "liar", "16M"])?;
+    run.wait_for("liar | liar: 2: asked for 4096 pages", 1)?;
+    for _ in 0..2 {
+        let said = run.does(&["balloon", "liar"])?;
+        for words in [
+            "liar balloon: asked for 16 MiB, given 16777215.9 MiB of 32 MiB, if it is to be believed",
+            ": free 17592186044415.9 MiB",
+            "liar paging: it does not say",
+        ] {
+            ensure!(said.contains(words), "{words}: {said}");
+        }
+    }
+    // Its buffer was given back, and never comes again.
+    run.wait_for("liar | liar: 1: asked for 4096 pages", 1)?;
+    ensure!(run.said()?.matches("liar: 1: ").count() == 1);
+    thread::sleep(Duration::from_secs(1));
+    ensure!(run.does(&["balloon", "liar"])?.contains(" s ago: free "));
+    refused(
+        &run,
+        "balloon liar 33M",
+        "33 MiB is more than it has, which is 32 MiB",
+    )?;
+    refused(
+        &run,
+        "balloon plain 1M",
+        "plain: it has no balloon; give it one",
+    )?;
+    refused(
+        &run,
+        "balloon plain",
+        "plain: it has no balloon; give it one",
+    )?;
+    refused(
+        &run,
+        "balloon nobody",
+        "no guest `nobody`; there are: liar, web, plain",
+    )?;
+    refused(&run, "balloon liar 6K", "`6K` is no size")?;
+    refused(&run, "balloon", "balloon: which guest?")?;
+    run.is_alive()?;
+
+    run.does(&["stop", "liar"])?;
+    refused(
+        &run,
+        "balloon liar 1M",
+        "liar: no driver works its balloon now",
+    )?;
+    let said = run.does(&["balloon", "liar"])?;
+    ensure!(
+        said.contains("liar balloon: asked for 16 MiB, no driver at work"),
+        "{said}"
+    );
+    run.does(&["start", "liar"])?;
+    run.wait_for("liar | liar: ready, asked for 4096 pages", 1)?;
+    run.does(&["stop", "liar"])?;
+    run.does(&["balloon", "liar", "0"])?;
+    run.does(&["start", "liar"])?;
+    run.wait_for("liar | liar: ready, asked for 0 pages", 2)?;
+    for guest in ["liar", "web"] {
+        run.does(&["stop", guest])?;
+    }
+    let _ = run.ctl(&["stop", "plain"])?;
+    let transcript = run.end()?;
+    transcript.no_panic()?;
+    transcript.has("xdv | all guests ended")
+}
+
+/// The hypervisor of a machine without virtio devices does not know the command, and what to do is said all the same.
+#[test]
+fn without_virtio_devices_there_is_no_balloon() -> anyhow::Result<()> {
+    let mut run = Run::start("tests/configs/operator-last.toml")?;
+    run.wait_for("xdv | guest bad: held: ended with code 1", 1)?;
+    refused(
+        &run,
+        "balloon bad",
+        "no command `balloon`; there are: list, ",
+    )?;
+    let (done, why) = run.ctl(&["balloon", "bad", "16M"])?;
+    ensure!(!done && why.contains("give one a balloon with"), "{why}");
+    let _ = run.ctl(&["stop", "bad"])?;
+    run.end()?.no_panic()
 }

@@ -3,12 +3,18 @@
 //! Guests own their memory for good, so pages that a guest gives up are nobody else's. What the balloon is good for here
 //! is that they are forgotten: their bytes are gone when the device gives the chain back. The guest may use them again at
 //! any time, and finds zeros or what it has written since.
+//!
+//! How many it is to give up is its operator's to say, who asks by a [`Wish`] and is answered by a [`Standing`]. What he
+//! wants outlives a reset and the guest's lives: a driver that begins reads it in the configuration.
+
+mod standing;
 
 use crate::chain::{Chain, Segment};
 use crate::device::{Device, Env, Served};
 use crate::memory::GuestMemory;
 use crate::queue::{Broken, Queue};
 use stage2_addr::Ipa;
+pub use standing::{PAGE, Refusal, Size, Standing, TAGS, Wish};
 
 /// `VIRTIO_BALLOON_F_STATS_VQ`.
 const STATS: u64 = 1 << 1;
@@ -27,16 +33,12 @@ const REPORT: u16 = 4;
 const QUEUES: usize = 5;
 
 const QUEUE_MAX: u16 = 128;
-/// Bytes of a page, whatever the guest's are (5.5.6).
-const PAGE: u64 = 4096;
 /// Chains that are served before others get their turn.
 const CHAINS: usize = 8;
 /// Bytes that are forgotten in one go.
 const PIECE: u64 = 256 << 10;
 /// Page numbers that are copied out at a time.
 const NUMBERS: usize = 32;
-/// What a guest says of its memory: tags below this are kept.
-pub const TAGS: usize = 10;
 /// Bytes of one statistic: tag and value.
 const STATISTIC: usize = 10;
 
@@ -57,6 +59,8 @@ pub struct Balloon<F> {
     statistics: Chain,
     holds_statistics: bool,
     values: [Option<u64>; TAGS],
+    /// When they came.
+    told: Option<u64>,
     target: u32,
     actual: u32,
 }
@@ -73,6 +77,7 @@ impl<F: Forget> Balloon<F> {
             statistics: Chain::new(),
             holds_statistics: false,
             values: [None; TAGS],
+            told: None,
             target: 0,
             actual: 0,
         }
@@ -163,6 +168,8 @@ impl<F: Forget> Balloon<F> {
         }
         env.popped(STATISTICS, &self.statistics);
         self.holds_statistics = true;
+        self.values = [None; TAGS];
+        self.told = Some(env.now);
         let mut cursor = self.statistics.readable();
         let mut one = [0; STATISTIC];
         for _ in 0..2 * TAGS {
@@ -180,6 +187,16 @@ impl<F: Forget> Balloon<F> {
 
     /// Wants new figures of the guest's memory, if the last have come.
     pub fn ask_statistics<M: GuestMemory>(&mut self, env: &mut Env<'_, M>) -> Served {
+        if !self.holds_statistics {
+            // Linux has its first chain there, and says so, before `DRIVER_OK`, when nobody listens. How old its figures
+            // are nobody knows.
+            if self.take_statistics(env).is_err() {
+                return Served::BROKEN;
+            }
+            if self.holds_statistics {
+                self.told = None;
+            }
+        }
         let mut served = Served::default();
         if let Some(Some(ring)) = self.queues.get_mut(usize::from(STATISTICS))
             && core::mem::take(&mut self.holds_statistics)
@@ -306,6 +323,7 @@ impl<M: GuestMemory, F: Forget> Device<M> for Balloon<F> {
         self.open = None;
         self.holds_statistics = false;
         self.values = [None; TAGS];
+        self.told = None;
         self.actual = 0;
     }
 
@@ -316,6 +334,24 @@ impl<M: GuestMemory, F: Forget> Device<M> for Balloon<F> {
             _ => Ok(Served::default()),
         };
         served.unwrap_or(Served::BROKEN)
+    }
+
+    fn balloon(&mut self, wish: Wish, env: &mut Env<'_, M>) -> Option<(Served, Standing)> {
+        let mut served = Served::default();
+        if let Some(pages) = wish.pages {
+            served = self.ask(pages);
+        }
+        if wish.statistics {
+            served = served.and(self.ask_statistics(env));
+        }
+        let standing = Standing {
+            asked: self.target,
+            given: self.actual,
+            values: self.values,
+            told: self.told,
+            is_driven: true,
+        };
+        Some((served, standing))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What every device is to its transport.
 
+use crate::balloon::{Standing, Wish};
 use crate::chain::Chain;
 use crate::memory::GuestMemory;
 use crate::queue::Queue;
@@ -197,6 +198,13 @@ pub trait Device<M: GuestMemory> {
     /// devices with [faults](crate::faults) after each call.
     fn due(&self) -> u64 {
         u64::MAX
+    }
+
+    /// Does what an operator wants of a balloon, and says how it is then; `None` if it is none. Statistics are wanted after
+    /// [`start`](Self::start) only.
+    fn balloon(&mut self, wish: Wish, env: &mut Env<'_, M>) -> Option<(Served, Standing)> {
+        let _ = (wish, env);
+        None
     }
 
     /// Whether somebody else has found the driver's queue to be nonsense.

@@ -15,6 +15,7 @@ mod tests;
 
 pub use status::Status;
 
+use crate::balloon::{Refusal, Standing, Wish};
 use crate::device::{Device, Env, MAX_QUEUES, Served};
 use crate::features::Features;
 use crate::memory::GuestMemory;
@@ -221,6 +222,24 @@ impl Transport {
         }
         served.more |= self.again != 0;
         self.settle(served)
+    }
+
+    /// Does what its operator wants of a balloon for a guest with so much memory, and says how it is then.
+    ///
+    /// # Errors
+    /// It is none, or the guest cannot be asked for that; nothing was done.
+    pub fn balloon<M: GuestMemory>(
+        &mut self,
+        device: &mut dyn Device<M>,
+        wish: Wish,
+        memory: u64,
+        env: &mut Env<'_, M>,
+    ) -> Result<(Served, Standing), Refusal> {
+        let is_driven = self.status.is_live();
+        let wish = wish.judged(memory, is_driven)?;
+        let (served, mut standing) = device.balloon(wish, env).ok_or(Refusal::NoBalloon)?;
+        standing.is_driven = is_driven;
+        Ok((self.settle(served), standing))
     }
 
     /// When the device wants to be polled at the latest: never, while it is not driven.

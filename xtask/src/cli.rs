@@ -130,6 +130,7 @@ Exit status 0 when all guests ended well every time; otherwise 1.")]
     #[command(after_help = "Examples:
   cargo xtask ctl list                               the guests of the last run and what they are doing
   cargo xtask ctl stop alpha beta                    end two guests
+  cargo xtask ctl balloon alpha 64M                  ask a guest with a balloon for 64 MiB of its memory
   cargo xtask ctl --socket /tmp/machine restart alpha
 
 Exit status 0 when the hypervisor did what was asked; otherwise 1, and its reason is shown.")]
@@ -314,6 +315,8 @@ pub enum Verb {
     Resume,
     /// Exits by reason and time by lane.
     Stats,
+    /// Ask a guest's balloon for memory (`64M`; 0: none); without a size, what it has given, and says of its memory.
+    Balloon,
 }
 
 /// The arguments of `ctl`.
@@ -324,16 +327,17 @@ pub struct CtlArgs {
     pub socket: Option<PathBuf>,
     /// What to do.
     pub verb: Verb,
-    /// The guests to do it to.
+    /// The guests to do it to; `balloon` has one guest, and perhaps a size.
     #[arg(value_name = "NAME", required_if_eq_any([
         ("verb", "attach"), ("verb", "stop"), ("verb", "start"),
         ("verb", "restart"), ("verb", "pause"), ("verb", "resume"),
+        ("verb", "balloon"),
     ]))]
     pub names: Vec<String>,
 }
 
 impl CtlArgs {
-    /// The commands for the hypervisor, one for each guest.
+    /// The commands for the hypervisor, one for each guest; all words are one where the second is a size.
     pub fn commands(&self) -> Vec<String> {
         use clap::ValueEnum;
         let verb = self.verb.to_possible_value();
@@ -341,10 +345,11 @@ impl CtlArgs {
         if self.names.is_empty() {
             return vec![verb.to_owned()];
         }
-        self.names
-            .iter()
-            .map(|name| format!("{verb} {name}"))
-            .collect()
+        if self.verb == Verb::Balloon {
+            return vec![format!("{verb} {}", self.names.join(" "))];
+        }
+        let command = |name| format!("{verb} {name}");
+        self.names.iter().map(command).collect()
     }
 }
 
@@ -475,6 +480,8 @@ mod tests {
         assert_eq!(commands(&["list"]), is(&["list"]));
         assert_eq!(commands(&["stop", "a", "b"]), is(&["stop a", "stop b"]));
         assert_eq!(commands(&["stats", "a"]), is(&["stats a"]));
+        assert_eq!(commands(&["balloon", "a", "64M"]), is(&["balloon a 64M"]));
+        assert_eq!(commands(&["balloon"]), None);
         assert_eq!(commands(&["stop"]), None);
         assert_eq!(commands(&["explode"]), None);
     }

@@ -62,7 +62,7 @@ fn ask(socket: &Path, command: &str) -> anyhow::Result<Result<(), String>> {
         } else if line == "ok" {
             return Ok(Ok(()));
         } else if let Some(why) = line.strip_prefix("error: ") {
-            return Ok(Err(why.to_owned()));
+            return Ok(Err(explained(command, why)));
         } else {
             bail!(
                 "{} is no control socket: it said `{line}`",
@@ -71,6 +71,16 @@ fn ask(socket: &Path, command: &str) -> anyhow::Result<Result<(), String>> {
         }
     }
     Ok(Err("the run ended before it answered".to_owned()))
+}
+
+/// Why a command was not carried out. The hypervisor of a machine without virtio devices does not know what a balloon is.
+fn explained(command: &str, why: &str) -> String {
+    if command.starts_with("balloon ") && why.starts_with("no command `balloon`") {
+        return "no guest of this machine has a balloon, nor any other virtio device; give one a balloon with \
+                `balloon = true` in the machine file"
+            .to_owned();
+    }
+    why.to_owned()
 }
 
 #[cfg(test)]
@@ -85,6 +95,7 @@ mod tests {
         }
         let end = match asked.command.as_str() {
             "stop" => Said::Error("who?".to_owned()),
+            "balloon a" => Said::Error("no command `balloon`; there are: list".to_owned()),
             "gone" => return true,
             _ => Said::Ok,
         };
@@ -99,6 +110,11 @@ mod tests {
         socket.serve(peer).unwrap();
         assert_eq!(ask(&path, "stats alpha").unwrap(), Ok(()));
         assert_eq!(ask(&path, "stop").unwrap(), Err("who?".to_owned()));
+        let none = ask(&path, "balloon a").unwrap().unwrap_err();
+        assert!(
+            none.starts_with("no guest of this machine has a balloon"),
+            "{none}"
+        );
         let gone = ask(&path, "gone").unwrap().unwrap_err();
         assert!(gone.contains("ended before"), "{gone}");
         let bad = ask(&path, "a\x1db").unwrap().unwrap_err();

@@ -128,13 +128,56 @@ fn commands_are_words_that_may_be_cut_short() {
     }
 }
 
+#[cfg(feature = "balloon")]
+#[test]
+fn a_balloon_is_asked_for_a_size_as_machine_files_have_it() {
+    assert_eq!(parse("balloon beta"), Ok(Request::Balloon("beta", None)));
+    for (word, bytes) in [
+        ("0", 0),
+        ("0M", 0),
+        ("4K", 4096),
+        ("64M", 64 << 20),
+        ("007M", 7 << 20),
+        ("1G", 1 << 30),
+        ("17179869183G", u64::MAX >> 30 << 30),
+    ] {
+        let text = std::format!("b beta {word}");
+        assert_eq!(parse(&text), Ok(Request::Balloon("beta", Some(bytes))));
+    }
+    for word in [
+        "64",
+        "4096",
+        "6K",
+        "64m",
+        "64MB",
+        "-64M",
+        "+64M",
+        "1.5G",
+        "M",
+        "00",
+        "64M,",
+        "17179869184G",
+    ] {
+        let text = std::format!("balloon beta {word}");
+        assert_eq!(parse(&text), Err(Complaint::NoSize(word)), "{word}");
+    }
+    let said = |text| parse(text).unwrap_err().to_string();
+    assert_eq!(said("balloon"), "balloon: which guest?");
+    assert_eq!(said("balloon a 64M b"), "balloon: `b` is too much");
+    assert_eq!(
+        said("balloon a lots"),
+        "balloon: `lots` is no size; write it as 64M, 1G or 512K, in whole pages of 4K, or 0"
+    );
+}
+
 #[test]
 fn complaints_say_what_there_is() {
     let said = |text| parse(text).unwrap_err().to_string();
     assert_eq!(said(""), "there is no command (help says which there are)");
+    #[cfg(feature = "balloon")]
     assert_eq!(
         said("lsit"),
-        "no command `lsit`; there are: list, attach, stop, start, restart, pause, resume, stats, help"
+        "no command `lsit`; there are: list, attach, stop, start, restart, pause, resume, stats, balloon, help"
     );
     assert_eq!(said("sta"), "`sta` could be: start, stats");
     assert_eq!(said("re x"), "`re` could be: restart, resume");
@@ -151,6 +194,8 @@ fn complaints_say_what_there_is() {
 
 #[test]
 fn help_names_every_command() {
+    let named = |line: &&str| VERBS.iter().any(|name| line.starts_with(name));
+    assert_eq!(HELP.iter().filter(|line| named(line)).count(), VERBS.len());
     for name in VERBS {
         assert!(HELP.iter().any(|line| line.starts_with(name)), "{name}");
     }

@@ -78,11 +78,12 @@ impl Crew {
         self.outside = self.outside.min(at);
     }
 
-    /// Looks for what comes from outside, and for what waits in vain, when it is time, and has the CPU's timer see to that.
+    /// Looks for what comes from outside, for what waits in vain, and for what the operator waits for, when it is time, and
+    /// has the CPU's timer see to that.
     #[cfg(feature = "virtio")]
-    pub(super) fn look_outside(&mut self, now: u64) {
+    pub(super) fn look_outside(&mut self, house: &'static House, now: u64) {
         if self.outside <= now {
-            self.outside = crate::virtio::look(now);
+            self.outside = crate::virtio::look(now).min(crate::operator::look(house, now));
         }
         self.due = self.due.min(self.outside);
     }

@@ -152,14 +152,10 @@ impl Builder<'_, '_, '_> {
         let plans: arrayvec::ArrayVec<VirtioPlan, MAX_VIRTIO> = guest.virtio().collect();
         let machine: &'static Once<&'static Machine> = self.room.arena.alloc(Once::new())?;
         let mut index = [u8::MAX; SLOTS];
-        let mut console = None;
         let mut made = arrayvec::ArrayVec::<Slot, MAX_VIRTIO>::new();
         for plan in &plans {
             let number = usize::try_from(plan.slot).ok()?;
             *index.get_mut(number)? = u8::try_from(made.len()).ok()?;
-            if matches!(plan.device, VirtioDevice::Console) {
-                console = Some(number);
-            }
             let trouble = match trouble::of(guest, plan.slot) {
                 Some(faults) => Some(Trouble {
                     faults,
@@ -194,11 +190,16 @@ impl Builder<'_, '_, '_> {
             .room
             .arena
             .alloc_slice(plans.len(), |_| made.next().unwrap_or_else(nothing))?;
+        let slot_of = |device| {
+            let plan = plans.iter().find(|plan| plan.device == device)?;
+            usize::try_from(plan.slot).ok()
+        };
         let devices = Devices {
             memory: self.memory,
             slots,
             index,
-            console,
+            console: slot_of(VirtioDevice::Console),
+            balloon: slot_of(VirtioDevice::Balloon),
             pending: 0.into(),
             turn: 0.into(),
             resume: 0.into(),

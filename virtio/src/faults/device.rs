@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Clock, Faults, Kind};
+use crate::balloon::{Standing, Wish};
 use crate::device::{Dependency, Device, Env, Served};
 use crate::memory::GuestMemory;
 use crate::queue::Queue;
@@ -243,6 +244,11 @@ impl<M: GuestMemory, D: Device<M> + ?Sized> Device<M> for FaultyDevice<'_, D> {
             served = served.and(self.device.poll(env));
         }
         self.tell(served)
+    }
+
+    fn balloon(&mut self, wish: Wish, env: &mut Env<'_, M>) -> Option<(Served, Standing)> {
+        let (served, standing) = self.device.balloon(wish, env)?;
+        Some((self.tell(served), standing))
     }
 
     fn is_broken(&self) -> bool {
