@@ -114,7 +114,7 @@ fn images_and_disks_of_the_machine_are_driven() -> anyhow::Result<()> {
     fs::write(&config, text.concat())?;
     let mut command = xtask();
     command.arg("run").arg(&config).arg("--disk").arg(&machine);
-    command.args(["--headless", "--timeout", "60"]);
+    command.args(["--headless", "--timeout", "300"]);
     let (status, text) = run(&mut command, "virtio-disks", GRACE)?;
     let transcript = Transcript::new(status.context("it did not end")?, text);
     for guest in ["one", "two"] {
@@ -177,7 +177,7 @@ fn matrix(size: &str) -> anyhow::Result<(i32, Vec<serde_json::Value>)> {
         "--kernel",
         "guest-kernel",
         "--timeout",
-        "20",
+        "120",
     ]);
     command.args(["--json", "--queue-sizes", size]);
     command.args(["selfcheck=none", "virtio=rng,blk", "rounds=20"]);
@@ -225,7 +225,7 @@ fn every_operation_on_a_queue_can_be_read() -> anyhow::Result<()> {
         "virtio",
         "--disk",
     ]);
-    command.arg(&file).args(["--headless", "--timeout", "60"]);
+    command.arg(&file).args(["--headless", "--timeout", "300"]);
     command.args(["selfcheck=none", "virtio=blk", "rounds=4", "beyond"]);
     let (status, text) = run(&mut command, "virtio-trace", GRACE)?;
     ensure!(status == Some(0), "{text}");

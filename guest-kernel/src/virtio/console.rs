@@ -9,7 +9,7 @@ use virtio_drivers::device::console::VirtIOConsole;
 /// How many lines are written.
 const LINES: u32 = 3;
 /// How long nobody may type.
-const PATIENCE_MS: u64 = 30_000;
+const PATIENCE_MS: u64 = 300_000;
 /// The longest line that is said back.
 const LONGEST: usize = 80;
 

@@ -17,7 +17,7 @@ const CHUNK: usize = 512;
 /// Bytes in a round.
 const ROUND: u64 = 128;
 /// How long the other end may be silent, or not there.
-const PATIENCE_MS: u64 = 30_000;
+const PATIENCE_MS: u64 = 300_000;
 /// How long a connection may take before it is tried again.
 const AGAIN_MS: u64 = 250;
 

@@ -18,7 +18,7 @@ const EVERYBODY: Mac = [0xFF; 6];
 const HEADER: usize = 14 + 1 + 8;
 
 /// How long nobody may be there.
-pub const ALONE_MS: u64 = 30_000;
+pub const ALONE_MS: u64 = 300_000;
 /// How long an answer may take before it is asked again, and how often it is: the other's host may stand still meanwhile.
 const AGAIN_MS: u64 = 250;
 const TRIES: u32 = 120;
