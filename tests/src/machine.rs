@@ -127,6 +127,8 @@ fn wait(child: &mut Child, limit: Duration) -> anyhow::Result<Option<i32>> {
 pub struct Machine {
     config: String,
     arguments: Vec<String>,
+    /// What QEMU is told itself.
+    to_qemu: Vec<String>,
     seconds: u64,
     typed: Option<String>,
 }
@@ -138,6 +140,7 @@ impl Machine {
         Self {
             config: config.to_owned(),
             arguments: Vec::new(),
+            to_qemu: Vec::new(),
             seconds: 300,
             typed: None,
         }
@@ -189,6 +192,14 @@ impl Machine {
     pub fn disk(mut self, image: &Path) -> Self {
         self.arguments
             .extend(["--disk".to_owned(), image.display().to_string()]);
+        self
+    }
+
+    /// With no more than so many requests to its first disk done in a second.
+    #[must_use]
+    pub fn slow_disk(mut self, requests: u32) -> Self {
+        let limit = format!("drive.disk0.throttling.iops-total={requests}");
+        self.to_qemu.extend(["-set".to_owned(), limit]);
         self
     }
 
@@ -275,6 +286,9 @@ impl Machine {
                 fs::write(&path, lines)?;
                 command.stdin(File::open(path)?);
             }
+        }
+        if !self.to_qemu.is_empty() {
+            command.arg("--").args(&self.to_qemu);
         }
         let limit = Duration::from_secs(self.seconds) + GRACE;
         let name = Path::new(&self.config)

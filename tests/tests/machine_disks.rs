@@ -66,6 +66,32 @@ fn vio_25_guests_on_one_disk_write_their_own_sectors_and_no_other() -> anyhow::R
     Ok(())
 }
 
+/// VIO-19: a guest resets itself with reads of the machine's disk on their way, which takes a second or two for them. Its next
+/// life begins before they are done, and finds nothing of them in its memory.
+#[test]
+fn vio_19_what_a_life_was_reading_lands_in_no_other() -> anyhow::Result<()> {
+    let transcript = Point::of("max")
+        .machine("tests/configs/disk-lives.toml")
+        .disk(&file("lives", &vec![0xa5; 4096 * SECTOR])?)
+        .slow_disk(4)
+        .run()?;
+    transcript.no_panic()?;
+    for life in 1..=3 {
+        transcript.has(&format!(
+            "reader | reader: life {life}, clean true, 0 words are not its own"
+        ))?;
+    }
+    let mut lines = transcript.lines_of("reader");
+    let ended = |line: &&str| line.contains("reader: ends with ");
+    let on_their_way = lines.by_ref().filter(ended).count();
+    ensure!(on_their_way == 2, "{on_their_way} lives ended so");
+    ensure!(!transcript.text().contains("ends with 0 reads"));
+    // All of eight reads, by the last one.
+    transcript.has("reader | reader: 65536 words were read")?;
+    transcript.well("reader")?;
+    transcript.ended(0)
+}
+
 /// Runs a machine that EL2 is to refuse.
 fn refused(config: &str, disk: &[u8], why: &str) -> anyhow::Result<()> {
     let transcript = Point::of("max")

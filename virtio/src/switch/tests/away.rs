@@ -201,10 +201,10 @@ fn take_away(way: Way, ring: Features, part: usize) {
             is_broken |= world.serve(FROM).broken;
         } else {
             assert!(!is_broken, "another one's memory is not the sender's fault");
+            is_broken = world.cards[TO].net.is_broken();
             world.arrives(FROM, OTHER);
             world.post(OTHER, &whole(OTHER, TO, 60));
             assert!(!world.serve(OTHER).broken);
-            is_broken = world.cards[TO].net.is_broken();
         }
         assert!(is_broken || !is_ring || !thief.was_missed());
         world.reset();
