@@ -207,7 +207,7 @@ pub const HELP: &[&str] = &[
     "restart NAME         begin anew, whatever it is doing",
     "pause NAME           no further for now",
     "resume NAME          go on after a pause",
-    "stats [NAME]         exits by reason and time by lane",
+    "stats [NAME]         exits by reason and time by lane; devices",
     #[cfg(feature = "balloon")]
     "balloon NAME [SIZE]  ask it for memory (64M, 1G; 0: none), or show what it has given, and what it says of the rest",
     "help                 this",

@@ -170,6 +170,45 @@ fn refused(run: &Run, command: &str, why: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What has passed a network card, and how a balloon is, is among the figures.
+fn passes(run: &mut Run) -> anyhow::Result<()> {
+    let stats = run.stats(&["stats"])?;
+    let line = "web net lan: received 0 frames, 0 bytes, sent 0 frames, 0 bytes";
+    ensure!(stats.contains(line), "{stats}");
+    run.type_line("ip addr add 10.9.0.1/24 dev eth0; ip link set eth0 up; ping -c 4 10.9.0.2")?;
+    run.wait_for_words("4 packets received", 1)?;
+    let stats = run.stats(&["stats", "web"])?;
+    let line = stats
+        .lines()
+        .find_map(|line| line.split_once("web net lan: "));
+    let (_, line) = line.with_context(|| stats.clone())?;
+    let count = |behind: &str| {
+        let rest = line.split(behind).nth(1)?;
+        let numbers = rest.split(|c: char| !c.is_ascii_digit());
+        let numbers = numbers.filter_map(|word| word.parse::<u64>().ok());
+        numbers.take(2).collect::<Vec<_>>().try_into().ok()
+    };
+    for way in ["received ", "sent "] {
+        // An answer to ARP, and to four pings of 98 bytes each.
+        let [frames, bytes]: [u64; 2] = count(way).with_context(|| stats.clone())?;
+        let least = 5 * 42 + 4 * 56;
+        ensure!(
+            frames >= 5 && (least..100 * frames).contains(&bytes),
+            "{stats}"
+        );
+    }
+    ensure!(
+        stats.contains("web balloon: asked for 0 MiB, given 0 MiB of 256 MiB"),
+        "{stats}"
+    );
+    let other = run.stats(&["stats", "plain"])?;
+    ensure!(
+        !other.contains("net ") && !other.contains("balloon"),
+        "{other}"
+    );
+    Ok(())
+}
+
 /// Its lane sleeps on another CPU than the operator's. What it was asked for, its next life is asked for again.
 #[test]
 fn a_linux_gives_its_balloon_what_its_operator_asks_for() -> anyhow::Result<()> {
@@ -177,7 +216,6 @@ fn a_linux_gives_its_balloon_what_its_operator_asks_for() -> anyhow::Result<()> 
     run.wait_for_words("xdv | boot: ", 1)?;
     run.does(&["attach", "web"])?;
     wait_for_balloon(&run, "web", "web balloon: asked for 0 MiB, given 0 MiB")?;
-    let before = free(&mut run, 1)?;
     let asked = run.does(&["balloon", "web", "32M"])?;
     ensure!(asked.contains("asked for 32 MiB, given "), "{asked}");
     let given = "web balloon: asked for 32 MiB, given 32 MiB of 256 MiB";
@@ -191,24 +229,30 @@ fn a_linux_gives_its_balloon_what_its_operator_asks_for() -> anyhow::Result<()> 
         ensure!(said.contains(words), "{words}: {said}");
     }
     ensure!(said.contains(" minor faults"), "{said}");
-    let full = free(&mut run, 2)?;
-    let taken = before.saturating_sub(full);
-    ensure!((24..=40).contains(&taken), "{before} MiB, then {full} MiB");
+    run.type_line("grep balloon_inflate /proc/vmstat")?;
+    run.wait_for("web | balloon_inflate 8192", 1)?;
 
     run.does(&["restart", "web"])?;
     wait_for_balloon(&run, "web", given)?;
+    let full = free(&mut run, 1)?;
     run.does(&["balloon", "web", "0"])?;
     wait_for_balloon(&run, "web", "asked for 0 MiB, given 0 MiB")?;
-    let after = free(&mut run, 3)?;
-    ensure!(
-        after.abs_diff(before) <= 8,
-        "{before} MiB, then {after} MiB"
-    );
+    // Now and then a part of it is not free: what the driver reports as free, it takes away for as long.
+    let mut after = 0;
+    for nth in 2..60 {
+        after = free(&mut run, nth)?;
+        if after >= full + 24 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    ensure!(after >= full + 24, "{full} MiB, then {after} MiB");
     refused(
         &run,
         "balloon web 257M",
         "257 MiB is more than it has, which is 256 MiB",
     )?;
+    passes(&mut run)?;
     run.type_line("poweroff")?;
     run.wait_for("xdv | guest web: ended well", 1)?;
     run.does(&["stop", "liar"])?;

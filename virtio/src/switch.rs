@@ -27,6 +27,7 @@ pub(crate) mod receive;
 mod route;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use crate::chain::Chain;
 use crate::memory::GuestMemory;
@@ -38,6 +39,7 @@ pub use port::{Passed, Peer, Port, Reason, Uplink, Vlan};
 use rate::{Clock, Meter};
 pub use receive::MAX_PAIRS;
 use route::Flow;
+pub use traffic::Drops;
 
 /// The most networks.
 pub const MAX_NETWORKS: usize = 8;

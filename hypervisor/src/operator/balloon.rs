@@ -73,6 +73,13 @@ fn show_all(vm: &Vm, standing: &Standing, now: u64) {
     say!("ctl: {} paging: {}", vm.name, standing.paging());
 }
 
+/// Shows how a guest's balloon is, if it has one.
+pub fn show_standing(vm: &Vm) {
+    if let Ok(standing) = standing(vm, Wish::NOTHING) {
+        show_pages(vm, &standing);
+    }
+}
+
 fn show_pages(vm: &Vm, standing: &Standing) {
     let memory = vm.ram.region().bytes();
     say!("ctl: {} balloon: {}", vm.name, standing.pages(memory));

@@ -1,4 +1,4 @@
-//! What the lanes have been doing: exits by reason, and time.
+//! What the lanes have been doing: exits by reason, and time. What network cards and balloons have done.
 
 use core::fmt::{self, Write};
 
@@ -34,7 +34,26 @@ pub fn show(house: &'static House, crew: &mut Crew, vms: &'static [Vm]) {
                 report::refused("ctl: ", vm.name, lane, &seen.refused);
             }
         }
+        #[cfg(feature = "virtio")]
+        show_devices(vm);
     }
+}
+
+/// Shows what has passed a machine's network cards, and how its balloon is.
+#[cfg(feature = "virtio")]
+fn show_devices(vm: &Vm) {
+    for (network, port) in vm.virtio.cards() {
+        let (received, sent) = (port.received(), port.sent());
+        let line = |text: fmt::Arguments<'_>| say!("ctl: {} net {network}: {text}", vm.name);
+        line(format_args!("received {received}, sent {sent}"));
+        if let Some(drops) = received.drops() {
+            line(format_args!("not received: {drops}"));
+        }
+        if let Some(drops) = sent.drops() {
+            line(format_args!("not sent: {drops}"));
+        }
+    }
+    super::balloon::show_standing(vm);
 }
 
 fn describe(words: &mut Words, vm: &Vm, lane: usize, seat: &Seat, number: u64) -> fmt::Result {

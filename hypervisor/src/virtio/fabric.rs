@@ -8,7 +8,7 @@ use hypervisor_arch::reach::Reach;
 use spin::Once;
 use vcpu::machine::Machine;
 use vcpu::vgic::VirtGic;
-use virtio::switch::{MAX_PORTS, Peer, Port, Switch, Vlan};
+use virtio::switch::{MAX_NETWORKS, MAX_PORTS, Peer, Port, Switch, Vlan};
 
 use super::Devices;
 use super::sockets::{self, Sockets};
@@ -24,6 +24,8 @@ type Plugs = arrayvec::ArrayVec<(Place, (u8, Vlan, Peer<'static>)), MAX_PORTS>;
 pub struct Fabric {
     pub switch: Switch<'static, Reach>,
     ports: arrayvec::ArrayVec<Place, MAX_PORTS>,
+    /// What the networks are called.
+    names: arrayvec::ArrayVec<&'static str, MAX_NETWORKS>,
     pub sockets: Sockets,
     /// The devices of each machine.
     owners: &'static [Owner],
@@ -140,6 +142,7 @@ impl Fabric {
             sockets,
             switch,
             ports: places,
+            names: bundle.plan().networks().map(|plan| plan.name).collect(),
             owners,
         };
         let fabric: &'static Self = arena.alloc(fabric)?;
@@ -213,6 +216,18 @@ fn next(ports: &mut u64) -> usize {
 }
 
 impl Devices {
+    /// The guest's network cards, as the switch has them: what each one's network is called, and its port.
+    pub fn cards(&self) -> impl Iterator<Item = (&'static str, &'static Port<'static, Reach>)> {
+        let mut left = self.ports;
+        let ports = core::iter::from_fn(move || (left != 0).then(|| next(&mut left)));
+        let fabric = self.fabric;
+        ports.filter_map(|port| {
+            let port = fabric.switch.port(port)?;
+            let name = fabric.names.get(usize::from(port.network()))?;
+            Some((*name, port))
+        })
+    }
+
     /// Tells the driver of a slot that buffers were used.
     fn used(&self, slot: usize) {
         if let Some(machine) = self.machine.get() {

@@ -7,6 +7,7 @@ use spin::Mutex;
 
 use super::frame::Mac;
 use super::receive::Receive;
+use crate::net::header::HEADER;
 
 /// The VLANs of a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,16 +102,16 @@ impl Reason {
         match self {
             Self::Malformed => "malformed",
             Self::TooLong => "too long",
-            Self::Spoofed => "spoofed",
-            Self::Tagged => "tagged",
-            Self::Reserved => "reserved",
-            Self::Rate => "rate",
-            Self::Storm => "storm",
-            Self::Nobody => "nobody",
+            Self::Spoofed => "spoofed address",
+            Self::Tagged => "foreign VLAN",
+            Self::Reserved => "reserved address",
+            Self::Rate => "rate limit",
+            Self::Storm => "broadcast limit",
+            Self::Nobody => "for nobody",
             Self::Unfit => "unfit",
-            Self::Full => "full",
-            Self::Down => "down",
-            Self::Fault => "fault",
+            Self::Full => "no buffers",
+            Self::Down => "not up",
+            Self::Fault => "memory gone",
         }
     }
 }
@@ -120,7 +121,7 @@ impl Reason {
 pub struct Passed {
     /// Frames that went on.
     pub frames: u64,
-    /// Their bytes.
+    /// Their bytes, without virtio's headers.
     pub bytes: u64,
     /// Frames that did not, by [`Reason`].
     pub dropped: [u64; Reason::ALL.len()],
@@ -226,7 +227,20 @@ impl<'a, M> Port<'a, M> {
     /// What it was sent.
     #[must_use]
     pub fn received(&self) -> Passed {
-        self.received.read()
+        let mut passed = self.received.read();
+        // What a guest's driver finds in its buffers begins with virtio's header, and was counted so.
+        if matches!(self.peer, Peer::Guest { .. }) {
+            let headers = passed.frames.saturating_mul(HEADER as u64);
+            // Both are read while others count: one of them may be a frame ahead.
+            passed.bytes = passed.bytes.saturating_sub(headers);
+        }
+        passed
+    }
+
+    /// Its network.
+    #[must_use]
+    pub const fn network(&self) -> u8 {
+        self.network
     }
 
     /// Whether the cable is plugged in.
