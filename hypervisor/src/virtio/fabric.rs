@@ -179,8 +179,13 @@ impl Fabric {
             .fold(0, |all, port| all | 1 << port)
     }
 
-    /// Whether the driver behind a port has posted nonsense.
+    /// The slot behind a port, of whatever machine.
     #[inline(always)]
+    fn slot(&self, port: usize) -> usize {
+        self.place(port).map_or(0, |place| place.slot as usize)
+    }
+
+    /// Whether the driver behind a port has posted nonsense.
     fn is_broken(&self, port: usize) -> bool {
         match self.switch.port(port) {
             Some(port) => port.is_broken(),
@@ -250,19 +255,30 @@ impl Devices {
             self.fabric.tell(others);
         }
         let mut own = ports & self.ports;
-        let mut raised = 0;
+        let (mut raised, mut doubted) = (0, 0);
         while own != 0 {
             let port = next(&mut own);
-            let slot = self
-                .fabric
-                .place(port)
-                .map_or(0, |place| place.slot as usize);
-            raised |= machine.pend_virtio(slot, super::USED);
-            if self.fabric.is_broken(port) {
-                self.put_off(slot);
-            }
+            raised |= machine.pend_virtio(self.fabric.slot(port), super::USED);
+            let card = self.fabric.switch.port(port);
+            doubted |= u64::from(card.is_none_or(Port::is_broken)) << port;
+        }
+        if doubted != 0 {
+            self.look_after(doubted);
         }
         raised
+    }
+
+    /// Has the devices behind these ports be polled whose drivers have posted nonsense. Behind the others, and apart: for a
+    /// call between them a notification would save registers, whether it comes so far or not.
+    #[cold]
+    #[inline(never)]
+    fn look_after(&self, mut ports: u64) {
+        while ports != 0 {
+            let port = next(&mut ports);
+            if self.fabric.is_broken(port) {
+                self.put_off(self.fabric.slot(port));
+            }
+        }
     }
 }
 
