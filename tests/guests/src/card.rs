@@ -3,30 +3,12 @@
 //!
 //! The sender wants no interrupts, the receiver one for each frame.
 
-use tests_arch::gic::{read32, write32};
 use tests_arch::memory::SpareRam;
 
-/// Registers of a slot (virtio 1.3, 4.2.2).
-const SLOTS: u64 = 0x0a00_0000;
-const SLOT: u64 = 0x200;
-const DEVICE_ID: u64 = 0x008;
-const DRIVER_FEATURES: u64 = 0x020;
-const DRIVER_FEATURES_SEL: u64 = 0x024;
-const QUEUE_SEL: u64 = 0x030;
-const QUEUE_SIZE: u64 = 0x038;
-const QUEUE_READY: u64 = 0x044;
-const QUEUE_NOTIFY: u64 = 0x050;
-const INTERRUPT_STATUS: u64 = 0x060;
-const INTERRUPT_ACK: u64 = 0x064;
-const STATUS: u64 = 0x070;
-const QUEUE_DESC: u64 = 0x080;
-const QUEUE_DRIVER: u64 = 0x090;
-const QUEUE_DEVICE: u64 = 0x0a0;
-const CONFIG: u64 = 0x100;
-/// The INTID of slot 0.
-const SPI: u32 = 48;
-/// `CSUM`, `GUEST_CSUM`, `MRG_RXBUF`, `EVENT_IDX`, and in the upper half `VERSION_1`.
-const FEATURES: [u32; 2] = [1 | 1 << 1 | 1 << 15 | 1 << 29, 1];
+use crate::slot::{CONFIG, DEVICE_ID, DRIVER_OK, QUEUE_NOTIFY, STATUS, Slot, VERSION_1, WRITE};
+
+/// `CSUM`, `GUEST_CSUM`, `MRG_RXBUF`, `EVENT_IDX`, `VERSION_1`.
+const FEATURES: u64 = 1 | 1 << 1 | 1 << 15 | 1 << 29 | VERSION_1;
 
 /// Where a ring's parts are, in words: two descriptors, the available ring, the used ring, and two buffers.
 const AVAILABLE: u64 = 4;
@@ -36,8 +18,6 @@ const BUFFER: u64 = 256;
 const RING: u64 = 1024;
 /// Words of a card's two rings.
 pub const CARD: u64 = 2 * RING;
-/// `VIRTQ_DESC_F_WRITE`.
-const WRITE: u64 = 2;
 const RECEIVE: u64 = 0;
 const TRANSMIT: u64 = 1;
 /// Virtio's header and Ethernet's.
@@ -48,7 +28,7 @@ const ETHERTYPE: u64 = 0x0008;
 /// A card.
 #[derive(Debug)]
 pub struct Card<'a> {
-    slot: u32,
+    slot: Slot,
     ram: &'a SpareRam,
     /// The first word of its receive ring; the other one follows.
     at: u64,
@@ -61,39 +41,20 @@ impl<'a> Card<'a> {
     #[must_use]
     pub fn start(slot: u32, ram: &'a SpareRam, at: u64) -> Option<Self> {
         let card = Self {
-            slot,
+            slot: Slot::of(slot),
             ram,
             at,
             turns: [0; 2],
         };
-        if card.read(DEVICE_ID) != 1 {
+        if card.slot.read(DEVICE_ID) != 1 {
             return None;
         }
-        for status in [0, 1, 3] {
-            card.write(STATUS, status);
-        }
-        for (half, features) in (0..).zip(FEATURES) {
-            card.write(DRIVER_FEATURES_SEL, half);
-            card.write(DRIVER_FEATURES, features);
-        }
-        card.write(STATUS, 0xb);
+        card.slot.accept(FEATURES);
         for (queue, flags) in [(RECEIVE, WRITE), (TRANSMIT, 0)] {
             card.open(queue, flags);
         }
-        card.write(STATUS, 0xf);
-        (card.read(STATUS) == 0xf).then_some(card)
-    }
-
-    fn register(&self, offset: u64) -> u64 {
-        SLOTS + SLOT * u64::from(self.slot) + offset
-    }
-
-    fn read(&self, offset: u64) -> u32 {
-        read32(self.register(offset))
-    }
-
-    fn write(&self, offset: u64, value: u32) {
-        write32(self.register(offset), value);
+        card.slot.begin();
+        (card.slot.read(STATUS) == DRIVER_OK).then_some(card)
     }
 
     fn word(&self, queue: u64, word: u64) -> u64 {
@@ -114,20 +75,8 @@ impl<'a> Card<'a> {
             let rest = (8 * BUFFER) | (flags << 32);
             self.ram.set(self.word(queue, 2 * entry + 1), rest);
         }
-        let low = |value: u64| u32::try_from(value & 0xffff_ffff).unwrap_or(0);
-        self.write(QUEUE_SEL, low(queue));
-        self.write(QUEUE_SIZE, 2);
-        let parts = [
-            (QUEUE_DESC, 0),
-            (QUEUE_DRIVER, AVAILABLE),
-            (QUEUE_DEVICE, USED),
-        ];
-        for (register, word) in parts {
-            let address = self.address(queue, word);
-            self.write(register, low(address));
-            self.write(register + 4, low(address >> 32));
-        }
-        self.write(QUEUE_READY, 1);
+        let parts = [0, AVAILABLE, USED].map(|word| self.address(queue, word));
+        self.slot.open(queue, 2, parts);
     }
 
     /// Writes frames of so many bytes for another card into both buffers.
@@ -148,7 +97,7 @@ impl<'a> Card<'a> {
     }
 
     fn mac(&self) -> u64 {
-        u64::from(self.read(CONFIG + 4)) << 32 & 0xffff_0000_0000 | u64::from(self.read(CONFIG))
+        self.slot.read(CONFIG + 4) << 32 & 0xffff_0000_0000 | self.slot.read(CONFIG)
     }
 
     /// Makes the next of a queue's two entries available, and says which used index to be told of.
@@ -175,7 +124,7 @@ impl<'a> Card<'a> {
     pub fn ready(&mut self) -> (u64, u32) {
         let [_, turns] = self.turns;
         self.offer(TRANSMIT, turns.wrapping_sub(0x100));
-        (self.register(QUEUE_NOTIFY), 1)
+        (self.slot.address(QUEUE_NOTIFY), 1)
     }
 
     /// Whether the last frame is here, as another card has sent it, and that one has its buffer back.
@@ -196,14 +145,12 @@ impl<'a> Card<'a> {
     /// The INTID of its interrupt.
     #[must_use]
     pub const fn intid(&self) -> u32 {
-        SPI + self.slot
+        self.slot.intid()
     }
 
     /// What it interrupts for, which it is told has been seen.
     #[must_use]
-    pub fn acknowledge(&self) -> u32 {
-        let status = self.read(INTERRUPT_STATUS);
-        self.write(INTERRUPT_ACK, status);
-        status
+    pub fn acknowledge(&self) -> u64 {
+        self.slot.acknowledge()
     }
 }

@@ -1,4 +1,4 @@
-//! What the test guests share: reading their device tree, a network card's driver, and keeping the score.
+//! What the test guests share: reading their device tree, virtio devices by hand, and keeping the score.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -7,4 +7,5 @@ pub mod groups;
 pub mod interrupts;
 pub mod pattern;
 pub mod score;
+pub mod slot;
 pub mod tree;

@@ -7,27 +7,15 @@
 #![forbid(unsafe_code)]
 
 use tests_arch::memory::SpareRam;
-use tests_arch::probe::{self, Width};
 use tests_arch::{println, sys, vector};
 use tests_guests::pattern::Pattern;
+use tests_guests::slot::{NEXT, Slot, VERSION_1, WRITE};
 use tests_guests::tree;
 
 tests_arch::entry!(main);
 
-const SLOT: u64 = 0x0a00_0000;
-/// Registers and what is stored to them, from a reset to `DRIVER_OK`, but for the addresses of the rings.
-const BEGIN: [(u64, u64); 7] = [
-    (0x70, 0),
-    (0x70, 3),
-    // VERSION_1 and nothing else.
-    (0x24, 1),
-    (0x20, 1),
-    (0x70, 11),
-    (0x30, 0),
-    (0x38, ENTRIES),
-];
+const SLOT: Slot = Slot::of(0);
 const ENTRIES: u64 = 8;
-const NOTIFY: u64 = 0x50;
 /// What is where in spare memory.
 const AVAILABLE: u64 = 0x1000;
 const USED: u64 = 0x2000;
@@ -38,12 +26,6 @@ const BUFFERS: u64 = 0x4000;
 const ROOM: u64 = 0x1000;
 /// Bytes of a request.
 const BYTES: u64 = 1024;
-const FLAG_NEXT: u64 = 1;
-const FLAG_WRITE: u64 = 2;
-
-fn store(register: u64, value: u64) {
-    let _ = probe::write(SLOT + register, Width::Word, value);
-}
 
 /// A disk's driver, as short as it can be.
 struct Disk {
@@ -73,14 +55,9 @@ impl Pieces {
 
 impl Disk {
     fn begin(ram: SpareRam) -> Self {
-        for (register, value) in BEGIN {
-            store(register, value);
-        }
-        for (register, offset) in [(0x80, 0), (0x90, AVAILABLE), (0xa0, USED)] {
-            store(register, ram.start() + offset);
-        }
-        store(0x44, 1);
-        store(0x70, 15);
+        SLOT.accept(VERSION_1);
+        SLOT.open(0, ENTRIES, [0, AVAILABLE, USED].map(|at| ram.start() + at));
+        SLOT.begin();
         Self {
             ram,
             sent: 0,
@@ -114,19 +91,19 @@ impl Disk {
     }
 
     fn describe(&self, index: u64, at: u64, len: u64, flags: u64) {
-        let next = if flags & FLAG_NEXT == 0 { 0 } else { index + 1 };
+        let next = if flags & NEXT == 0 { 0 } else { index + 1 };
         self.ram.set(index * 2, self.ram.start() + at);
         self.ram.set(index * 2 + 1, len | flags << 32 | next << 48);
     }
 
     /// One request of the first sectors; whether it went well, and the vector registers stayed.
     fn request(&mut self, kind: u64, pieces: &Pieces) -> bool {
-        let data = if kind == 0 { FLAG_WRITE } else { 0 } | FLAG_NEXT;
+        let data = if kind == 0 { WRITE } else { 0 } | NEXT;
         let [first, second] = pieces.at;
         self.ram.set(HEADER / 8, kind);
         self.ram.set(HEADER / 8 + 1, 0);
         self.ram.set(STATUS / 8, 0xff);
-        self.describe(0, HEADER, 16, FLAG_NEXT);
+        self.describe(0, HEADER, 16, NEXT);
         let mut next = 1;
         for (at, len) in [(first, pieces.first), (second, BYTES - pieces.first)] {
             // No piece is empty: such a chain is refused.
@@ -135,7 +112,7 @@ impl Disk {
                 next += 1;
             }
         }
-        self.describe(next, STATUS, 1, FLAG_WRITE);
+        self.describe(next, STATUS, 1, WRITE);
         // Each entry of the available ring is descriptor 0.
         self.sent += 1;
         self.ram.set(AVAILABLE / 8, (self.sent & 0xffff) << 16);
@@ -143,7 +120,7 @@ impl Disk {
         let mut filled = [0; 64];
         filled.fill_with(|| self.chance.next());
         vector::fill(&filled);
-        store(NOTIFY, 0);
+        SLOT.notify(0);
         let stayed = vector::read() == filled;
         sys::barrier();
         let used = self.ram.get(USED / 8) >> 16 & 0xffff;

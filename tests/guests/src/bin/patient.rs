@@ -8,22 +8,11 @@
 
 use tests_arch::probe::{self, Width};
 use tests_arch::{println, timer};
+use tests_guests::slot::{NEEDS_RESET, NEXT, STATUS, Slot, VERSION_1, WRITE};
 
 tests_arch::entry!(main);
 
-const SLOT: u64 = 0x0a00_0000;
-const DRIVER_FEATURES: u64 = 0x20;
-const DRIVER_FEATURES_SEL: u64 = 0x24;
-const QUEUE_SEL: u64 = 0x30;
-const QUEUE_SIZE: u64 = 0x38;
-const QUEUE_READY: u64 = 0x44;
-const NOTIFY: u64 = 0x50;
-const INTERRUPT_STATUS: u64 = 0x60;
-const INTERRUPT_ACK: u64 = 0x64;
-const STATUS: u64 = 0x70;
-const DESCRIPTORS: u64 = 0x80;
-const AVAILABLE: u64 = 0x90;
-const USED: u64 = 0xa0;
+const SLOT: Slot = Slot::of(0);
 
 /// Where the rings are: far behind the image. Descriptors, available ring, used ring, buffers.
 const RINGS: u64 = 0x4100_0000;
@@ -35,14 +24,6 @@ const REQUESTS: u64 = 16;
 const UNSAID: u64 = 0xaa;
 const PATIENCE_MS: u64 = 500;
 
-fn store(register: u64, value: u64) {
-    let _ = probe::write(SLOT + register, Width::Word, value);
-}
-
-fn load(register: u64) -> u64 {
-    probe::read(SLOT + register, Width::Word).unwrap_or(0)
-}
-
 fn poke(at: u64, width: Width, value: u64) {
     let _ = probe::write(at, width, value);
 }
@@ -53,22 +34,12 @@ fn peek(at: u64, width: Width) -> u64 {
 
 /// From a reset to a driver that is ready, with empty rings (3.1.1).
 fn begin() {
-    for status in [0, 1, 3] {
-        store(STATUS, status);
-    }
-    store(DRIVER_FEATURES_SEL, 1);
-    store(DRIVER_FEATURES, 1);
-    store(STATUS, 11);
-    store(QUEUE_SEL, 0);
-    store(QUEUE_SIZE, SIZE);
-    store(DESCRIPTORS, RINGS);
-    store(AVAILABLE, RINGS + 0x1000);
-    store(USED, RINGS + 0x2000);
+    SLOT.accept(VERSION_1);
     for index in [RINGS + 0x1002, RINGS + 0x2002] {
         poke(index, Width::Half, 0);
     }
-    store(QUEUE_READY, 1);
-    store(STATUS, 15);
+    SLOT.open(0, SIZE, [RINGS, RINGS + 0x1000, RINGS + 0x2000]);
+    SLOT.begin();
 }
 
 /// A request to read: header, data, status (5.2.6). The address of its status.
@@ -80,9 +51,9 @@ fn ask(nth: u64) -> u64 {
     poke(status, Width::Byte, UNSAID);
     let first = 3 * nth;
     for (index, at, len, flags) in [
-        (first, header, 16, 1),
-        (first + 1, data, 512, 1 | 2),
-        (first + 2, status, 1, 2),
+        (first, header, 16, NEXT),
+        (first + 1, data, 512, NEXT | WRITE),
+        (first + 2, status, 1, WRITE),
     ] {
         let place = RINGS + 16 * index;
         poke(place, Width::Double, at);
@@ -94,21 +65,20 @@ fn ask(nth: u64) -> u64 {
     let entry = RINGS + 0x1004 + 2 * (available % SIZE);
     poke(entry, Width::Half, first);
     poke(RINGS + 0x1002, Width::Half, available + 1);
-    store(NOTIFY, 0);
+    SLOT.notify(0);
     status
 }
 
 /// What becomes of a request.
 fn outcome(nth: u64) -> &'static str {
     let status = ask(nth);
-    if load(STATUS) & 64 != 0 {
+    if SLOT.read(STATUS) & NEEDS_RESET != 0 {
         begin();
         return "reset";
     }
     let at_once = peek(status, Width::Byte) != UNSAID;
     timer::within(PATIENCE_MS, || peek(status, Width::Byte) != UNSAID);
-    let told = load(INTERRUPT_STATUS) & 1 != 0;
-    store(INTERRUPT_ACK, 1);
+    let told = SLOT.acknowledge() & 1 != 0;
     match (peek(status, Width::Byte), at_once, told) {
         (UNSAID, _, _) => "lost",
         (0, true, true) => "well",

@@ -8,27 +8,13 @@
 #![forbid(unsafe_code)]
 
 use tests_arch::memory::SpareRam;
-use tests_arch::probe::{self, Width};
 use tests_arch::{call, println, sys, timer};
+use tests_guests::slot::{NEXT, Slot, VERSION_1, WRITE};
 use tests_guests::tree;
 
 tests_arch::entry!(main);
 
-const SLOT: u64 = 0x0a00_0000;
-const NEXT_SLOT: u64 = 0x200;
-/// Registers and what is stored to them, from a reset to `DRIVER_OK`, but for the addresses of the rings.
-const BEGIN: [(u64, u64); 7] = [
-    (0x70, 0),
-    (0x70, 3),
-    // VERSION_1 and nothing else.
-    (0x24, 1),
-    (0x20, 1),
-    (0x70, 11),
-    (0x30, 0),
-    (0x38, ENTRIES),
-];
 const ENTRIES: u64 = 32;
-const NOTIFY: u64 = 0x50;
 /// What is where in the memory of a disk's driver.
 const AVAILABLE: u64 = 0x1000;
 const USED: u64 = 0x2000;
@@ -43,41 +29,31 @@ const BYTES: u64 = 64 << 10;
 const LIVES: u64 = 3;
 /// For so long each life watches: reads of the one before take a second.
 const WATCH_MS: u64 = 3000;
-const FLAG_NEXT: u64 = 1;
-const FLAG_WRITE: u64 = 2;
 /// PSCI SYSTEM_RESET.
 const SYSTEM_RESET: u64 = 0x8400_0009;
 
 /// A disk's driver, as short as it can be.
 struct Disk<'a> {
     ram: &'a SpareRam,
-    slot: u64,
+    slot: Slot,
     /// Where its memory begins.
     at: u64,
     sent: u64,
 }
 
 impl<'a> Disk<'a> {
-    fn begin(ram: &'a SpareRam, number: u64) -> Self {
+    fn begin(ram: &'a SpareRam, number: u32) -> Self {
         let disk = Self {
             ram,
-            slot: SLOT + NEXT_SLOT * number,
-            at: DRIVER * number,
+            slot: Slot::of(number),
+            at: DRIVER * u64::from(number),
             sent: 0,
         };
-        for (register, value) in BEGIN {
-            disk.store(register, value);
-        }
-        for (register, offset) in [(0x80, 0), (0x90, AVAILABLE), (0xa0, USED)] {
-            disk.store(register, ram.start() + disk.at + offset);
-        }
-        disk.store(0x44, 1);
-        disk.store(0x70, 15);
+        let parts = [0, AVAILABLE, USED].map(|at| ram.start() + disk.at + at);
+        disk.slot.accept(VERSION_1);
+        disk.slot.open(0, ENTRIES, parts);
+        disk.slot.begin();
         disk
-    }
-
-    fn store(&self, register: u64, value: u64) {
-        let _ = probe::write(self.slot + register, Width::Word, value);
     }
 
     fn set(&self, at: u64, value: u64) {
@@ -95,10 +71,10 @@ impl<'a> Disk<'a> {
         let header = HEADERS + 16 * number;
         self.set(header, kind);
         self.set(header + 8, sector);
-        let data = if kind == 0 { FLAG_WRITE } else { 0 } | FLAG_NEXT;
-        self.describe(first, self.at + header, 16, FLAG_NEXT);
+        let data = if kind == 0 { WRITE } else { 0 } | NEXT;
+        self.describe(first, self.at + header, 16, NEXT);
         self.describe(first + 1, at, bytes, data);
-        self.describe(first + 2, self.at + STATUS + 8 * number, 1, FLAG_WRITE);
+        self.describe(first + 2, self.at + STATUS + 8 * number, 1, WRITE);
         // Four heads in each word of the available ring, behind its flags and its index.
         let entry = 4 + 2 * (self.sent % ENTRIES);
         let (word, shift) = ((self.at + AVAILABLE + entry) / 8, entry % 8 * 8);
@@ -112,7 +88,7 @@ impl<'a> Disk<'a> {
 
     fn notify(&self) {
         sys::barrier();
-        self.store(NOTIFY, 0);
+        self.slot.notify(0);
     }
 
     /// How many requests are done.
