@@ -1,5 +1,6 @@
 //! A guest with one device: its registers, its memory, and a driver that either keeps to the rings' rules or to none.
 
+use virtio::balloon::Wish;
 use virtio::device::{Device, Env, Event, Served};
 use virtio::fake::{BASE, Ram};
 use virtio::features::Features;
@@ -211,8 +212,23 @@ impl<'d, 'a> Guest<'d, 'a> {
     }
 
     fn poll(&mut self, input: &mut Input<'_>) {
-        self.now += u64::from(input.half()) << (input.byte() % 24);
+        let (half, byte) = (input.half(), input.byte());
+        self.now += u64::from(half) << (byte % 24);
         self.poll_now();
+        if byte >= 128 {
+            self.wish(half);
+        }
+    }
+
+    /// The operator wants something of a balloon, if the device is one: new figures, or some pages, perhaps too many.
+    fn wish(&mut self, what: u16) {
+        let statistics = what & 1 != 0;
+        let pages = (!statistics).then_some(u32::from(what >> 8));
+        let wish = Wish { pages, statistics };
+        let _ = self.with(|transport, device, env| {
+            let answer = transport.balloon(device, wish, BYTES as u64, env);
+            answer.map_or(Served::default(), |(served, _)| served)
+        });
     }
 
     fn poll_now(&mut self) {
